@@ -1,0 +1,3 @@
+//! Everything here runs against a real server: the one of `RUSSET_SERVER`, or of `PATH`.
+
+mod server;
