@@ -1,0 +1,241 @@
+//! One command: its name, its arguments, and whether it may be repeated.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::Key;
+use crate::error::{Error, ErrorKind};
+use crate::table::{self, Route};
+
+/// Whether a command may be sent again when its outcome is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Changes nothing: it may be repeated, and a replica may answer it if the caller allows that.
+    Read,
+    /// Changes something, to the same end however often it runs: it may be repeated.
+    Idempotent,
+    /// Changes something each time it runs: it is never sent twice.
+    Write,
+}
+
+/// One command.
+///
+/// The class is the caller's word: `SET k v` is [`idempotent`](Self::idempotent), `SET k v NX` is a
+/// [`write`](Self::write).
+///
+/// ```
+/// use russet_core_conn::{Cmd, Key};
+///
+/// let key = Key::raw("greeting");
+/// let set = Cmd::idempotent("SET").key(&key).arg("hello").arg("PX").arg(60_000);
+/// let get = Cmd::read("GET").key(&key);
+/// assert_eq!(set.name(), "SET");
+/// ```
+///
+/// # How a command travels
+///
+/// A closed table says which way each command goes, because the client below mistakes a flat array whose first
+/// element is a stored word such as `message` for pub/sub traffic, and would then hand each later caller the next
+/// one's reply. So no reply that could look like that ever crosses a shared connection:
+///
+/// | way | which | what to know |
+/// |---|---|---|
+/// | direct | replies that can't look like pub/sub: `GET`, `SET`, `INCR`, `HGETALL`, … | |
+/// | wrapped | flat arrays of data: `LRANGE`, `HMGET`, `SMEMBERS`, `ZRANGE`, … | run by a script, so that a constant comes first; the user needs `EVALSHA` and `EVAL`; RESP2 shapes; at most [`Cmd::MAX_WRAPPED`] arguments |
+/// | split | `MGET` | one `GET` a key, pipelined: not one snapshot |
+/// | alone | blocking commands, `FCALL`, and all that the table does not know | on a connection of its own that a probe checks before it ends: about a millisecond more |
+/// | refused | what changes the connection or its protocol: `SELECT`, `AUTH`, `SUBSCRIBE`, `MULTI`, `EVAL`, … | a typed error before anything is sent |
+///
+/// Names of two words are written as one: `Cmd::read("CONFIG GET")`.
+#[derive(Debug, Clone)]
+pub struct Cmd {
+    name: &'static str,
+    class: Class,
+    route: Route,
+    args: SmallVec<[Bytes; 4]>,
+    /// Positions in `args` that are keys.
+    keys: SmallVec<[u16; 2]>,
+}
+
+impl Cmd {
+    /// The most arguments that a wrapped command takes: Lua's stack ends at 8,000.
+    pub const MAX_WRAPPED: usize = 7_000;
+
+    /// A command that changes nothing.
+    pub fn read(name: &'static str) -> Self {
+        Self::new(name, Class::Read)
+    }
+
+    /// A command that may run twice to the same end.
+    pub fn idempotent(name: &'static str) -> Self {
+        Self::new(name, Class::Idempotent)
+    }
+
+    /// A command that must not run twice.
+    pub fn write(name: &'static str) -> Self {
+        Self::new(name, Class::Write)
+    }
+
+    fn new(name: &'static str, class: Class) -> Self {
+        Self {
+            name,
+            class,
+            route: table::route(name),
+            args: SmallVec::new(),
+            keys: SmallVec::new(),
+        }
+    }
+
+    /// Adds a key: the command goes where its keys live.
+    #[must_use]
+    pub fn key(mut self, key: &Key) -> Self {
+        // A command of more than 65,535 arguments needs its first keys only: one slot holds them all.
+        if let Ok(position) = u16::try_from(self.args.len()) {
+            self.keys.push(position);
+        }
+        self.args.push(key.to_bytes());
+        self
+    }
+
+    /// Adds several keys.
+    #[must_use]
+    pub fn keys<'a>(self, keys: impl IntoIterator<Item = &'a Key>) -> Self {
+        keys.into_iter().fold(self, Self::key)
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl IntoArg) -> Self {
+        self.args.push(arg.into_arg());
+        self
+    }
+
+    /// Adds several arguments.
+    #[must_use]
+    pub fn args<A: IntoArg>(self, args: impl IntoIterator<Item = A>) -> Self {
+        args.into_iter().fold(self, Self::arg)
+    }
+
+    /// Its name, as given.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its class, as given.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    pub(crate) fn route(&self) -> Route {
+        self.route
+    }
+
+    pub(crate) fn arguments(&self) -> &[Bytes] {
+        &self.args
+    }
+
+    pub(crate) fn key_bytes(&self) -> impl Iterator<Item = &Bytes> {
+        self.keys.iter().map(|&position| &self.args[usize::from(position)])
+    }
+
+    /// What can be seen to be wrong before anything is sent.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match self.route {
+            Route::Refused(why) => Err(Error::not_sent(ErrorKind::Refused(format!(
+                "`{}` can't be run here: {why}",
+                self.name
+            )))),
+            Route::Wrapped if self.args.len() > Self::MAX_WRAPPED => {
+                Err(Error::not_sent(ErrorKind::Refused(format!(
+                    "`{}` has {} arguments; allowed: at most {}",
+                    self.name,
+                    self.args.len(),
+                    Self::MAX_WRAPPED
+                ))))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What can be an argument: text, bytes, integers, floats.
+pub trait IntoArg {
+    /// The bytes that are sent.
+    fn into_arg(self) -> Bytes;
+}
+
+impl IntoArg for Bytes {
+    fn into_arg(self) -> Bytes {
+        self
+    }
+}
+
+impl IntoArg for &Bytes {
+    fn into_arg(self) -> Bytes {
+        self.clone()
+    }
+}
+
+impl IntoArg for Vec<u8> {
+    fn into_arg(self) -> Bytes {
+        self.into()
+    }
+}
+
+impl IntoArg for &[u8] {
+    fn into_arg(self) -> Bytes {
+        Bytes::copy_from_slice(self)
+    }
+}
+
+impl IntoArg for String {
+    fn into_arg(self) -> Bytes {
+        self.into()
+    }
+}
+
+impl IntoArg for &String {
+    fn into_arg(self) -> Bytes {
+        Bytes::copy_from_slice(self.as_bytes())
+    }
+}
+
+impl IntoArg for &str {
+    fn into_arg(self) -> Bytes {
+        Bytes::copy_from_slice(self.as_bytes())
+    }
+}
+
+macro_rules! number_arg {
+    ($($t:ty),*) => {$(
+        impl IntoArg for $t {
+            fn into_arg(self) -> Bytes {
+                self.to_string().into()
+            }
+        }
+    )*};
+}
+number_arg!(u64, i64, u32, i32, u16, u8, usize, f64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_keep_their_order_and_keys_are_known() {
+        let (a, b) = (Key::raw("a"), Key::raw("b"));
+        let cmd = Cmd::read("ZINTER").arg(2).key(&a).key(&b).arg("WEIGHTS").arg(1).arg(2);
+        let args: Vec<_> = cmd.arguments().iter().map(|arg| &arg[..]).collect();
+        assert_eq!(args, [&b"2"[..], b"a", b"b", b"WEIGHTS", b"1", b"2"]);
+        assert_eq!(cmd.key_bytes().map(|key| &key[..]).collect::<Vec<_>>(), [b"a", b"b"]);
+    }
+
+    #[test]
+    fn what_can_not_run_is_refused_unsent() {
+        let error = Cmd::read("SELECT").arg(1).check().unwrap_err();
+        assert!(error.to_string().contains("SELECT"), "{error}");
+        assert_eq!(error.outcome(), crate::SendOutcome::NotSent);
+        assert!(Cmd::read("HMGET").args(0..7_001_u32).check().is_err());
+        assert!(Cmd::read("HMGET").args(0..7_000_u32).check().is_ok());
+    }
+}

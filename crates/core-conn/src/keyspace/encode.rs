@@ -1,0 +1,165 @@
+//! How segments stand in a key: escaped if short, hashed if long, each behind a colon.
+
+use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::segments::Content;
+use super::{Key, Part, Segments};
+
+const LONGEST_RAW: usize = 128;
+
+/// `%` and a letter that is no hex digit: no escaped segment begins like this.
+const HASHED: &[u8] = b"%sha256-";
+
+/// On the stack for nearly every key.
+type Buffer = SmallVec<[u8; 128]>;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+const ESCAPE_HEX: &[u8; 16] = b"0123456789ABCDEF";
+
+/// The segments as they stand in a key: `:` and the encoded segment, for each. Distinct segments
+/// differ here.
+pub(super) struct Canonical(Buffer);
+
+impl Canonical {
+    pub(super) fn of(segments: &impl Segments) -> Self {
+        let mut out = Buffer::new();
+        segments.each(|part| push(&mut out, part));
+        Self(out)
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        xxh3_64(&self.0)
+    }
+}
+
+/// The key of the tag (given in pieces), the kind and the segments, in one allocation of its size.
+pub(super) fn key(tag: [&[u8]; 5], kind: &str, segments: &Canonical) -> Key {
+    if kind.len() > LONGEST_RAW || !kind.bytes().all(is_plain) {
+        return key_of_odd_kind(tag, kind, segments);
+    }
+    join(tag, b":", kind.as_bytes(), segments)
+}
+
+/// A number in decimal, without an allocation.
+pub(super) struct Decimal {
+    buffer: [u8; 40],
+    start: usize,
+}
+
+impl Decimal {
+    #[inline]
+    pub(super) fn of(number: u128) -> Self {
+        let mut decimal = Self { buffer: [0; 40], start: 40 };
+        // Division of 128 bits is slow, and hardly a number needs it.
+        let mut high = number;
+        while high > u128::from(u64::MAX) {
+            decimal.push_front((high % 10) as u8);
+            high /= 10;
+        }
+        let mut low = high as u64;
+        loop {
+            decimal.push_front((low % 10) as u8);
+            low /= 10;
+            if low == 0 {
+                return decimal;
+            }
+        }
+    }
+
+    pub(super) fn digits(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    fn push_front(&mut self, digit: u8) {
+        self.start -= 1;
+        self.buffer[self.start] = b'0' + digit;
+    }
+}
+
+#[cold]
+fn key_of_odd_kind(tag: [&[u8]; 5], kind: &str, segments: &Canonical) -> Key {
+    let mut escaped = Buffer::new();
+    push(&mut escaped, kind.into());
+    join(tag, b"", &escaped, segments)
+}
+
+fn join(tag: [&[u8]; 5], colon: &[u8], kind: &[u8], segments: &Canonical) -> Key {
+    let [open, prefix, middle, number, close] = tag;
+    let pieces = [open, prefix, middle, number, close, colon, kind, &segments.0];
+    let mut name = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
+    for piece in pieces {
+        name.extend_from_slice(piece);
+    }
+    Key::raw(name)
+}
+
+fn push(out: &mut Buffer, part: Part<'_>) {
+    out.push(b':');
+    match part.0 {
+        Content::Text(text) if text.len() <= LONGEST_RAW => push_text(out, text),
+        Content::Text(text) => push_hashed(out, text.as_bytes()),
+        Content::Bytes(bytes) if bytes.len() <= LONGEST_RAW => push_bytes(out, bytes),
+        Content::Bytes(bytes) => push_hashed(out, bytes),
+        Content::Unsigned(number) => out.extend_from_slice(Decimal::of(number).digits()),
+        Content::Signed(number) => {
+            if number < 0 {
+                out.push(b'-');
+            }
+            out.extend_from_slice(Decimal::of(number.unsigned_abs()).digits());
+        }
+    }
+}
+
+fn push_text(out: &mut Buffer, text: &str) {
+    if text.bytes().all(is_plain) {
+        return out.extend_from_slice(text.as_bytes());
+    }
+    for c in text.chars() {
+        let mut utf8 = [0; 4];
+        let bytes = c.encode_utf8(&mut utf8).as_bytes();
+        if c.is_control() || (c.is_ascii() && !is_plain(c as u8)) {
+            bytes.iter().for_each(|byte| push_escaped(out, *byte));
+        } else {
+            out.extend_from_slice(bytes);
+        }
+    }
+}
+
+fn push_bytes(out: &mut Buffer, bytes: &[u8]) {
+    for chunk in bytes.utf8_chunks() {
+        push_text(out, chunk.valid());
+        chunk.invalid().iter().for_each(|byte| push_escaped(out, *byte));
+    }
+}
+
+/// Printable ASCII without a meaning in keys, hash tags, globs or our own escapes.
+fn is_plain(byte: u8) -> bool {
+    static PLAIN: [bool; 256] = {
+        let mut plain = [false; 256];
+        let mut byte = b' ';
+        while byte < 0x7F {
+            plain[byte as usize] =
+                !matches!(byte, b':' | b'{' | b'}' | b'*' | b'?' | b'[' | b']' | b'\\' | b'%');
+            byte += 1;
+        }
+        plain
+    };
+    PLAIN[usize::from(byte)]
+}
+
+fn push_escaped(out: &mut Buffer, byte: u8) {
+    out.push(b'%');
+    out.push(ESCAPE_HEX[usize::from(byte >> 4)]);
+    out.push(ESCAPE_HEX[usize::from(byte & 15)]);
+}
+
+#[cold]
+fn push_hashed(out: &mut Buffer, raw: &[u8]) {
+    out.extend_from_slice(HASHED);
+    for byte in Sha256::digest(raw) {
+        out.push(HEX[usize::from(byte >> 4)]);
+        out.push(HEX[usize::from(byte & 15)]);
+    }
+}

@@ -1,0 +1,118 @@
+//! The seam to the client below: one connection to one node, in one generation.
+//!
+//! A link has one life. It is opened, answers each call once or not at all, and ends; it never reconnects, never sends
+//! a command again, and knows no deadline. All of that is done above it, the same for every kind of link. Another
+//! kind is one file beside `fred.rs` and one arm in each method here.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use secrecy::SecretString;
+
+use crate::Value;
+use crate::cmd::Cmd;
+
+#[cfg(feature = "fred")]
+mod fred;
+
+/// Where a link leads, and as whom.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) database: Option<u8>,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<SecretString>,
+    pub(crate) name: Option<String>,
+    pub(crate) connect_timeout: Duration,
+}
+
+/// Why a call has no reply.
+#[derive(Debug, Clone)]
+pub(crate) enum LinkError {
+    /// The server answered with these words.
+    Server(String),
+    /// No answer is known.
+    Lost(String),
+}
+
+/// What can be sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Request<'a> {
+    /// One command, as it is.
+    Cmd(&'a Cmd),
+    /// A script by its digest.
+    EvalSha { sha: &'a str, keys: &'a [Bytes], args: &'a [Bytes] },
+    /// A script by its text.
+    Eval { body: &'a str, keys: &'a [Bytes], args: &'a [Bytes] },
+    /// Commands that reach the server with nothing between them; answers the reply of the last.
+    Adjacent(&'a [Cmd]),
+}
+
+#[derive(Debug)]
+pub(crate) enum Link {
+    #[cfg(feature = "fred")]
+    Fred(fred::FredLink),
+}
+
+/// Resolves when the link has ended, for whatever reason.
+#[derive(Debug)]
+pub(crate) enum LinkEnd {
+    #[cfg(feature = "fred")]
+    Fred(fred::FredEnd),
+}
+
+impl Link {
+    /// Opens a connection and waits until the server has accepted protocol, user, database and name. Dropping the
+    /// future closes what was opened.
+    pub(crate) async fn open(target: &Target) -> Result<(Self, LinkEnd), LinkError> {
+        #[cfg(feature = "fred")]
+        {
+            let (link, end) = fred::FredLink::open(target).await?;
+            Ok((Self::Fred(link), LinkEnd::Fred(end)))
+        }
+    }
+
+    /// Sends once. Dropping the future forgets the reply, which then reaches nobody.
+    ///
+    /// The future is large; pin it where it is made.
+    #[inline]
+    pub(crate) async fn call(&self, request: Request<'_>) -> Result<Value, LinkError> {
+        match self {
+            #[cfg(feature = "fred")]
+            Self::Fred(link) => link.call(request).await,
+        }
+    }
+
+    /// Says goodbye, so that the server closes; `LinkEnd` resolves then.
+    pub(crate) async fn quit(&self) {
+        match self {
+            #[cfg(feature = "fred")]
+            Self::Fred(link) => link.quit().await,
+        }
+    }
+
+    /// Ends the connection now. It can't hang.
+    pub(crate) fn abort(&self) {
+        match self {
+            #[cfg(feature = "fred")]
+            Self::Fred(link) => link.abort(),
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}
+
+impl LinkEnd {
+    /// Why it ended.
+    pub(crate) async fn wait(&mut self) -> String {
+        match self {
+            #[cfg(feature = "fred")]
+            Self::Fred(end) => end.wait().await,
+        }
+    }
+}

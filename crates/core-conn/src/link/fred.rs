@@ -1,0 +1,287 @@
+//! The link over fred's centralized client.
+//!
+//! What fred does on its own is turned off: no reconnect policy, one attempt, no redirection, no timeout of its own.
+//! The hot commands go by its typed calls, because it flushes its socket after every custom command; the rest go as
+//! custom commands.
+
+use std::time::Duration;
+
+use ::fred::clients::Client;
+use ::fred::error::{Error as FredError, ErrorKind};
+use ::fred::interfaces::{
+    ClientLike, EventInterface, HashesInterface, KeysInterface, ListInterface, LuaInterface,
+    SetsInterface, SortedSetsInterface,
+};
+use ::fred::types::config::{Config, ConnectionConfig, PerformanceConfig, ServerConfig};
+use ::fred::types::{
+    ClusterHash, CustomCommand, Expiration, Key as FredKey, RespVersion, Value as FredValue,
+};
+use bytes::Bytes;
+use secrecy::ExposeSecret;
+use tokio::task::{AbortHandle, JoinHandle};
+
+use super::{LinkError, Request, Target};
+use crate::Value;
+use crate::cmd::Cmd;
+use crate::table::{Hot, Route};
+
+#[derive(Debug)]
+pub(crate) struct FredLink {
+    client: Client,
+    task: AbortHandle,
+}
+
+/// fred's task. A call made after it has ended waits for ever, so whoever holds a link watches this.
+#[derive(Debug)]
+pub(crate) struct FredEnd(JoinHandle<Result<(), FredError>>);
+
+impl FredLink {
+    pub(super) async fn open(target: &Target) -> Result<(Self, FredEnd), LinkError> {
+        let client =
+            Client::new(config(target), Some(performance()), Some(connection(target)), None);
+        // Heard from before fred starts: it tells of its first connection, too.
+        let mut connected = client.reconnect_rx();
+        let task = client.connect();
+        // Owned from here on: dropping it aborts fred's task.
+        let link = Self { client, task: task.abort_handle() };
+        let mut end = FredEnd(task);
+        tokio::select! {
+            biased;
+            heard = connected.recv() => heard.map_err(|error| LinkError::Lost(error.to_string()))?,
+            error = end.error() => return Err(error),
+        };
+        if let Some(name) = &target.name {
+            let name = Cmd::idempotent("CLIENT SETNAME").arg(name);
+            tokio::select! {
+                biased;
+                named = link.custom(&name) => named?,
+                error = end.error() => return Err(error),
+            };
+        }
+        Ok((link, end))
+    }
+
+    #[inline]
+    pub(super) async fn call(&self, request: Request<'_>) -> Result<Value, LinkError> {
+        let reply = match request {
+            Request::Cmd(cmd) => match cmd.route() {
+                Route::Hot(hot) => self.hot(hot, cmd).await,
+                _ => return self.custom(cmd).await,
+            },
+            Request::EvalSha { sha, keys, args } => {
+                self.client
+                    .evalsha::<FredValue, _, _, _>(sha, fred_keys(keys), fred_values(args))
+                    .await
+            }
+            Request::Eval { body, keys, args } => {
+                self.client
+                    .eval::<FredValue, _, _, _>(body, fred_keys(keys), fred_values(args))
+                    .await
+            }
+            Request::Adjacent(cmds) => return self.adjacent(cmds).await,
+        };
+        reply.map(value).map_err(|error| link_error(&error))
+    }
+
+    pub(super) async fn quit(&self) {
+        // It fails only where the connection is gone already.
+        let _ = self.client.quit().await;
+    }
+
+    pub(super) fn abort(&self) {
+        self.task.abort();
+    }
+
+    /// By fred's typed calls, where the arguments are of the common form.
+    #[inline]
+    async fn hot(&self, hot: Hot, cmd: &Cmd) -> Result<FredValue, FredError> {
+        let client = &self.client;
+        match (hot, cmd.arguments()) {
+            (Hot::Get, [key]) => client.get(key.clone()).await,
+            (Hot::Set, [key, value]) => {
+                client.set(key.clone(), fred_value(value), None, None, false).await
+            }
+            (Hot::Set, [key, value, px, millis]) if px == "PX" && integer(millis).is_some() => {
+                let expiry = integer(millis).map(Expiration::PX);
+                client.set(key.clone(), fred_value(value), expiry, None, false).await
+            }
+            (Hot::Del, keys @ [_, ..]) => client.del(fred_keys(keys)).await,
+            (Hot::Unlink, keys @ [_, ..]) => client.unlink(fred_keys(keys)).await,
+            (Hot::Exists, keys @ [_, ..]) => client.exists(fred_keys(keys)).await,
+            (Hot::Incr, [key]) => client.incr(key.clone()).await,
+            (Hot::Decr, [key]) => client.decr(key.clone()).await,
+            (Hot::IncrBy, [key, by]) if integer(by).is_some() => {
+                client.incr_by(key.clone(), integer(by).unwrap_or_default()).await
+            }
+            (Hot::PExpire, [key, millis]) if integer(millis).is_some() => {
+                client.pexpire(key.clone(), integer(millis).unwrap_or_default(), None).await
+            }
+            (Hot::PTtl, [key]) => client.pttl(key.clone()).await,
+            (Hot::HGet, [key, field]) => client.hget(key.clone(), field.clone()).await,
+            (Hot::HSet, [key, field, value]) => {
+                client.hset(key.clone(), (FredKey::from(field.clone()), fred_value(value))).await
+            }
+            (Hot::HDel, [key, fields @ ..]) if !fields.is_empty() => {
+                client.hdel(key.clone(), fred_keys(fields)).await
+            }
+            (Hot::HIncrBy, [key, field, by]) if integer(by).is_some() => {
+                client.hincrby(key.clone(), field.clone(), integer(by).unwrap_or_default()).await
+            }
+            (Hot::SAdd, [key, members @ ..]) if !members.is_empty() => {
+                client.sadd(key.clone(), fred_values(members)).await
+            }
+            (Hot::SRem, [key, members @ ..]) if !members.is_empty() => {
+                client.srem(key.clone(), fred_values(members)).await
+            }
+            (Hot::SIsMember, [key, member]) => {
+                client.sismember(key.clone(), fred_value(member)).await
+            }
+            (Hot::ZScore, [key, member]) => client.zscore(key.clone(), fred_value(member)).await,
+            (Hot::LPush, [key, items @ ..]) if !items.is_empty() => {
+                client.lpush(key.clone(), fred_values(items)).await
+            }
+            (Hot::RPush, [key, items @ ..]) if !items.is_empty() => {
+                client.rpush(key.clone(), fred_values(items)).await
+            }
+            _ => {
+                let (command, args) = custom(cmd);
+                client.custom(command, args).await
+            }
+        }
+    }
+
+    async fn custom(&self, cmd: &Cmd) -> Result<Value, LinkError> {
+        let (command, args) = custom(cmd);
+        self.client.custom(command, args).await.map(value).map_err(|error| link_error(&error))
+    }
+
+    async fn adjacent(&self, cmds: &[Cmd]) -> Result<Value, LinkError> {
+        let pipeline = self.client.pipeline();
+        for cmd in cmds {
+            let (command, args) = custom(cmd);
+            pipeline
+                .custom::<FredValue, _>(command, args)
+                .await
+                .map_err(|error| link_error(&error))?;
+        }
+        let mut replies: Vec<Result<FredValue, FredError>> = pipeline.try_all().await;
+        match replies.pop() {
+            Some(last) => last.map(value).map_err(|error| link_error(&error)),
+            None => Err(LinkError::Lost("no reply".into())),
+        }
+    }
+}
+
+impl FredEnd {
+    pub(super) async fn wait(&mut self) -> String {
+        match self.error().await {
+            LinkError::Lost(reason) | LinkError::Server(reason) => reason,
+        }
+    }
+
+    async fn error(&mut self) -> LinkError {
+        match (&mut self.0).await {
+            Ok(Ok(())) => LinkError::Lost("closed".into()),
+            Ok(Err(error)) => link_error(&error),
+            Err(error) if error.is_cancelled() => LinkError::Lost("aborted".into()),
+            Err(error) => LinkError::Lost(error.to_string()),
+        }
+    }
+}
+
+fn config(target: &Target) -> Config {
+    Config {
+        server: ServerConfig::new_centralized(target.host.clone(), target.port),
+        version: RespVersion::RESP3,
+        username: target.user.clone(),
+        password: target.password.as_ref().map(|password| password.expose_secret().to_owned()),
+        database: target.database,
+        ..Config::default()
+    }
+}
+
+fn connection(target: &Target) -> ConnectionConfig {
+    ConnectionConfig {
+        connection_timeout: target.connect_timeout,
+        internal_command_timeout: target.connect_timeout,
+        max_command_attempts: 1,
+        max_redirections: 0,
+        ..ConnectionConfig::default()
+    }
+}
+
+fn performance() -> PerformanceConfig {
+    PerformanceConfig { default_command_timeout: Duration::ZERO, ..PerformanceConfig::default() }
+}
+
+fn custom(cmd: &Cmd) -> (CustomCommand, Vec<FredValue>) {
+    // The server wants the two words of `CONFIG GET` as two arguments.
+    let (name, subcommand) = match cmd.name().split_once(' ') {
+        Some((name, subcommand)) => (name, Some(FredValue::from_static_str(subcommand))),
+        None => (cmd.name(), None),
+    };
+    let args = subcommand.into_iter().chain(cmd.arguments().iter().map(fred_value)).collect();
+    (CustomCommand::new_static(name, ClusterHash::FirstKey, false), args)
+}
+
+fn fred_value(bytes: &Bytes) -> FredValue {
+    FredValue::Bytes(bytes.clone())
+}
+
+fn fred_values(args: &[Bytes]) -> Vec<FredValue> {
+    args.iter().map(fred_value).collect()
+}
+
+fn fred_keys(keys: &[Bytes]) -> Vec<FredKey> {
+    keys.iter().map(|key| FredKey::from(key.clone())).collect()
+}
+
+/// An argument that is an integer and that fred would send as the same bytes.
+fn integer(arg: &Bytes) -> Option<i64> {
+    let number: i64 = std::str::from_utf8(arg).ok()?.parse().ok()?;
+    (number.to_string().as_bytes() == arg).then_some(number)
+}
+
+fn value(value: FredValue) -> Value {
+    match value {
+        FredValue::Null => Value::Nil,
+        FredValue::Integer(number) => Value::Int(number),
+        FredValue::Double(number) => Value::Double(number),
+        FredValue::Boolean(yes) => Value::Bool(yes),
+        FredValue::String(text) => Value::Bytes(text.into_inner()),
+        FredValue::Bytes(bytes) => Value::Bytes(bytes),
+        FredValue::Queued => Value::Bytes(Bytes::from_static(b"QUEUED")),
+        FredValue::Array(items) => Value::Array(items.into_iter().map(self::value).collect()),
+        FredValue::Map(pairs) => Value::Map(
+            pairs
+                .inner()
+                .into_iter()
+                .map(|(key, value)| (self::value(FredValue::from(key)), self::value(value)))
+                .collect(),
+        ),
+    }
+}
+
+/// fred's errors do not say whether a server spoke. The server's words begin with a code in capitals; fred's own do
+/// not, and have kinds that the server's never get.
+fn link_error(error: &FredError) -> LinkError {
+    let words = error.details();
+    let own_kind = matches!(
+        error.kind(),
+        ErrorKind::IO
+            | ErrorKind::Canceled
+            | ErrorKind::Timeout
+            | ErrorKind::Backpressure
+            | ErrorKind::Routing
+    );
+    let code = words.split_whitespace().next().unwrap_or_default();
+    let is_code = code.len() >= 2
+        && code
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+    if is_code && !own_kind {
+        LinkError::Server(words.to_owned())
+    } else {
+        LinkError::Lost(error.to_string())
+    }
+}

@@ -1,0 +1,380 @@
+//! One node: its connections, generation after generation, and how one call gets through one of them.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, ErrorKind};
+use crate::event::{Announcer, Event, EventKind};
+use crate::flight::{Cut, Place, Slab};
+use crate::link::{Link, LinkError, Request, Target};
+use crate::{Backoff, Value};
+
+mod alone;
+mod supervise;
+
+/// What a node is told when it is made.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) target: Target,
+    pub(crate) connections: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) queue: usize,
+    pub(crate) dedicated: usize,
+    pub(crate) backoff: Backoff,
+    pub(crate) ready_check: bool,
+    pub(crate) probe_interval: Duration,
+    pub(crate) probe_timeout: Duration,
+}
+
+/// One node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) name: Arc<str>,
+    settings: Settings,
+    lanes: Box<[Lane]>,
+    turn: AtomicUsize,
+    started: AtomicBool,
+    /// Calls that wait: for a connection, or for a place on one.
+    waiting: AtomicUsize,
+    /// Places for calls on connections of their own.
+    dedicated: Semaphore,
+    announcer: Announcer,
+    /// No further call is taken.
+    pub(crate) closing: CancellationToken,
+    /// Everything ends.
+    pub(crate) ended: CancellationToken,
+    /// Calls that were waiting when the node closed.
+    pub(crate) turned_away: AtomicU64,
+}
+
+/// One of a node's connections, whatever generation it is in.
+#[derive(Debug)]
+struct Lane {
+    current: ArcSwapOption<Generation>,
+    state: watch::Sender<State>,
+    generations: AtomicU64,
+    /// Cuts the wait before the next attempt.
+    hurry: Notify,
+}
+
+/// A lane's state, for those who wait.
+#[derive(Debug, Clone)]
+enum State {
+    /// An attempt is under way or waits for its time; with the last error, if there was one.
+    Connecting(Option<Error>),
+    Ready,
+    GaveUp(Error),
+    Ended,
+}
+
+/// One connection from its opening to its end.
+#[derive(Debug)]
+struct Generation {
+    link: Link,
+    slab: Arc<Slab>,
+    /// Calls that were dropped or cut before their reply; the probe that is answered counts them off.
+    abandoned: AtomicUsize,
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        self.slab.fail_all();
+    }
+}
+
+impl Node {
+    pub(crate) fn new(settings: Settings, announcer: Announcer) -> Arc<Self> {
+        let lanes = (0..settings.connections)
+            .map(|_| Lane {
+                current: ArcSwapOption::empty(),
+                state: watch::Sender::new(State::Connecting(None)),
+                generations: AtomicU64::new(0),
+                hurry: Notify::new(),
+            })
+            .collect();
+        Arc::new(Self {
+            name: format!("{}:{}", settings.target.host, settings.target.port).into(),
+            lanes,
+            turn: AtomicUsize::new(0),
+            started: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            dedicated: Semaphore::new(settings.dedicated),
+            announcer,
+            closing: CancellationToken::new(),
+            ended: CancellationToken::new(),
+            turned_away: AtomicU64::new(0),
+            settings,
+        })
+    }
+
+    /// Starts the tasks that connect, once. Needs a runtime.
+    fn start(self: &Arc<Self>) {
+        if !self.started.load(Relaxed) && !self.started.swap(true, SeqCst) {
+            for connection in 0..self.lanes.len() {
+                tokio::spawn(supervise::run(self.clone(), connection));
+            }
+        }
+    }
+
+    /// Waits until every connection is ready.
+    pub(crate) async fn ready(self: &Arc<Self>, deadline: Instant) -> Result<(), Error> {
+        self.start();
+        for lane in &self.lanes {
+            self.wait_ready(lane, deadline, true).await?;
+        }
+        Ok(())
+    }
+
+    /// One attempt. `NotSent` means that the link never saw the request.
+    pub(crate) async fn attempt(
+        self: &Arc<Self>,
+        request: Request<'_>,
+        deadline: Instant,
+        budget: Duration,
+        wait: bool,
+    ) -> Result<Value, Error> {
+        loop {
+            let generation = self.generation(deadline, wait).await?;
+            match self.enter(&generation, deadline, budget).await {
+                Ok(place) => return generation.call(request, place, budget).await,
+                // It ended before this call got to it: nothing was sent, so the next one is as good.
+                Err(None) => {}
+                Err(Some(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// A living generation, at once if there is one.
+    async fn generation(
+        self: &Arc<Self>,
+        deadline: Instant,
+        wait: bool,
+    ) -> Result<Arc<Generation>, Error> {
+        if self.closing.is_cancelled() {
+            return Err(Error::not_sent(ErrorKind::Closed));
+        }
+        self.start();
+        let first = if self.lanes.len() == 1 { 0 } else { self.turn.fetch_add(1, Relaxed) };
+        let living = |offset: usize| {
+            let lane = &self.lanes[first.wrapping_add(offset) % self.lanes.len()];
+            lane.current.load_full().filter(|generation| !generation.slab.is_lost())
+        };
+        loop {
+            if let Some(generation) = (0..self.lanes.len()).find_map(living) {
+                return Ok(generation);
+            }
+            // Boxed: the slow way must not make every call's future larger.
+            Box::pin(self.wait_ready(&self.lanes[first % self.lanes.len()], deadline, wait))
+                .await?;
+            // The lane says ready a moment before its loss is noticed: let the supervisor run.
+            tokio::task::yield_now().await;
+            if Instant::now() >= deadline {
+                return Err(Error::not_sent(ErrorKind::NotConnected("lost while waiting".into())));
+            }
+        }
+    }
+
+    async fn wait_ready(&self, lane: &Lane, deadline: Instant, wait: bool) -> Result<(), Error> {
+        let mut state = lane.state.subscribe();
+        let _waiting = self.queue()?;
+        let settled = state.wait_for(|state| match state {
+            State::Connecting(last) => !wait && last.is_some(),
+            State::Ready | State::GaveUp(_) | State::Ended => true,
+        });
+        let settled = tokio::select! {
+            biased;
+            () = self.closing.cancelled() => return Err(self.turn_away()),
+            settled = tokio::time::timeout_at(deadline.into(), settled) => settled,
+        };
+        let now = match settled {
+            Ok(Ok(state)) => state.clone(),
+            Ok(Err(_)) => State::Ended,
+            Err(_) => lane.state.borrow().clone(),
+        };
+        match now {
+            State::Ready => Ok(()),
+            State::GaveUp(error) => Err(Error::not_sent(error.kind().clone())),
+            State::Ended => Err(Error::not_sent(ErrorKind::Closed)),
+            State::Connecting(last) => {
+                let reason = last
+                    .map_or_else(|| "still connecting".into(), |error| error.kind().to_string());
+                Err(Error::not_sent(ErrorKind::NotConnected(reason)))
+            }
+        }
+    }
+
+    /// A place on this generation; `Err(None)` if it has ended.
+    async fn enter<'a>(
+        &self,
+        generation: &'a Generation,
+        deadline: Instant,
+        budget: Duration,
+    ) -> Result<Place<'a>, Option<Error>> {
+        if generation.abandoned.load(Relaxed) > 8 * self.settings.in_flight {
+            // Nobody waits for these replies any more, and the server owes them all.
+            let kind = ErrorKind::Backpressure { waiting: 8 * self.settings.in_flight };
+            return Err(Some(Error::not_sent(kind)));
+        }
+        let entered = match generation.slab.try_enter(deadline) {
+            Some(entered) => entered,
+            None => {
+                let _waiting = self.queue().map_err(Some)?;
+                let entered = Box::pin(generation.slab.enter(deadline));
+                tokio::select! {
+                    biased;
+                    () = self.closing.cancelled() => return Err(Some(self.turn_away())),
+                    entered = entered => entered,
+                }
+            }
+        };
+        entered.map_err(|cut| match cut {
+            Cut::Lost => None,
+            Cut::Deadline => Some(Error::not_sent(ErrorKind::Deadline(budget))),
+        })
+    }
+
+    fn queue(&self) -> Result<Waiting<'_>, Error> {
+        let bound = self.settings.queue;
+        if self.waiting.fetch_add(1, Relaxed) >= bound {
+            self.waiting.fetch_sub(1, Relaxed);
+            return Err(Error::not_sent(ErrorKind::Backpressure { waiting: bound }));
+        }
+        Ok(Waiting(&self.waiting))
+    }
+
+    fn turn_away(&self) -> Error {
+        self.turned_away.fetch_add(1, Relaxed);
+        Error::not_sent(ErrorKind::Closed)
+    }
+
+    /// Tries again now, also after the maximum of attempts.
+    pub(crate) fn reconnect(self: &Arc<Self>) {
+        for (connection, lane) in self.lanes.iter().enumerate() {
+            let revived = lane.state.send_if_modified(|state| {
+                let gave_up = matches!(state, State::GaveUp(_));
+                if gave_up {
+                    *state = State::Connecting(None);
+                }
+                gave_up
+            });
+            if revived {
+                tokio::spawn(supervise::run(self.clone(), connection));
+            } else {
+                lane.hurry.notify_waiters();
+            }
+        }
+    }
+
+    /// Lets what is in flight finish, then says goodbye. Answers how many calls had to be cut.
+    pub(crate) async fn drain(&self, deadline: Instant) -> usize {
+        self.closing.cancel();
+        let generations: Vec<_> =
+            self.lanes.iter().filter_map(|lane| lane.current.load_full()).collect();
+        let drained = async {
+            for generation in &generations {
+                generation.slab.drained().await;
+            }
+            let all = u32::try_from(self.settings.dedicated).unwrap_or(u32::MAX);
+            if let Ok(permits) = self.dedicated.acquire_many(all).await {
+                permits.forget();
+            }
+        };
+        let in_time = tokio::time::timeout_at(deadline.into(), drained).await.is_ok();
+        let cut = if in_time {
+            0
+        } else {
+            let alone = self.settings.dedicated
+                - self.dedicated.available_permits().min(self.settings.dedicated);
+            generations.iter().map(|generation| generation.slab.in_flight()).sum::<usize>() + alone
+        };
+        for generation in &generations {
+            // A server that does not take the goodbye is left without one.
+            let _ = tokio::time::timeout_at(deadline.into(), generation.link.quit()).await;
+        }
+        self.ended.cancel();
+        cut
+    }
+
+    fn announce(&self, connection: usize, kind: EventKind) {
+        let generation = self.lanes[connection].generations.load(Relaxed);
+        self.announcer.announce(Event { node: self.name.clone(), connection, generation, kind });
+    }
+}
+
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Generation {
+    fn new(link: Link, in_flight: usize) -> Self {
+        Self { link, slab: Slab::start(in_flight), abandoned: AtomicUsize::new(0) }
+    }
+
+    /// From here on the request counts as sent.
+    async fn call(
+        &self,
+        request: Request<'_>,
+        place: Place<'_>,
+        budget: Duration,
+    ) -> Result<Value, Error> {
+        let mut call = pin!(self.link.call(request));
+        let mut owed = Owed { generation: self, answered: false };
+        let reply = poll_fn(|cx| {
+            if let Poll::Ready(reply) = call.as_mut().poll(cx) {
+                return Poll::Ready(Ok(reply));
+            }
+            match place.cut(cx.waker()) {
+                Some(cut) => Poll::Ready(Err(cut)),
+                None => Poll::Pending,
+            }
+        })
+        .await;
+        match reply {
+            Ok(Ok(value)) => {
+                owed.answered = true;
+                Ok(value)
+            }
+            Ok(Err(LinkError::Server(words))) => {
+                owed.answered = true;
+                Err(crate::value::server_error(
+                    &words,
+                    matches!(request, Request::EvalSha { .. } | Request::Eval { .. }),
+                ))
+            }
+            Ok(Err(LinkError::Lost(reason))) => {
+                Err(Error::unknown(ErrorKind::ConnectionLost(reason)))
+            }
+            Err(Cut::Lost) => {
+                Err(Error::unknown(ErrorKind::ConnectionLost("closed while in flight".into())))
+            }
+            Err(Cut::Deadline) => Err(Error::unknown(ErrorKind::Deadline(budget))),
+        }
+    }
+}
+
+/// Counts a call whose reply nobody took, however it ended.
+struct Owed<'a> {
+    generation: &'a Generation,
+    answered: bool,
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.generation.abandoned.fetch_add(1, Relaxed);
+        }
+    }
+}

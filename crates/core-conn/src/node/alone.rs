@@ -1,0 +1,84 @@
+//! Calls that share a connection with nobody.
+
+use std::time::{Duration, Instant};
+
+use super::{Node, supervise};
+use crate::Value;
+use crate::error::{Error, ErrorKind};
+use crate::link::{Link, LinkEnd, LinkError, Request};
+use crate::value::server_error;
+
+impl Node {
+    /// Runs one request on a connection that is opened for it and probed after it: a reply that was lost or mistaken
+    /// on the way can only be this call's own, and makes its outcome unknown.
+    pub(crate) async fn alone(
+        &self,
+        request: Request<'_>,
+        deadline: Instant,
+        budget: Duration,
+    ) -> Result<Value, Error> {
+        if self.closing.is_cancelled() {
+            return Err(Error::not_sent(ErrorKind::Closed));
+        }
+        let _place = {
+            let _waiting = self.queue()?;
+            tokio::select! {
+                biased;
+                () = self.closing.cancelled() => return Err(self.turn_away()),
+                place = tokio::time::timeout_at(deadline.into(), self.dedicated.acquire()) => match place {
+                    Ok(Ok(place)) => place,
+                    Ok(Err(_)) => return Err(Error::not_sent(ErrorKind::Closed)),
+                    Err(_) => return Err(Error::not_sent(ErrorKind::Deadline(budget))),
+                },
+            }
+        };
+        let (link, mut end) =
+            match tokio::time::timeout_at(deadline.into(), Link::open(&self.settings.target)).await
+            {
+                Ok(Ok(opened)) => opened,
+                Ok(Err(LinkError::Server(words))) => {
+                    // The server refused the connection, not the request.
+                    return Err(Error::not_sent(server_error(&words, false).kind().clone()));
+                }
+                Ok(Err(LinkError::Lost(reason))) => {
+                    return Err(Error::not_sent(ErrorKind::Connect(reason)));
+                }
+                Err(_) => return Err(Error::not_sent(ErrorKind::Deadline(budget))),
+            };
+        let reply = self.answer(&link, &mut end, request, deadline, budget).await;
+        // The server closes its end in its own time; ours is gone with the link.
+        let _ = tokio::time::timeout(self.settings.probe_timeout, link.quit()).await;
+        reply
+    }
+
+    async fn answer(
+        &self,
+        link: &Link,
+        end: &mut LinkEnd,
+        request: Request<'_>,
+        deadline: Instant,
+        budget: Duration,
+    ) -> Result<Value, Error> {
+        let lost = |reason| Error::unknown(ErrorKind::ConnectionLost(reason));
+        let reply = tokio::select! {
+            biased;
+            reply = tokio::time::timeout_at(deadline.into(), link.call(request)) => match reply {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(LinkError::Server(words))) => Err(server_error(&words, false)),
+                Ok(Err(LinkError::Lost(reason))) => return Err(lost(reason)),
+                Err(_) => return Err(Error::unknown(ErrorKind::Deadline(budget))),
+            },
+            reason = end.wait() => return Err(lost(reason)),
+            () = self.ended.cancelled() => return Err(lost("closed while in flight".into())),
+        };
+        tokio::select! {
+            biased;
+            probed = tokio::time::timeout(self.settings.probe_timeout, supervise::probe(link)) => match probed {
+                Ok(Ok(())) => reply,
+                Ok(Err(error)) => Err(error),
+                Err(_) => Err(lost("no answer to the probe after it".into())),
+            },
+            reason = end.wait() => Err(lost(reason)),
+        }
+    }
+}

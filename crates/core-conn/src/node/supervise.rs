@@ -1,0 +1,208 @@
+//! Keeps one connection: opens it, watches it, and opens the next one when it is gone.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{Generation, Node, State};
+use crate::cmd::Cmd;
+use crate::error::{Error, ErrorKind};
+use crate::event::{EventKind, ReadyCheck};
+use crate::link::{Link, LinkEnd, LinkError, Request};
+use crate::value::server_error;
+use crate::{ServerError, Value};
+
+pub(super) async fn run(node: Arc<Node>, connection: usize) {
+    let ended = node.ended.clone();
+    tokio::select! {
+        biased;
+        () = ended.cancelled() => {}
+        () = keep(&node, connection) => return,
+    }
+    let lane = &node.lanes[connection];
+    let generation = lane.current.swap(None);
+    lane.state.send_replace(State::Ended);
+    if let Some(generation) = generation {
+        generation.slab.fail_all();
+        generation.link.abort();
+        node.announce(connection, EventKind::Closed);
+    }
+}
+
+/// Ends only by giving up.
+async fn keep(node: &Arc<Node>, connection: usize) {
+    let lane = &node.lanes[connection];
+    let mut attempt = 0;
+    let mut lost_at = Instant::now();
+    loop {
+        let (error, ready_for) = one_generation(node, connection).await;
+        if node.settings.backoff.is_stable(ready_for) {
+            attempt = 0;
+        }
+        if attempt == 0 {
+            lost_at = Instant::now();
+        }
+        attempt += 1;
+        node.announce(connection, EventKind::Error(error.clone()));
+        lane.state.send_replace(State::Connecting(Some(error.clone())));
+        match node.settings.backoff.delay(attempt, lost_at.elapsed(), &error) {
+            ControlFlow::Continue(delay) => {
+                node.announce(connection, EventKind::Reconnecting { attempt, delay });
+                let _ = tokio::time::timeout(delay, lane.hurry.notified()).await;
+            }
+            ControlFlow::Break(reason) => {
+                let attempts = attempt - 1;
+                let error = Error::not_sent(ErrorKind::GaveUp { attempts, reason });
+                lane.state.send_replace(State::GaveUp(error.clone()));
+                node.announce(connection, EventKind::GaveUp { attempts, error });
+                return;
+            }
+        }
+    }
+}
+
+/// One life of the connection. Answers why it ended, and how long it was ready.
+async fn one_generation(node: &Arc<Node>, connection: usize) -> (Error, Duration) {
+    let lane = &node.lanes[connection];
+    let opened = tokio::time::timeout(
+        node.settings.target.connect_timeout,
+        Link::open(&node.settings.target),
+    )
+    .await;
+    let (link, mut end) = match opened {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(LinkError::Server(words))) => return (server_error(&words, false), Duration::ZERO),
+        Ok(Err(LinkError::Lost(reason))) => return (connect_error(reason), Duration::ZERO),
+        Err(_) => {
+            let reason = format!("no answer within {:?}", node.settings.target.connect_timeout);
+            return (connect_error(reason), Duration::ZERO);
+        }
+    };
+    lane.generations.fetch_add(1, Relaxed);
+    node.announce(connection, EventKind::Connected);
+    let check = tokio::select! {
+        biased;
+        reason = end.wait() => Err(connect_error(reason)),
+        check = ready_check(node, &link) => check,
+    };
+    let check = match check {
+        Ok(check) => check,
+        Err(error) => {
+            drop(link);
+            node.announce(connection, EventKind::Closed);
+            return (error, Duration::ZERO);
+        }
+    };
+
+    let generation = Arc::new(Generation::new(link, node.settings.in_flight));
+    let ready_at = Instant::now();
+    lane.current.store(Some(generation.clone()));
+    lane.state.send_replace(State::Ready);
+    node.announce(connection, EventKind::Ready(check));
+    let error = watch(node, &generation, &mut end).await;
+
+    lane.state.send_replace(State::Connecting(Some(error.clone())));
+    lane.current.store(None);
+    generation.slab.fail_all();
+    generation.link.abort();
+    node.announce(connection, EventKind::Closed);
+    (error, ready_at.elapsed())
+}
+
+/// Watches a living connection until it must end, and says why.
+async fn watch(node: &Node, generation: &Generation, end: &mut LinkEnd) -> Error {
+    let mut probes = tokio::time::interval(node.settings.probe_interval);
+    probes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            reason = end.wait() => return Error::unknown(ErrorKind::ConnectionLost(reason)),
+            _ = probes.tick() => {}
+        }
+        let owed = generation.abandoned.load(Relaxed);
+        let probed = tokio::select! {
+            biased;
+            reason = end.wait() => return Error::unknown(ErrorKind::ConnectionLost(reason)),
+            probed = tokio::time::timeout(node.settings.probe_timeout, probe(&generation.link)) => probed,
+        };
+        match probed {
+            // Replies come in order: whatever was owed before the probe has been answered.
+            Ok(Ok(())) => {
+                generation.abandoned.fetch_sub(owed, Relaxed);
+            }
+            Ok(Err(error)) => return error,
+            Err(_) => {
+                let reason =
+                    format!("no answer to a probe within {:?}", node.settings.probe_timeout);
+                return Error::unknown(ErrorKind::ConnectionLost(reason));
+            }
+        }
+    }
+}
+
+/// Asks for a number that nobody else asks for: another answer means that replies have slipped.
+pub(super) async fn probe(link: &Link) -> Result<(), Error> {
+    let nonce = Bytes::from(format!("{:032x}", rand::random::<u128>()));
+    let ping = Cmd::read("PING").arg(&nonce);
+    match link.call(Request::Cmd(&ping)).await {
+        Ok(Value::Bytes(answer)) if answer == nonce => Ok(()),
+        Ok(other) => {
+            let found = format!("a probe was answered with {}", other.describe());
+            Err(Error::unknown(ErrorKind::Desync(found)))
+        }
+        // The server speaks, and refuses: it is there, and in step as far as can be told.
+        Err(LinkError::Server(_)) => Ok(()),
+        Err(LinkError::Lost(reason)) => Err(Error::unknown(ErrorKind::ConnectionLost(reason))),
+    }
+}
+
+/// Waits while the server loads its data.
+async fn ready_check(node: &Node, link: &Link) -> Result<ReadyCheck, Error> {
+    if !node.settings.ready_check {
+        return Ok(ReadyCheck::Off);
+    }
+    loop {
+        let info = Cmd::read("INFO").arg("persistence");
+        let (loading, check) = match bounded(node, link, &info).await? {
+            Ok(Value::Bytes(text)) => (is_loading(&text), ReadyCheck::Info),
+            Ok(other) => {
+                let found = format!("INFO was answered with {}", other.describe());
+                return Err(Error::unknown(ErrorKind::Desync(found)));
+            }
+            Err(_denied) => match bounded(node, link, &Cmd::read("PING")).await? {
+                Err(words) if ServerError::parse(&words) == ServerError::Loading => {
+                    (true, ReadyCheck::Ping)
+                }
+                _ => (false, ReadyCheck::Ping),
+            },
+        };
+        if !loading {
+            return Ok(check);
+        }
+        tracing::info!(node = %node.name, "the server is loading its data");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The reply or the server's refusal; an error if there is neither in time.
+async fn bounded(node: &Node, link: &Link, cmd: &Cmd) -> Result<Result<Value, String>, Error> {
+    match tokio::time::timeout(node.settings.target.connect_timeout, link.call(Request::Cmd(cmd)))
+        .await
+    {
+        Ok(Ok(value)) => Ok(Ok(value)),
+        Ok(Err(LinkError::Server(words))) => Ok(Err(words)),
+        Ok(Err(LinkError::Lost(reason))) => Err(connect_error(reason)),
+        Err(_) => Err(connect_error("no answer to the ready check".into())),
+    }
+}
+
+fn is_loading(info: &[u8]) -> bool {
+    info.split(|&byte| byte == b'\n').any(|line| line.trim_ascii() == b"loading:1")
+}
+
+fn connect_error(reason: String) -> Error {
+    Error::not_sent(ErrorKind::Connect(reason))
+}
