@@ -1,3 +1,5 @@
 //! Everything here runs against a real server: the one of `RUSSET_SERVER`, or of `PATH`.
 
+mod proxy;
+mod pubsub;
 mod server;

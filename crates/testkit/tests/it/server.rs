@@ -143,7 +143,7 @@ async fn wrong_options_are_errors_that_name_them() {
     assert!(matches!(other, Err(Error::NotAServer { .. })), "{other:?}");
     match Server::builder().config("no-such-directive", "1").start().await {
         Err(Error::Exited { status: 1, log }) => {
-            assert!(log.contains("no-such-directive"), "{log}")
+            assert!(log.contains("no-such-directive"), "{log}");
         }
         other => panic!("{other:?}"),
     }
