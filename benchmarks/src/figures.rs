@@ -1,0 +1,170 @@
+//! The figures: as a table for people, as JSON for tools.
+
+use crate::Result;
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use serde_json::{Value, json};
+use std::{fs, path::Path};
+
+/// All rows of one benchmark.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) better: Better,
+    pub(crate) ours: f64,
+    pub(crate) other: f64,
+    pub(crate) against: String,
+    pub(crate) ratio: f64,
+    pub(crate) floor: Option<f64>,
+    pub(crate) pairs: Vec<[f64; 2]>,
+}
+
+/// Which way a figure is good, and with it its unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Better {
+    /// Operations a second.
+    More,
+    /// Microseconds an operation.
+    Less,
+}
+
+impl Better {
+    /// The figure of `tasks` tasks that did `rate` operations a second together.
+    pub(crate) fn figure(self, rate: f64, tasks: usize) -> f64 {
+        match self {
+            Self::More => rate,
+            Self::Less => tasks as f64 * 1e6 / rate,
+        }
+    }
+
+    /// Above 1 when ours is the better one.
+    pub(crate) fn ratio(self, ours: f64, other: f64) -> f64 {
+        match self {
+            Self::More => ours / other,
+            Self::Less => other / ours,
+        }
+    }
+
+    fn unit(self) -> &'static str {
+        match self {
+            Self::More => "ops/s",
+            Self::Less => "us/op",
+        }
+    }
+}
+
+impl Figures {
+    pub(crate) fn add(&mut self, row: Row) {
+        self.rows.push(row);
+    }
+
+    pub(crate) fn print(&self, benchmark: &str) {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED);
+        table.set_header([
+            benchmark,
+            "unit",
+            "ours",
+            "other",
+            "against",
+            "ratio",
+            "floor",
+            "pairs from",
+            "to",
+        ]);
+        for row in &self.rows {
+            let ratios = || row.pairs.iter().map(|[ours, other]| row.better.ratio(*ours, *other));
+            table.add_row([
+                row.name.clone(),
+                row.better.unit().to_owned(),
+                rounded(row.ours),
+                rounded(row.other),
+                row.against.clone(),
+                format!("{:.3}", row.ratio),
+                row.floor.map_or_else(|| "-".to_owned(), |floor| format!("{floor:.2}")),
+                format!("{:.3}", ratios().fold(f64::INFINITY, f64::min)),
+                format!("{:.3}", ratios().fold(0.0, f64::max)),
+            ]);
+        }
+        println!("{table}");
+    }
+
+    pub(crate) fn write(&self, file: &Path) -> Result {
+        let rows: Value = self.rows.iter().map(Row::json).collect();
+        Ok(fs::write(file, serde_json::to_string_pretty(&rows)? + "\n")?)
+    }
+}
+
+impl Row {
+    fn json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "unit": self.better.unit(),
+            "ours": tenths(self.ours),
+            "other": tenths(self.other),
+            "against": self.against,
+            "ratio": (self.ratio * 1e4).round() / 1e4,
+            "floor": self.floor,
+            "pairs": self.pairs.iter().map(|pair| pair.map(tenths)).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// The middle of the figures; of an even number the mean of the middle two.
+pub(crate) fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<_> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    let middle = figures.len() / 2;
+    match figures.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => figures[middle],
+        _ => f64::midpoint(figures[middle - 1], figures[middle]),
+    }
+}
+
+fn tenths(figure: f64) -> f64 {
+    (figure * 10.0).round() / 10.0
+}
+
+fn rounded(figure: f64) -> String {
+    if figure < 1000.0 { format!("{figure:.1}") } else { format!("{figure:.0}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median([3.0, 1.0, 900.0].into_iter()), 3.0);
+        assert_eq!(median([4.0, 1.0, 2.0, 900.0].into_iter()), 3.0);
+    }
+
+    #[test]
+    fn a_ratio_above_one_means_that_ours_is_better() {
+        assert_eq!(Better::More.ratio(200.0, 100.0), 2.0);
+        assert_eq!(Better::Less.ratio(100.0, 200.0), 2.0);
+        assert_eq!(Better::Less.figure(64_000.0, 64), 1000.0);
+    }
+
+    #[test]
+    fn a_row_has_the_fields_that_are_agreed_on() {
+        let row = Row {
+            name: "get 64".to_owned(),
+            better: Better::More,
+            ours: 95.04,
+            other: 100.0,
+            against: "fred".to_owned(),
+            ratio: 0.9504,
+            floor: None,
+            pairs: vec![[95.04, 100.0]],
+        };
+        let expected = json!({"name": "get 64", "unit": "ops/s", "ours": 95.0, "other": 100.0,
+            "against": "fred", "ratio": 0.9504, "floor": null, "pairs": [[95.0, 100.0]]});
+        assert_eq!(row.json(), expected);
+    }
+}

@@ -1,0 +1,39 @@
+//! The harness: ours and a rival in turn on one server, one runtime and one set of keys.
+//!
+//! A row is one workload. Its two sides run A B A B …, each for the same time with the same number of
+//! tasks, after a warm-up of both; at least five pairs. What is compared is the ratio of the medians:
+//! times wobble on a shared machine, ratios within one run hold.
+//!
+//! ```no_run
+//! use russet_benchmarks::{Ops, Suite};
+//!
+//! fn main() -> std::process::ExitCode {
+//!     Suite::main("core", async |suite| {
+//!         suite.row("nothing 64").tasks(64).floor(0.95).run(
+//!             ("ours", |mut ops: Ops| async move {
+//!                 while ops.next() {
+//!                     tokio::task::yield_now().await;
+//!                 }
+//!                 Ok(())
+//!             }),
+//!             ("other", |mut ops: Ops| async move {
+//!                 while ops.next() {
+//!                     tokio::task::yield_now().await;
+//!                 }
+//!                 Ok(())
+//!             }),
+//!         ).await
+//!     })
+//! }
+//! ```
+
+mod closed_loop;
+mod figures;
+pub mod rivals;
+mod suite;
+
+pub use closed_loop::{Ops, Side};
+pub use suite::{Row, Suite};
+
+/// Any error ends the benchmark: a failed operation is not a fast one.
+pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -1,0 +1,178 @@
+//! `cargo xtask bench`: our hot operations beside their rivals, on a server of their own.
+
+use crate::{
+    Result,
+    server::{self, Binary, Wanted},
+    sh,
+};
+use clap::Args;
+use russet_testkit::Server;
+use serde_json::{Value, json};
+use std::{fs, path::Path, process::ExitCode, thread};
+
+/// Run the benchmarks, ours and the rival in turn, and judge the ratios
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// Which: core or cache [default: all]
+    name: Option<String>,
+    /// The server: a path, redis-7, redis-8 or valkey-9 [default: one that is here, or installed]
+    #[arg(long)]
+    server: Option<Wanted>,
+    /// Report only: a ratio below its floor is told and fails nothing
+    #[arg(long)]
+    report: bool,
+    /// Keep the figures in benchmarks/figures.json, from where the docs take them
+    #[arg(long)]
+    record: bool,
+    /// Only the rows that contain one of these, behind `--`
+    #[arg(last = true, conflicts_with = "record")]
+    rows: Vec<String>,
+}
+
+/// The benchmarks, each a binary of `benchmarks/`.
+const NAMES: [&str; 2] = ["core", "cache"];
+
+/// What each row has, and nothing else.
+const FIELDS: [&str; 8] = ["name", "unit", "ours", "other", "against", "ratio", "floor", "pairs"];
+
+impl Bench {
+    pub(crate) async fn run(&self) -> Result<ExitCode> {
+        let names = match &self.name {
+            None => NAMES.to_vec(),
+            Some(name) => match NAMES.iter().find(|known| *known == name) {
+                Some(known) => vec![*known],
+                None => return Err(format!("{name:?} is none of {}", NAMES.join(", ")).into()),
+            },
+        };
+        let binary = server::find(self.server.as_ref().unwrap_or(&Wanted::Any))?;
+        let mut slow = Vec::new();
+        for name in names {
+            // A server each, so that one benchmark's keys are no load on the next.
+            let server = Server::builder().binary(&binary.path).start().await?;
+            eprintln!("bench: {name} on {binary}");
+            let rows = self.bench(name, &server.url())?;
+            slow.extend(below_floor(&rows).into_iter().map(|row| format!("{name}: {row}")));
+            if self.record {
+                record(&sh::root().join("benchmarks/figures.json"), name, &rows, &binary)?;
+            }
+        }
+        for row in &slow {
+            println!("BELOW ITS FLOOR  {row}");
+        }
+        Ok(if slow.is_empty() || self.report { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn bench(&self, name: &str, url: &str) -> Result<Value> {
+        let folder = sh::target().join("bench");
+        fs::create_dir_all(&folder)?;
+        let file = folder.join(format!("{name}.json"));
+        let mut cargo = sh::cargo();
+        cargo.args(["run", "--release", "--manifest-path", "benchmarks/Cargo.toml", "--bin", name]);
+        cargo.arg("--").args(&self.rows);
+        cargo.env("RUSSET_BENCH_URL", url).env("RUSSET_BENCH_OUT", &file);
+        sh::run(&mut cargo)?;
+        let rows = serde_json::from_str(&fs::read_to_string(&file)?)?;
+        check_shape(&rows).map_err(|wrong| format!("{}: {wrong}", file.display()))?;
+        println!("wrote {}", file.display());
+        Ok(rows)
+    }
+}
+
+fn rows(rows: &Value) -> impl Iterator<Item = &Value> {
+    rows.as_array().into_iter().flatten()
+}
+
+/// The format that other tools read is kept to the letter.
+fn check_shape(all: &Value) -> Result<()> {
+    if rows(all).next().is_none() {
+        return Err("no rows".into());
+    }
+    for row in rows(all) {
+        let fields = row.as_object().ok_or("a row is no object")?;
+        if fields.len() != FIELDS.len() || !FIELDS.iter().all(|field| fields.contains_key(*field)) {
+            return Err(format!("a row has not exactly {}: {row}", FIELDS.join(", ")).into());
+        }
+        if row["pairs"].as_array().is_none_or(|pairs| pairs.len() < 5) {
+            return Err(format!("fewer than five pairs: {}", row["name"]).into());
+        }
+    }
+    Ok(())
+}
+
+/// The rows whose ratio is below its floor; a floor of null is only reported.
+fn below_floor(all: &Value) -> Vec<String> {
+    let judged = rows(all).filter_map(|row| {
+        let floor = row["floor"].as_f64()?;
+        // A ratio that is no number is below every floor.
+        let reached = row["ratio"].as_f64().is_some_and(|ratio| ratio >= floor);
+        (!reached).then(|| {
+            let [name, ratio, against] = ["name", "ratio", "against"].map(|field| &row[field]);
+            format!("{name} is {ratio} of {against}, floor {floor}")
+        })
+    });
+    judged.collect()
+}
+
+/// Replaces the figures of this benchmark and leaves those of the others.
+fn record(file: &Path, name: &str, rows: &Value, binary: &Binary) -> Result<()> {
+    let mut figures = match fs::read_to_string(file) {
+        Ok(text) => serde_json::from_str(&text)?,
+        Err(_) => json!({}),
+    };
+    let commit = sh::output(sh::command("git").args(["describe", "--always", "--dirty"]))?;
+    figures[name] = json!({
+        "commit": commit.trim(),
+        "server": binary.to_string(),
+        "cores": thread::available_parallelism()?.get(),
+        "rows": rows,
+    });
+    fs::write(file, serde_json::to_string_pretty(&figures)? + "\n")?;
+    println!("recorded in {}", file.display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(ratio: Option<f64>, floor: Option<f64>) -> Value {
+        json!({"name": "get 64", "unit": "ops/s", "ours": 9.0, "other": 10.0, "against": "fred",
+               "ratio": ratio, "floor": floor, "pairs": [[9, 10], [9, 10], [9, 10], [9, 10], [9, 10]]})
+    }
+
+    #[test]
+    fn a_ratio_below_its_floor_is_found_and_a_reported_one_is_not() {
+        let rows = json!([row(Some(0.9), Some(0.95)), row(Some(0.96), Some(0.95))]);
+        assert_eq!(below_floor(&rows), ["\"get 64\" is 0.9 of \"fred\", floor 0.95"]);
+        assert!(below_floor(&json!([row(Some(0.1), None)])).is_empty());
+        assert_eq!(below_floor(&json!([row(None, Some(0.95))])).len(), 1);
+    }
+
+    #[test]
+    fn another_shape_is_refused() {
+        assert!(check_shape(&json!([row(Some(1.0), Some(1.0))])).is_ok());
+        assert!(check_shape(&json!([])).is_err());
+        let mut more = row(Some(1.0), Some(1.0));
+        more["host"] = json!("here");
+        assert!(check_shape(&json!([more])).is_err());
+        let mut few = row(Some(1.0), Some(1.0));
+        few["pairs"] = json!([[1, 2]]);
+        assert!(check_shape(&json!([few])).is_err());
+    }
+
+    #[test]
+    fn recording_one_benchmark_keeps_the_others() {
+        let file = std::env::temp_dir().join(format!("russet-figures-{}.json", std::process::id()));
+        fs::write(&file, r#"{"cache": {"rows": []}}"#).unwrap();
+        let binary = Binary {
+            path: "/x".into(),
+            product: server::Product::Redis,
+            version: "7.0.15".to_owned(),
+        };
+        record(&file, "core", &json!([row(Some(1.0), Some(1.0))]), &binary).unwrap();
+        let figures: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        fs::remove_file(&file).unwrap();
+        assert_eq!(figures["core"]["server"], "Redis 7.0.15");
+        assert!(figures["cache"].is_object() && figures["core"]["cores"].as_u64() >= Some(1));
+    }
+}

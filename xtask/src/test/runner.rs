@@ -1,0 +1,68 @@
+//! The test runners: nextest where it is installed, cargo's own otherwise, and cargo for doctests.
+
+mod libtest;
+mod nextest;
+
+use super::{Shared, report::Report};
+use crate::{Result, sh};
+use std::process::Command;
+
+/// All tests of the workspace but the doctests and the long ones.
+pub(super) fn tests(shared: &Shared, extra: &[String], report: &mut Report) -> Result<()> {
+    let workspace = ["--workspace", "--all-features"];
+    if has_nextest() {
+        let lend = |command: &mut Command| {
+            shared.lend(command);
+        };
+        let profile = if std::env::var_os("CI").is_some() { "ci" } else { "default" };
+        return nextest::run(profile, &workspace, extra, lend, report);
+    }
+    let mut build = sh::cargo();
+    sh::run(build.args(["test", "--no-run", "--tests"]).args(workspace))?;
+    let mut cargo = sh::cargo();
+    cargo.args(["test", "--no-fail-fast", "--tests"]).args(workspace).args(extra);
+    libtest::run("tests", shared.lend(&mut cargo), report)
+}
+
+/// The examples in the docs, which nextest does not run.
+pub(super) fn doctests(shared: &Shared, report: &mut Report) -> Result<()> {
+    let mut cargo = sh::cargo();
+    cargo.args(["test", "--doc", "--workspace", "--all-features", "--no-fail-fast"]);
+    libtest::run("doctests", shared.lend(&mut cargo), report)
+}
+
+/// The long tests, optimised: those that are ignored and have `soak` in their name.
+pub(super) fn soak(
+    shared: &Shared,
+    seconds: Option<u64>,
+    extra: &[String],
+    report: &mut Report,
+) -> Result<()> {
+    let lend = |command: &mut Command| {
+        shared.lend(command).env("RUSSET_SOAK", "1");
+        if let Some(seconds) = seconds {
+            command.env("RUSSET_SOAK_SECONDS", seconds.to_string());
+        }
+    };
+    if has_nextest() {
+        let ignored = ["--workspace", "--all-features", "--release", "--run-ignored", "only"];
+        let soak = [&ignored[..], &["-E", "test(soak)"]].concat();
+        return nextest::run("soak", &soak, extra, lend, report);
+    }
+    let mut cargo = sh::cargo();
+    cargo.args(["test", "--no-fail-fast", "--tests", "--workspace", "--all-features"]);
+    lend(cargo.args(["--release"]).args(extra).args(["--", "--ignored", "--nocapture", "soak"]));
+    libtest::run("soak", &mut cargo, report)
+}
+
+pub(super) fn has_nextest() -> bool {
+    sh::works("cargo", &["nextest", "--version"])
+}
+
+impl Shared {
+    /// Tells a test run of the shared server, and of the binary for private ones.
+    pub(super) fn lend<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.env("RUSSET_TEST_URL", self.server.url());
+        command.env("RUSSET_SERVER", &self.binary.path)
+    }
+}
