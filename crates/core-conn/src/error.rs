@@ -217,6 +217,17 @@ pub enum ErrorKind {
         /// What came.
         found: String,
     },
+    /// The key space is laid out otherwise in Redis.
+    #[error("key space `{prefix}` is kept with layout {} and {} partitions, this program has layout {} and {}",
+        kept.0, kept.1, ours.0, ours.1)]
+    Layout {
+        /// The prefix of the key space.
+        prefix: Box<str>,
+        /// Version and number of partitions in Redis.
+        kept: (u32, u16),
+        /// Version and number of partitions of this program.
+        ours: (u32, u16),
+    },
     /// The name of a key space or a segment of a key can't be.
     #[error(transparent)]
     Key(KeyError),

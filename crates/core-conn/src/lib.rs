@@ -12,6 +12,7 @@ mod error;
 mod event;
 mod flight;
 mod keyspace;
+mod layout;
 mod link;
 mod metrics;
 mod node;

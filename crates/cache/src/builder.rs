@@ -1,0 +1,125 @@
+//! Options, validated by `build()`.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use russet_core_conn::{Codec, KeySpace, Redis};
+
+use crate::cache::{Cache, Policy};
+use crate::error::Error;
+
+const LONGEST_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// The options of a [`Cache`]. See [`Cache::builder`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens before `build()`"]
+pub struct CacheBuilder<V> {
+    redis: Redis,
+    space: KeySpace,
+    name: String,
+    ttl: Duration,
+    absent_ttl: Duration,
+    jitter: f64,
+    budget: Duration,
+    codec: Codec,
+    value: PhantomData<fn() -> V>,
+}
+
+impl<V> CacheBuilder<V> {
+    pub(crate) fn new(redis: &Redis, space: &KeySpace, name: &str) -> Self {
+        Self {
+            redis: redis.clone(),
+            space: space.clone(),
+            name: name.to_owned(),
+            ttl: Duration::from_secs(300),
+            absent_ttl: Duration::from_secs(30),
+            jitter: 0.1,
+            budget: Duration::from_millis(100),
+            codec: Codec::default(),
+            value: PhantomData,
+        }
+    }
+
+    /// How long a value is kept, from 1 ms to ten years. Default: 300 s.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// How long it is remembered that there is no value. Default: 30 s, less than a value's, because what is created
+    /// later should be seen soon.
+    pub fn absent_ttl(mut self, ttl: Duration) -> Self {
+        self.absent_ttl = ttl;
+        self
+    }
+
+    /// The share of each TTL that is left to chance, 0 to 1: it is drawn from `ttl × (1 − share)` to `ttl`, so that
+    /// what was filled together does not end together. Default: 0.1.
+    pub fn jitter(mut self, share: f64) -> Self {
+        self.jitter = share;
+        self
+    }
+
+    /// How long a lookup with a loader waits for Redis before it asks the loader. Default: 100 ms, at most the
+    /// handle's deadline.
+    pub fn budget(mut self, budget: Duration) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// How values are encoded. Default: [`Codec::default`]. What was written with another codec is still read.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// Validates, and makes the cache. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`Error::Config`], naming the option, what is wrong with it and what is allowed.
+    pub fn build(self) -> Result<Cache<V>, Error> {
+        let config =
+            |field, problem: String, allowed| Err(Error::Config { field, problem, allowed });
+        if self.name.is_empty() || self.name.len() > 64 {
+            return config("name", format!("{:?}", self.name), "1 to 64 bytes");
+        }
+        for (field, ttl) in [("ttl", self.ttl), ("absent_ttl", self.absent_ttl)] {
+            if ttl < Duration::from_millis(1) || ttl > LONGEST_TTL {
+                return config(field, format!("{ttl:?}"), "1 ms to ten years");
+            }
+        }
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return config("jitter", self.jitter.to_string(), "0 to 1");
+        }
+        if self.budget.is_zero() {
+            return config("budget", "0".into(), "above zero");
+        }
+        let policy = Policy { ttl: self.ttl, absent_ttl: self.absent_ttl, jitter: self.jitter };
+        let budgeted =
+            self.redis.with_deadline(self.budget.min(self.redis.deadline())).without_waiting();
+        Ok(Cache::assemble(self.redis, budgeted, &self.space, &self.name, policy, self.codec))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_options_are_named() {
+        let redis = Redis::builder("redis://localhost").build().unwrap();
+        let space = KeySpace::new("t").unwrap();
+        let ok = || Cache::<u8>::builder(&redis, &space, "c");
+        assert!(ok().build().is_ok());
+        for (builder, field) in [
+            (Cache::<u8>::builder(&redis, &space, ""), "name"),
+            (ok().ttl(Duration::ZERO), "ttl"),
+            (ok().absent_ttl(Duration::ZERO), "absent_ttl"),
+            (ok().jitter(f64::NAN), "jitter"),
+            (ok().budget(Duration::ZERO), "budget"),
+        ] {
+            let error = builder.build().unwrap_err().to_string();
+            assert!(error.starts_with(field) && error.contains("allowed"), "{error}");
+        }
+    }
+}

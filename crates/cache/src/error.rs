@@ -1,0 +1,63 @@
+//! The errors of this crate.
+
+/// Why a cache could not answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option that can't be; only `build()` gives it.
+    #[error("{field}: {problem}; allowed: {allowed}")]
+    Config {
+        /// The option.
+        field: &'static str,
+        /// What is wrong with what was given.
+        problem: String,
+        /// What would be right.
+        allowed: &'static str,
+    },
+    /// Redis gave no answer, or refused. Its own error tells what became of the command.
+    #[error("redis: {0}")]
+    Redis(russet_core_conn::Error),
+    /// The value could not be encoded; nothing was sent.
+    #[error("encoding: {0}")]
+    Codec(russet_core_conn::CodecError),
+}
+
+impl Error {
+    /// Whether the same call may succeed later by itself.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Redis(error) => error.is_retryable(),
+            Self::Config { .. } | Self::Codec(_) => false,
+        }
+    }
+}
+
+impl From<russet_core_conn::Error> for Error {
+    fn from(error: russet_core_conn::Error) -> Self {
+        Self::Redis(error)
+    }
+}
+
+impl From<russet_core_conn::CodecError> for Error {
+    fn from(error: russet_core_conn::CodecError) -> Self {
+        Self::Codec(error)
+    }
+}
+
+/// Why a value could be neither found nor loaded. Redis is never the reason: without it, the loader is asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError<E> {
+    /// The loader's error.
+    #[error("{0}")]
+    Loader(E),
+}
+
+impl<E> LoadError<E> {
+    /// The loader's error, if it is one.
+    pub fn into_loader(self) -> Option<E> {
+        match self {
+            Self::Loader(error) => Some(error),
+        }
+    }
+}

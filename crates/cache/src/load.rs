@@ -1,0 +1,92 @@
+//! What a loader is told, and what it gives.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+/// Why the loader is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Nothing is cached.
+    Missing,
+    /// What is cached can't be read as this type: another program's, an older release's, or damaged.
+    Unreadable,
+    /// Redis gave no answer in time. What is loaded will not be cached.
+    Unavailable,
+}
+
+/// What a loader is told.
+#[derive(Debug)]
+pub struct LoadContext<V> {
+    reason: Reason,
+    value: PhantomData<fn() -> V>,
+}
+
+impl<V> LoadContext<V> {
+    pub(crate) fn new(reason: Reason) -> Self {
+        Self { reason, value: PhantomData }
+    }
+
+    /// Why it is asked.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+}
+
+/// What a loader gives: a value or its absence, and how it is to be cached.
+///
+/// A loader may return `V` or `Option<V>` for the common case.
+///
+/// ```
+/// use std::time::Duration;
+/// use russet_cache::Load;
+///
+/// let brief = Load::value("a rate that changes").ttl(Duration::from_secs(1));
+/// let not_kept: Load<&str> = Load::value("partial").skip_cache();
+/// let gone: Load<&str> = None.into();
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Load<V> {
+    pub(crate) value: Option<V>,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) cache: bool,
+}
+
+impl<V> Load<V> {
+    /// A value.
+    pub fn value(value: V) -> Self {
+        Self { value: Some(value), ttl: None, cache: true }
+    }
+
+    /// There is no such value; that is remembered, too.
+    pub fn absent() -> Self {
+        Self { value: None, ttl: None, cache: true }
+    }
+
+    /// Its own time to live instead of the cache's, rounded up to a millisecond. Zero is [`skip_cache`](Self::skip_cache).
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self.cache = self.cache && !ttl.is_zero();
+        self
+    }
+
+    /// Hands it to the caller and does not cache it.
+    #[must_use]
+    pub fn skip_cache(mut self) -> Self {
+        self.cache = false;
+        self
+    }
+}
+
+impl<V> From<V> for Load<V> {
+    fn from(value: V) -> Self {
+        Self::value(value)
+    }
+}
+
+impl<V> From<Option<V>> for Load<V> {
+    fn from(value: Option<V>) -> Self {
+        value.map_or_else(Self::absent, Self::value)
+    }
+}

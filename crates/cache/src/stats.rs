@@ -1,0 +1,131 @@
+//! Counters: in the process, and by the `metrics` facade with the feature of that name.
+//!
+//! | metric | kind | labels |
+//! |---|---|---|
+//! | `russet_cache_lookups_total` | counter | `cache`, `result`: `hit`, `absent`, `miss`, `unreadable`, `unavailable` |
+//! | `russet_cache_loads_total` | counter | `cache`, `result`: `ok`, `error` |
+//! | `russet_cache_load_seconds` | histogram | `cache`: one loader call |
+//! | `russet_cache_fills_total` | counter | `cache`, `result`: `ok`, `error` |
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// What a cache has done in this process since it was built.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Lookups that found a value.
+    pub hits: u64,
+    /// Lookups that found a remembered absence.
+    pub absent: u64,
+    /// Lookups that found nothing.
+    pub misses: u64,
+    /// Lookups that found something that could not be read: misses all the same.
+    pub unreadable: u64,
+    /// Lookups that Redis did not answer in time.
+    pub unavailable: u64,
+    /// Loader calls; one for all keys of a batch.
+    pub loads: u64,
+    /// Loader calls that ended in an error.
+    pub load_errors: u64,
+    /// Entries written.
+    pub fills: u64,
+    /// Entries that could not be written.
+    pub fill_errors: u64,
+}
+
+impl Stats {
+    /// The share of lookups that the cache answered, 0 to 1; `None` before the first.
+    pub fn hit_rate(&self) -> Option<f64> {
+        let answered = self.hits + self.absent;
+        let all = answered + self.misses + self.unreadable + self.unavailable;
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more")]
+        (all > 0).then(|| answered as f64 / all as f64)
+    }
+}
+
+/// How one lookup went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Hit,
+    Absent,
+    Miss,
+    Unreadable,
+    Unavailable,
+}
+
+#[derive(Debug)]
+pub(crate) struct Counters {
+    #[cfg(feature = "metrics")]
+    cache: std::sync::Arc<str>,
+    lookups: [AtomicU64; 5],
+    loads: [AtomicU64; 2],
+    fills: [AtomicU64; 2],
+}
+
+impl Counters {
+    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "only a label"))]
+    pub(crate) fn new(cache: &str) -> Self {
+        Self {
+            #[cfg(feature = "metrics")]
+            cache: cache.into(),
+            lookups: Default::default(),
+            loads: Default::default(),
+            fills: Default::default(),
+        }
+    }
+
+    pub(crate) fn lookup(&self, seen: Seen) {
+        self.lookups[seen as usize].fetch_add(1, Relaxed);
+        #[cfg(feature = "metrics")]
+        {
+            let result = ["hit", "absent", "miss", "unreadable", "unavailable"][seen as usize];
+            metrics::counter!("russet_cache_lookups_total", "cache" => self.cache.clone(), "result" => result)
+                .increment(1);
+        }
+    }
+
+    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "only measured"))]
+    pub(crate) fn load(&self, ok: bool, took: Duration) {
+        self.loads[usize::from(!ok)].fetch_add(1, Relaxed);
+        #[cfg(feature = "metrics")]
+        {
+            metrics::counter!("russet_cache_loads_total", "cache" => self.cache.clone(), "result" => result(ok))
+                .increment(1);
+            metrics::histogram!("russet_cache_load_seconds", "cache" => self.cache.clone())
+                .record(took);
+        }
+    }
+
+    pub(crate) fn fill(&self, ok: bool) {
+        self.fills[usize::from(!ok)].fetch_add(1, Relaxed);
+        #[cfg(feature = "metrics")]
+        metrics::counter!("russet_cache_fills_total", "cache" => self.cache.clone(), "result" => result(ok))
+            .increment(1);
+    }
+
+    pub(crate) fn snapshot(&self) -> Stats {
+        let [hits, absent, misses, unreadable, unavailable] =
+            self.lookups.each_ref().map(|count| count.load(Relaxed));
+        let [loaded, load_errors] = self.loads.each_ref().map(|count| count.load(Relaxed));
+        let [fills, fill_errors] = self.fills.each_ref().map(|count| count.load(Relaxed));
+        let loads = loaded + load_errors;
+        Stats {
+            hits,
+            absent,
+            misses,
+            unreadable,
+            unavailable,
+            loads,
+            load_errors,
+            fills,
+            fill_errors,
+        }
+    }
+}
+
+#[cfg(feature = "metrics")]
+fn result(ok: bool) -> &'static str {
+    if ok { "ok" } else { "error" }
+}
