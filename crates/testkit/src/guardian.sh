@@ -9,12 +9,13 @@ log=$2
 shift 2
 exec 3<&0
 
-# A stopped server in an orphaned process group gets us a SIGHUP at the very moment we are needed.
-trap '' HUP INT QUIT TERM
+# At the very moment we are needed, nobody reads our reports any more, and a stopped server in what is now an orphaned
+# process group gets us a SIGHUP.
+trap '' HUP INT QUIT TERM PIPE
 
 while read -r _ <&3; do
     (
-        trap - HUP INT QUIT TERM
+        trap - HUP INT QUIT TERM PIPE
         exec "$@"
     ) </dev/null >>"$log" 2>&1 3<&- &
     server=$!

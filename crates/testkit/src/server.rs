@@ -109,7 +109,7 @@ impl Server {
         self.addr().port()
     }
 
-    /// The unix socket, if one was asked for.
+    /// The unix socket, if one was asked for, or if there is no plain port.
     #[must_use]
     pub fn socket_path(&self) -> Option<&Path> {
         self.socket.as_deref()
@@ -145,7 +145,8 @@ impl Server {
         self.pid().is_some()
     }
 
-    /// A new connection that shares no code with any client library, logged in as the default user.
+    /// A new connection that shares no code with any client library, logged in as the default user. To a server with
+    /// TLS only it goes by the unix socket, which such a server always has.
     ///
     /// # Errors
     /// See [`Conn::open`]. With an ACL file that gives the default user a password, use [`Conn::tcp`] and `AUTH`.
@@ -292,8 +293,9 @@ impl Server {
         if log.contains("Address already in use") {
             return Error::PortTaken { port: self.port() };
         }
-        let says = |directive: &str| log.contains("Bad directive") && log.contains(directive);
-        if says("tls-") {
+        // Redis 7.0 without TLS does not know the directive, later servers miss the implementation.
+        let unknown = log.contains("Bad directive") && log.contains("'tls-");
+        if unknown || log.contains("Failed finding TLS support") {
             return Error::Unsupported { what: "TLS", version: self.version.clone() };
         }
         Error::Exited { status, log: tail(log) }

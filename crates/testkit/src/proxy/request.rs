@@ -62,6 +62,9 @@ pub(super) fn bulks(frame: &Bytes) -> impl Iterator<Item = Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn all(bytes: &[u8]) -> Vec<Vec<String>> {
@@ -88,5 +91,29 @@ mod tests {
         let expected: [&[&str]; 6] =
             [&["GET", "a\r\n"], &["PING"], &["set", "k", "v"], &[], &[], &["QUIT"]];
         assert_eq!(found, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn requests_survive_any_cut_of_the_stream(
+            sent in vec(vec(vec(any::<u8>(), 0..30), 1..6), 1..8),
+            chunks in vec(1_usize..40, 1..20),
+        ) {
+            let bytes: Vec<u8> = sent.iter().flat_map(|args| crate::encode(args)).collect();
+            let (mut requests, mut buffer, mut found) = (Requests::new(), BytesMut::new(), Vec::new());
+            let (mut rest, mut sizes) = (&bytes[..], chunks.iter().cycle());
+            let mut forwarded = Vec::new();
+            while !rest.is_empty() {
+                let (chunk, later) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
+                buffer.extend_from_slice(chunk);
+                rest = later;
+                while let Some(request) = requests.next(&mut buffer).unwrap() {
+                    forwarded.extend_from_slice(&request.bytes);
+                    found.push(request.args.iter().map(|arg| arg.to_vec()).collect::<Vec<_>>());
+                }
+            }
+            prop_assert_eq!(found, sent);
+            prop_assert_eq!(forwarded, bytes);
+        }
     }
 }

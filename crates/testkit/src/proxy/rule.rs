@@ -78,13 +78,16 @@ fn contains(arg: &[u8], bytes: &[u8]) -> bool {
     bytes.is_empty() || arg.windows(bytes.len()).any(|window| window == bytes)
 }
 
+/// From the bytes of a reply to what the client gets in its place.
+pub(super) type Change = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
+
 /// What happens to a request that was matched, or to its reply.
 #[derive(Clone)]
 pub(super) enum Action {
     CutBefore,
     CutAfter,
     CutInReply(usize),
-    Corrupt(Arc<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>),
+    Corrupt(Arc<Change>),
     InjectBefore(Bytes),
 }
 

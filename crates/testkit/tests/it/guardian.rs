@@ -1,0 +1,171 @@
+//! No server outlives the process that started it, whatever ends that.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use russet_testkit::{Error, Server, shared};
+use rustix::process::{Pid, Signal, getpgid, getpgrp, kill_process, test_kill_process};
+
+/// What the processes that the other tests start are to do; unset in an ordinary run.
+const ORDER: &str = "RUSSET_TESTKIT_VICTIM";
+
+/// Not a test by itself: the process that is killed.
+#[tokio::test]
+async fn victim() {
+    let Ok(order) = std::env::var(ORDER) else { return };
+    if order == "shared" {
+        let url = shared::url().await.unwrap();
+        let mut conn = shared::conn().await.unwrap();
+        let info = conn.call(&["INFO", "server"]).await.unwrap();
+        let pid =
+            info.text().unwrap().lines().find_map(|line| line.strip_prefix("process_id:")).unwrap();
+        let dir = conn.call(&["CONFIG", "GET", "dir"]).await.unwrap();
+        println!("\nserver {pid} {}", dir.items().unwrap()[1].text().unwrap());
+        assert_eq!(shared::url().await.unwrap(), url);
+        return;
+    }
+    let server = Server::start().await.unwrap();
+    println!("\nserver {} {}", server.pid().unwrap(), server.dir().display());
+    match order.as_str() {
+        "wait" => {}
+        "pause" => server.pause().await.unwrap(),
+        "kill" => server.kill().await.unwrap(),
+        "restart" => {
+            server.restart().await.unwrap();
+            println!("\nserver {} {}", server.pid().unwrap(), server.dir().display());
+        }
+        "panic" => panic!("as ordered"),
+        "abort" => std::process::abort(),
+        "exit" => std::process::exit(0),
+        "forget" => return std::mem::forget(server),
+        other => panic!("{other}"),
+    }
+    println!("\nready");
+    std::future::pending().await
+}
+
+struct Victim {
+    process: Child,
+    server: Pid,
+    dir: PathBuf,
+}
+
+impl Victim {
+    /// Starts one, and returns when it has done as ordered.
+    fn start(order: &str) -> Victim {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "guardian::victim", "--nocapture", "--test-threads=1"])
+            .env(ORDER, order)
+            .env_remove("RUSSET_TEST_URL")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut told = None;
+        for line in lines.take_while(|line| line != "ready") {
+            if let Some((pid, dir)) =
+                line.strip_prefix("server ").and_then(|line| line.split_once(' '))
+            {
+                told = Some((Pid::from_raw(pid.parse().unwrap()).unwrap(), PathBuf::from(dir)));
+            }
+        }
+        let (server, dir) = told.expect("the victim says where its server is");
+        Victim { process, server, dir }
+    }
+
+    fn leaves_nothing(mut self) {
+        self.process.wait().unwrap();
+        let begun = Instant::now();
+        while test_kill_process(self.server).is_ok() || self.dir.exists() {
+            assert!(
+                begun.elapsed() < Duration::from_secs(2),
+                "server runs: {}, folder exists: {}",
+                test_kill_process(self.server).is_ok(),
+                self.dir.exists()
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+fn killed(order: &str) {
+    let mut victim = Victim::start(order);
+    if order != "kill" {
+        assert!(test_kill_process(victim.server).is_ok());
+    }
+    assert!(victim.dir.is_dir());
+    victim.process.kill().unwrap();
+    victim.leaves_nothing();
+}
+
+#[test]
+fn a_killed_test_leaves_nothing() {
+    killed("wait");
+}
+
+#[test]
+fn a_killed_test_leaves_no_paused_server() {
+    killed("pause");
+}
+
+#[test]
+fn a_killed_test_leaves_no_folder_of_a_killed_server() {
+    killed("kill");
+}
+
+#[test]
+fn a_killed_test_leaves_no_restarted_server() {
+    killed("restart");
+}
+
+#[test]
+fn a_test_that_panics_leaves_nothing() {
+    Victim::start("panic").leaves_nothing();
+}
+
+#[test]
+fn a_test_that_aborts_leaves_nothing() {
+    Victim::start("abort").leaves_nothing();
+}
+
+#[test]
+fn a_test_that_exits_leaves_nothing() {
+    Victim::start("exit").leaves_nothing();
+}
+
+#[test]
+fn a_forgotten_server_ends_with_the_process() {
+    Victim::start("forget").leaves_nothing();
+}
+
+#[test]
+fn the_shared_server_ends_with_the_process() {
+    Victim::start("shared").leaves_nothing();
+}
+
+#[tokio::test]
+async fn a_terminal_does_not_interrupt_the_server() {
+    let server = Server::start().await.unwrap();
+    let pid = Pid::from_raw(server.pid().unwrap().try_into().unwrap());
+    assert_ne!(getpgid(pid).unwrap(), getpgrp());
+}
+
+#[tokio::test]
+async fn a_killed_guardian_takes_the_server_with_it() {
+    let server = Server::start().await.unwrap();
+    let dir = server.dir().to_owned();
+    let mut conn = server.conn().await.unwrap();
+    let pid = server.pid().unwrap().to_string();
+    let parent = Command::new("ps").args(["-o", "ppid=", "-p", &pid]).output().unwrap();
+    let guardian = String::from_utf8(parent.stdout).unwrap().trim().parse().unwrap();
+    kill_process(Pid::from_raw(guardian).unwrap(), Signal::KILL).unwrap();
+    assert_eq!(conn.rest().await.unwrap(), b"");
+    assert!(matches!(server.restart().await, Err(Error::GuardianLost)));
+    assert!(!server.is_running());
+    drop(server);
+    assert!(!dir.exists());
+}
