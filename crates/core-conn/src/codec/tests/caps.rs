@@ -40,6 +40,7 @@ fn endless_values_are_refused_while_they_are_written() {
         }
     }
     for codec in codecs() {
+        let codec = Codec { max_decoded: 1 << 20, ..codec };
         assert!(matches!(codec.encode(&Endless), Err(CodecError::TooLarge { .. })));
     }
 }
