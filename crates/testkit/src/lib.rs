@@ -1,4 +1,70 @@
-//! Real Redis and Valkey servers as private processes, for tests.
+//! Real Redis and Valkey servers as private processes, and a RESP-aware fault proxy, for tests.
+//!
+//! A test that talks to a mock of Redis shows that the code agrees with the mock. This crate makes the real thing as
+//! easy: [`Server`] starts in some milliseconds on a port of its own, can be killed, paused and restarted, and is gone
+//! when the test is, however that ends. [`Proxy`] stands in front of it and fails on purpose, at a request and a byte of
+//! your choice, and counts what really went over the wire. [`Conn`] looks at what is really in the server without the
+//! code under test.
+//!
+//! It knows no client library and works with all of them.
+//!
+//! # A server
+//! ```no_run
+//! use russet_testkit::{Error, Fsync, Server};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Error> {
+//! let server = Server::builder().aof(Fsync::Always).start().await?;
+//! // Here the code under test connects to server.url().
+//! server.conn().await?.call(&["SET", "k", "v"]).await?;
+//!
+//! server.pause().await?;      // it hangs: connections stay, nothing is answered
+//! server.resume().await?;
+//! server.kill().await?;       // it dies
+//! server.restart().await?;    // it is back, on the same port, with the same files
+//! assert_eq!(server.conn().await?.call(&["GET", "k"]).await?.text(), Some("v"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The binary is the one that `RUSSET_SERVER` names, else `redis-server`, else `valkey-server` on `PATH`: see
+//! [`find_server`]. Suites that need no server of their own share one: see [`shared`].
+//!
+//! # Faults
+//! ```no_run
+//! use russet_testkit::{Conn, Error, Match, Proxy, Server};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Error> {
+//! let server = Server::start().await?;
+//! let proxy = Proxy::start(server.addr()).await?;
+//! proxy.cut_after(Match::name("INCR"));
+//!
+//! // Here the code under test connects to proxy.url().
+//! let mut client = Conn::open(&proxy.url()).await?;
+//! assert!(matches!(client.call(&["INCR", "n"]).await, Err(Error::Closed)));
+//!
+//! proxy.struck().await?;
+//! // The client saw an error, and yet the write was applied.
+//! assert_eq!(server.conn().await?.call(&["GET", "n"]).await?.text(), Some("1"));
+//! assert_eq!((proxy.requests("INCR"), proxy.lost()), (1, 1));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Guarantees and limits
+//! - Servers listen on 127.0.0.1 only, and never outlive the process that started them: a guardian (`/bin/sh`, in a
+//!   process group of its own) kills the server and removes its folder when the test is dropped, panics, aborts or is
+//!   killed -9. Only killing both the test and the guardian at once leaves something behind.
+//! - Each wait is bounded: a server is ready within 10 s or an error with the end of its log, a call of [`Conn`] ends
+//!   within 5 s, an event of a proxy comes within 10 s.
+//! - Unix only: signals, process groups and `/bin/sh` are what it is made of.
+//! - [`Proxy`] does not decrypt TLS, and does not follow MONITOR or replication.
+//!
+//! # Features
+//! - `tls`: servers with TLS, with certificates made on the fly. A server binary that was built without TLS gives
+//!   [`Error::Unsupported`].
+
 mod builder;
 mod conn;
 mod error;

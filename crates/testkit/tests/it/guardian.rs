@@ -43,7 +43,7 @@ async fn victim() {
         other => panic!("{other}"),
     }
     println!("\nready");
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 struct Victim {

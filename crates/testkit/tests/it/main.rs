@@ -1,5 +1,7 @@
 //! Everything here runs against a real server: the one of `RUSSET_SERVER`, or of `PATH`.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test they are assertions")]
+
 mod guardian;
 mod proxy;
 mod pubsub;
