@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use russet_testkit::{Builder, Certificates, Conn, Error, Identity, Server, Tls};
+use russet_testkit::{Builder, Certificates, Conn, Error, Identity, Server, Tls, find_server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -15,9 +15,20 @@ use tokio_rustls::rustls::{CertificateError, ClientConfig, Error as TlsError, Ro
 async fn start(builder: Builder) -> Option<Server> {
     match builder.start().await {
         Ok(server) => Some(server),
-        Err(Error::Unsupported { what: "TLS", .. }) => None,
+        Err(Error::Unsupported { what: "TLS", .. }) => {
+            assert!(!was_built_with_tls());
+            None
+        }
         Err(other) => panic!("{other}"),
     }
+}
+
+/// What the binary itself says: with TLS it misses a certificate, and ends.
+fn was_built_with_tls() -> bool {
+    let server = std::process::Command::new(find_server().unwrap())
+        .args(["--port", "0", "--tls-port", "1"])
+        .output();
+    String::from_utf8_lossy(&server.unwrap().stdout).contains("No tls-cert-file configured")
 }
 
 /// Sends PING, and gives what comes back.
@@ -122,8 +133,11 @@ async fn certificates_that_clients_must_refuse() {
 async fn a_server_built_without_it_says_so() {
     let plain = Server::start().await.unwrap();
     match Server::builder().tls(Tls::new()).start().await {
-        Ok(server) => assert!(server.tls_url().is_some()),
-        Err(Error::Unsupported { what: "TLS", version }) => assert_eq!(version, *plain.version()),
+        Ok(server) => assert!(server.tls_url().is_some() && was_built_with_tls()),
+        Err(Error::Unsupported { what: "TLS", version }) => {
+            assert_eq!(version, *plain.version());
+            assert!(!was_built_with_tls());
+        }
         Err(other) => panic!("{other}"),
     }
 }
