@@ -172,14 +172,13 @@ impl Builder {
     }
 
     async fn attempt(&self, binary: &Path, version: &Version) -> Result<Server> {
-        let dir = tempfile::Builder::new()
+        let folder = tempfile::Builder::new()
             .prefix("russet-")
             .tempdir()
-            .map_err(Error::io("make a folder"))?
-            .keep();
-        // From here on the folder has an owner, which removes it.
+            .map_err(Error::io("make a folder"))?;
+        let dir = folder.path().to_owned();
         let conf = dir.join("server.conf");
-        let process = Process::new(dir.clone(), binary, &[&conf])?;
+        let process = Process::new(folder, binary, &[&conf])?;
         let port = match self.port {
             Some(port) => Port::fixed(port),
             None => Port::free()?,

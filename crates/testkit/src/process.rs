@@ -1,4 +1,5 @@
 use std::fmt;
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::{Error, Result};
@@ -44,12 +46,14 @@ struct Guardian {
 }
 
 impl Process {
-    /// Takes over `dir`. Nothing runs before [`Process::start`].
-    pub(crate) fn new(dir: PathBuf, binary: &Path, args: &[&Path]) -> Result<Process> {
+    /// Takes over the folder. Nothing runs before [`Process::start`].
+    pub(crate) fn new(folder: TempDir, binary: &Path, args: &[&Path]) -> Result<Process> {
+        let dir = folder.path().to_owned();
         let log = dir.join("server.log");
+        let script = dir.join("guardian.sh");
+        fs::write(&script, include_str!("guardian.sh")).map_err(Error::io("write the guardian"))?;
         let mut child = Command::new("/bin/sh")
-            .args(["-c", include_str!("guardian.sh"), "russet-guardian"])
-            .args([&dir, &log])
+            .args([&script, &dir, &log])
             .arg(binary)
             .args(args)
             .current_dir("/")
@@ -59,6 +63,8 @@ impl Process {
             .process_group(0)
             .spawn()
             .map_err(Error::io("start /bin/sh as the guardian"))?;
+        // Now the guardian removes it.
+        let _ = folder.keep();
         let pipe = child.stdin.take();
         let (told, life) = watch::channel(Life::New);
         if let Some(reports) = child.stdout.take() {
@@ -99,7 +105,7 @@ impl Process {
 
     /// All that the server has printed.
     pub(crate) fn log(&self) -> String {
-        std::fs::read(&self.log)
+        fs::read(&self.log)
             .map(|log| String::from_utf8_lossy(&log).into_owned())
             .unwrap_or_default()
     }
@@ -153,7 +159,7 @@ impl Drop for Process {
             std::thread::sleep(Duration::from_millis(1));
         }
         // Only needed when somebody has killed the guardian.
-        let _ = std::fs::remove_dir_all(&self.dir);
+        let _ = fs::remove_dir_all(&self.dir);
     }
 }
 

@@ -80,13 +80,17 @@ impl Victim {
     fn leaves_nothing(mut self) {
         self.process.wait().unwrap();
         let begun = Instant::now();
-        while test_kill_process(self.server).is_ok() || self.dir.exists() {
-            assert!(
-                begun.elapsed() < Duration::from_secs(2),
-                "server runs: {}, folder exists: {}",
-                test_kill_process(self.server).is_ok(),
-                self.dir.exists()
-            );
+        loop {
+            let left = (test_kill_process(self.server).is_ok(), self.dir.exists());
+            if left == (false, false) {
+                return;
+            }
+            if begun.elapsed() > Duration::from_secs(2) {
+                // Not for ever, just because a test fails.
+                let _ = kill_process(self.server, Signal::KILL);
+                let _ = std::fs::remove_dir_all(&self.dir);
+                panic!("server still runs: {}, folder still exists: {}", left.0, left.1);
+            }
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -109,7 +113,8 @@ fn a_killed_test_leaves_nothing() {
 
 #[test]
 fn a_killed_test_leaves_no_paused_server() {
-    killed("pause");
+    // The guardian learns of the end twice, by the end of its pipe and by a signal, in either order.
+    (0..20).for_each(|_| killed("pause"));
 }
 
 #[test]

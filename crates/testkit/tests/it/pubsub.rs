@@ -1,5 +1,7 @@
 //! Frames that answer no request, and requests that no frame answers.
 
+use std::time::Duration;
+
 use russet_testkit::{Conn, Match, Proxy, Reply, encode, prefix, shared};
 
 async fn start() -> (Proxy, Conn, Conn, String) {
@@ -33,13 +35,24 @@ async fn resp2_subscriptions_are_told_from_messages() {
         assert_eq!(first(&conn.reply().await.unwrap()), "pmessage");
     }
     assert_eq!(proxy.replies(), 2);
+    // A message that comes while a reply is waited for is not that reply.
+    proxy.corrupt(Match::name("PING"), |_| encode(&["here"]));
+    proxy.delay_requests(Duration::from_millis(50));
+    conn.send(&encode(&["PING"])).await.unwrap();
+    proxy.until(|now| now.requests("PING") == 1).await.unwrap();
+    real.call(&["PUBLISH", &channel, "m"]).await.unwrap();
+    let words =
+        [conn.reply().await.unwrap(), conn.reply().await.unwrap(), conn.reply().await.unwrap()];
+    assert_eq!(words.each_ref().map(first), ["message", "pmessage", "here"]);
+    assert_eq!((proxy.replies(), proxy.counters().trips), (3, 3));
+    proxy.heal();
     // As many confirmations as there are channels.
     proxy.cut_in_reply(Match::name("PING"), 4);
     conn.send(&[encode(&["UNSUBSCRIBE"]), encode(&["PING"])].concat()).await.unwrap();
     assert_eq!(first(&conn.reply().await.unwrap()), "unsubscribe");
     assert_eq!(first(&conn.reply().await.unwrap()), "unsubscribe");
     assert_eq!(conn.rest().await.unwrap(), b"*2\r\n");
-    assert_eq!((proxy.replies(), proxy.lost(), proxy.strikes()), (3, 1, 1));
+    assert_eq!((proxy.replies(), proxy.lost(), proxy.strikes()), (4, 1, 2));
 }
 
 #[tokio::test]
