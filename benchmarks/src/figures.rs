@@ -94,8 +94,9 @@ impl Figures {
     }
 
     pub(crate) fn write(&self, file: &Path) -> Result {
-        let rows: Value = self.rows.iter().map(Row::json).collect();
-        Ok(fs::write(file, serde_json::to_string_pretty(&rows)? + "\n")?)
+        // A row a line, so that a diff of figures can be read.
+        let rows: Vec<_> = self.rows.iter().map(|row| row.json().to_string()).collect();
+        Ok(fs::write(file, format!("[\n{}\n]\n", rows.join(",\n")))?)
     }
 }
 

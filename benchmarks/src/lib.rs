@@ -9,7 +9,7 @@
 //!
 //! fn main() -> std::process::ExitCode {
 //!     Suite::main("core", async |suite| {
-//!         suite.row("nothing 64").tasks(64).floor(0.95).run(
+//!         suite.row("nothing 64").tasks(64).floor(Some(0.95)).run(
 //!             ("ours", |mut ops: Ops| async move {
 //!                 while ops.next() {
 //!                     tokio::task::yield_now().await;
@@ -36,4 +36,4 @@ pub use closed_loop::{Ops, Side};
 pub use suite::{Row, Suite};
 
 /// Any error ends the benchmark: a failed operation is not a fast one.
-pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+pub type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;

@@ -4,6 +4,9 @@ use crate::Result;
 use fred::prelude::{Builder, Client, ClientLike, Config};
 use std::time::Duration;
 
+/// How a table calls ours.
+pub const RUSSET: &str = "russet, default options";
+
 /// How a table calls fred.
 pub const FRED: &str = "fred 10.1, 1 connection, timeout 500 ms";
 

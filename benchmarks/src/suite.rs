@@ -82,9 +82,9 @@ impl Row<'_> {
         self
     }
 
-    /// The least ratio that will do.
-    pub fn floor(mut self, floor: f64) -> Self {
-        self.floor = Some(floor);
+    /// The least ratio that will do; `None` only reports.
+    pub fn floor(mut self, floor: Option<f64>) -> Self {
+        self.floor = floor;
         self
     }
 

@@ -1,7 +1,6 @@
 //! The graceful end.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::Redis;
@@ -28,9 +27,9 @@ impl CloseReport {
 
 pub(crate) async fn drain(node: &Arc<Node>, deadline: Duration) -> CloseReport {
     let started = Instant::now();
-    let unknown = node.drain(started + deadline).await;
+    let (not_sent, unknown) = node.drain(started + deadline).await;
     CloseReport {
-        not_sent: node.turned_away.load(Relaxed),
+        not_sent,
         unknown: u64::try_from(unknown).unwrap_or(u64::MAX),
         took: started.elapsed(),
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::broadcast;
 
 use crate::Error;
@@ -103,16 +104,27 @@ impl Events {
 /// The sending end.
 #[derive(Debug, Clone)]
 pub(crate) struct Announcer {
-    sender: broadcast::Sender<Event>,
+    /// None after the end.
+    sender: Arc<ArcSwapOption<broadcast::Sender<Event>>>,
 }
 
 impl Announcer {
     pub(crate) fn new() -> Self {
-        Self { sender: broadcast::Sender::new(256) }
+        let sender = Arc::new(broadcast::Sender::new(256));
+        Self { sender: Arc::new(ArcSwapOption::new(Some(sender))) }
     }
 
     pub(crate) fn listen(&self) -> Events {
-        Events(self.sender.subscribe())
+        match &*self.sender.load() {
+            Some(sender) => Events(sender.subscribe()),
+            // Its sender is gone at once.
+            None => Events(broadcast::Sender::new(1).subscribe()),
+        }
+    }
+
+    /// There will be no more events, although the handle may live on.
+    pub(crate) fn end(&self) {
+        self.sender.store(None);
     }
 
     pub(crate) fn announce(&self, event: Event) {
@@ -127,8 +139,10 @@ impl Announcer {
                 tracing::debug!(node = %event.node, connection = event.connection, ?kind, "connection event");
             }
         }
-        // Nobody listening is fine.
-        let _ = self.sender.send(event);
+        if let Some(sender) = &*self.sender.load() {
+            // Nobody listening is fine.
+            let _ = sender.send(event);
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use secrecy::SecretString;
 
-use crate::Value;
 use crate::cmd::Cmd;
+use crate::{Error, ErrorKind, Value};
 
 #[cfg(feature = "fred")]
 mod fred;
@@ -47,6 +47,37 @@ pub(crate) enum Request<'a> {
     Eval { body: &'a str, keys: &'a [Bytes], args: &'a [Bytes] },
     /// Commands that reach the server with nothing between them; answers the reply of the last.
     Adjacent(&'a [Cmd]),
+    /// Commands that may be repeated: a reply each, or all are lost together.
+    Batch(&'a [Cmd]),
+}
+
+/// What comes back.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    One(Value),
+    /// In the order of the batch.
+    Many(Vec<Result<Value, LinkError>>),
+}
+
+impl Reply {
+    /// The reply of a request that has one.
+    pub(crate) fn one(self) -> Result<Value, Error> {
+        match self {
+            Self::One(value) => Ok(value),
+            Self::Many(_) => Err(Error::unknown(ErrorKind::Unexpected {
+                expected: "one reply",
+                found: self.describe(),
+            })),
+        }
+    }
+
+    /// What it is, never its content.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::One(value) => value.describe(),
+            Self::Many(replies) => format!("{} replies", replies.len()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -77,7 +108,7 @@ impl Link {
     ///
     /// The future is large; pin it where it is made.
     #[inline]
-    pub(crate) async fn call(&self, request: Request<'_>) -> Result<Value, LinkError> {
+    pub(crate) async fn call(&self, request: Request<'_>) -> Result<Reply, LinkError> {
         match self {
             #[cfg(feature = "fred")]
             Self::Fred(link) => link.call(request).await,

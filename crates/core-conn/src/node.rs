@@ -9,14 +9,14 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, SetOnce, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::Backoff;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Announcer, Event, EventKind};
 use crate::flight::{Cut, Place, Slab};
-use crate::link::{Link, LinkError, Request, Target};
-use crate::{Backoff, Value};
+use crate::link::{Link, LinkError, Reply, Request, Target};
 
 mod alone;
 mod supervise;
@@ -43,8 +43,9 @@ pub(crate) struct Node {
     lanes: Box<[Lane]>,
     turn: AtomicUsize,
     started: AtomicBool,
-    /// Calls that wait: for a connection, or for a place on one.
-    waiting: AtomicUsize,
+    /// Calls that wait, for a connection or for a place on one, and [`TURNED_AWAY`] for each that was waiting when
+    /// the node closed: one number, so that no call is ever both or neither.
+    waiting: AtomicU64,
     /// Places for calls on connections of their own.
     dedicated: Semaphore,
     announcer: Announcer,
@@ -52,9 +53,9 @@ pub(crate) struct Node {
     pub(crate) closing: CancellationToken,
     /// Everything ends.
     pub(crate) ended: CancellationToken,
-    /// Calls that were waiting when the node closed.
-    pub(crate) turned_away: AtomicU64,
 }
+
+const TURNED_AWAY: u64 = 1 << 32;
 
 /// One of a node's connections, whatever generation it is in.
 #[derive(Debug)]
@@ -83,6 +84,8 @@ struct Generation {
     slab: Arc<Slab>,
     /// Calls that were dropped or cut before their reply; the probe that is answered counts them off.
     abandoned: AtomicUsize,
+    /// Why a call found the link gone, perhaps before the supervisor did.
+    gone: SetOnce<String>,
 }
 
 impl Drop for Generation {
@@ -106,12 +109,11 @@ impl Node {
             lanes,
             turn: AtomicUsize::new(0),
             started: AtomicBool::new(false),
-            waiting: AtomicUsize::new(0),
+            waiting: AtomicU64::new(0),
             dedicated: Semaphore::new(settings.dedicated),
             announcer,
             closing: CancellationToken::new(),
             ended: CancellationToken::new(),
-            turned_away: AtomicU64::new(0),
             settings,
         })
     }
@@ -127,6 +129,9 @@ impl Node {
 
     /// Waits until every connection is ready.
     pub(crate) async fn ready(self: &Arc<Self>, deadline: Instant) -> Result<(), Error> {
+        if self.closing.is_cancelled() {
+            return Err(Error::not_sent(ErrorKind::Closed));
+        }
         self.start();
         for lane in &self.lanes {
             self.wait_ready(lane, deadline, true).await?;
@@ -141,7 +146,7 @@ impl Node {
         deadline: Instant,
         budget: Duration,
         wait: bool,
-    ) -> Result<Value, Error> {
+    ) -> Result<Reply, Error> {
         loop {
             let generation = self.generation(deadline, wait).await?;
             match self.enter(&generation, deadline, budget).await {
@@ -185,14 +190,14 @@ impl Node {
 
     async fn wait_ready(&self, lane: &Lane, deadline: Instant, wait: bool) -> Result<(), Error> {
         let mut state = lane.state.subscribe();
-        let _waiting = self.queue()?;
+        let waiting = self.queue()?;
         let settled = state.wait_for(|state| match state {
             State::Connecting(last) => !wait && last.is_some(),
             State::Ready | State::GaveUp(_) | State::Ended => true,
         });
         let settled = tokio::select! {
             biased;
-            () = self.closing.cancelled() => return Err(self.turn_away()),
+            () = self.closing.cancelled() => return Err(waiting.turn_away()),
             settled = tokio::time::timeout_at(deadline.into(), settled) => settled,
         };
         let now = match settled {
@@ -227,11 +232,11 @@ impl Node {
         let entered = match generation.slab.try_enter(deadline) {
             Some(entered) => entered,
             None => {
-                let _waiting = self.queue().map_err(Some)?;
+                let waiting = self.queue().map_err(Some)?;
                 let entered = Box::pin(generation.slab.enter(deadline));
                 tokio::select! {
                     biased;
-                    () = self.closing.cancelled() => return Err(Some(self.turn_away())),
+                    () = self.closing.cancelled() => return Err(Some(waiting.turn_away())),
                     entered = entered => entered,
                 }
             }
@@ -244,16 +249,13 @@ impl Node {
 
     fn queue(&self) -> Result<Waiting<'_>, Error> {
         let bound = self.settings.queue;
-        if self.waiting.fetch_add(1, Relaxed) >= bound {
-            self.waiting.fetch_sub(1, Relaxed);
-            return Err(Error::not_sent(ErrorKind::Backpressure { waiting: bound }));
+        let one_more = |now: u64| {
+            (now % TURNED_AWAY < u64::try_from(bound).unwrap_or(u64::MAX)).then_some(now + 1)
+        };
+        match self.waiting.fetch_update(Relaxed, Relaxed, one_more) {
+            Ok(_) => Ok(Waiting(&self.waiting)),
+            Err(_) => Err(Error::not_sent(ErrorKind::Backpressure { waiting: bound })),
         }
-        Ok(Waiting(&self.waiting))
-    }
-
-    fn turn_away(&self) -> Error {
-        self.turned_away.fetch_add(1, Relaxed);
-        Error::not_sent(ErrorKind::Closed)
     }
 
     /// Tries again now, also after the maximum of attempts.
@@ -274,8 +276,9 @@ impl Node {
         }
     }
 
-    /// Lets what is in flight finish, then says goodbye. Answers how many calls had to be cut.
-    pub(crate) async fn drain(&self, deadline: Instant) -> usize {
+    /// Lets what is in flight finish, then says goodbye, and ends the events. Answers how many calls were waiting and
+    /// how many had to be cut.
+    pub(crate) async fn drain(&self, deadline: Instant) -> (u64, usize) {
         self.closing.cancel();
         let generations: Vec<_> =
             self.lanes.iter().filter_map(|lane| lane.current.load_full()).collect();
@@ -301,7 +304,17 @@ impl Node {
             let _ = tokio::time::timeout_at(deadline.into(), generation.link.quit()).await;
         }
         self.ended.cancel();
-        cut
+        if self.started.load(SeqCst) {
+            for lane in &self.lanes {
+                let over = |state: &State| matches!(state, State::Ended | State::GaveUp(_));
+                // Fails only without a sender, and that is the lane itself.
+                let _ = lane.state.subscribe().wait_for(over).await;
+            }
+        }
+        self.announcer.end();
+        // Those that were told, and those that are about to be.
+        let waiting = self.waiting.load(Relaxed);
+        (waiting / TURNED_AWAY + waiting % TURNED_AWAY, cut)
     }
 
     fn announce(&self, connection: usize, kind: EventKind) {
@@ -310,7 +323,16 @@ impl Node {
     }
 }
 
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiting<'a>(&'a AtomicU64);
+
+impl Waiting<'_> {
+    /// The node closes.
+    fn turn_away(self) -> Error {
+        self.0.fetch_add(TURNED_AWAY - 1, Relaxed);
+        std::mem::forget(self);
+        Error::not_sent(ErrorKind::Closed)
+    }
+}
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
@@ -320,7 +342,8 @@ impl Drop for Waiting<'_> {
 
 impl Generation {
     fn new(link: Link, in_flight: usize) -> Self {
-        Self { link, slab: Slab::start(in_flight), abandoned: AtomicUsize::new(0) }
+        let slab = Slab::start(in_flight);
+        Self { link, slab, abandoned: AtomicUsize::new(0), gone: SetOnce::new() }
     }
 
     /// From here on the request counts as sent.
@@ -329,7 +352,7 @@ impl Generation {
         request: Request<'_>,
         place: Place<'_>,
         budget: Duration,
-    ) -> Result<Value, Error> {
+    ) -> Result<Reply, Error> {
         let mut call = pin!(self.link.call(request));
         let mut owed = Owed { generation: self, answered: false };
         let reply = poll_fn(|cx| {
@@ -343,9 +366,9 @@ impl Generation {
         })
         .await;
         match reply {
-            Ok(Ok(value)) => {
+            Ok(Ok(reply)) => {
                 owed.answered = true;
-                Ok(value)
+                Ok(reply)
             }
             Ok(Err(LinkError::Server(words))) => {
                 owed.answered = true;
@@ -355,6 +378,10 @@ impl Generation {
                 ))
             }
             Ok(Err(LinkError::Lost(reason))) => {
+                // The next call must not be lost on it, too: from here on nobody gets in.
+                self.slab.fail_all();
+                // The first reason is kept.
+                let _ = self.gone.set(reason.clone());
                 Err(Error::unknown(ErrorKind::ConnectionLost(reason)))
             }
             Err(Cut::Lost) => {

@@ -11,11 +11,12 @@ use crate::close::{self, CloseReport};
 use crate::cmd::{Class, Cmd};
 use crate::error::{Context, Error, ErrorKind, SendOutcome};
 use crate::event::{Announcer, Events};
-use crate::link::Request;
+use crate::link::{LinkError, Reply, Request};
 use crate::metrics::Observed;
 use crate::node::{Node, Settings};
 use crate::script::{self, ScriptCall};
 use crate::table::Route;
+use crate::value::server_error;
 use crate::{FromValue, Value};
 
 /// A handle to Redis or Valkey: cheap to clone, lazy, shared by all tasks.
@@ -153,8 +154,11 @@ impl Redis {
         }
     }
 
-    /// Runs several commands at once: one result each, in the order given. They share one round trip where they fit
-    /// into the pipeline. They are not atomic: others may come between, and one may fail where another does not.
+    /// Runs several commands at once: one result each, in the order given, in one round trip where they fit into the
+    /// pipeline. They are not atomic: others may come between, and one may fail where another does not.
+    ///
+    /// Commands that may all be repeated travel in batches of 128, which makes them cheaper; if the connection is lost
+    /// a batch is lost as one, and sent again as one.
     #[track_caller]
     pub fn pipeline(
         &self,
@@ -162,7 +166,13 @@ impl Redis {
     ) -> impl Future<Output = Vec<Result<Value, Error>>> + Send + '_ {
         let site = Location::caller();
         let cmds: Vec<Cmd> = cmds.into_iter().collect();
-        async move { join_all(cmds.iter().map(|cmd| self.command(cmd, site))).await }
+        async move {
+            if cmds.len() < 2 || !cmds.iter().all(can_be_batched) {
+                return join_all(cmds.iter().map(|cmd| self.command(cmd, site))).await;
+            }
+            let batches = join_all(cmds.chunks(BATCH).map(|cmds| self.batch(cmds, site))).await;
+            batches.into_iter().flatten().collect()
+        }
     }
 
     /// Runs several commands as one `MULTI`/`EXEC`: nothing comes between them. One round trip; a reply each.
@@ -278,8 +288,31 @@ impl Redis {
             _ => {
                 let alone =
                     |deadline| self.inner.node.alone(Request::Cmd(cmd), deadline, self.deadline);
-                self.repeat(cmd.class(), cmd.name(), alone).await
+                self.repeat(cmd.class(), cmd.name(), alone).await?.one()
             }
+        }
+    }
+
+    async fn batch(
+        &self,
+        cmds: &[Cmd],
+        site: &'static Location<'static>,
+    ) -> Vec<Result<Value, Error>> {
+        let send = |deadline| self.attempt(Request::Batch(cmds), deadline);
+        let told = |error, cmd: &Cmd| self.told(error, Some(cmd.name()), None, site);
+        match self.repeat(Class::Idempotent, "BATCH", send).await {
+            Ok(Reply::Many(replies)) => {
+                let replies = replies.into_iter().zip(cmds);
+                replies
+                    .map(|(reply, cmd)| reply.map_err(|error| told(link_error(error), cmd)))
+                    .collect()
+            }
+            Ok(Reply::One(value)) => {
+                let kind =
+                    ErrorKind::Unexpected { expected: "a reply each", found: value.describe() };
+                cmds.iter().map(|cmd| Err(told(Error::unknown(kind.clone()), cmd))).collect()
+            }
+            Err(error) => cmds.iter().map(|cmd| Err(told(error.clone(), cmd))).collect(),
         }
     }
 
@@ -335,22 +368,28 @@ impl Redis {
     }
 
     #[inline]
-    fn send<'a>(
+    fn attempt<'a>(
         &'a self,
         request: Request<'a>,
         deadline: Instant,
-    ) -> impl Future<Output = Result<Value, Error>> + 'a {
+    ) -> impl Future<Output = Result<Reply, Error>> + 'a {
         self.inner.node.attempt(request, deadline, self.deadline, self.wait)
+    }
+
+    /// One attempt of what has one reply.
+    #[inline]
+    async fn send(&self, request: Request<'_>, deadline: Instant) -> Result<Value, Error> {
+        self.attempt(request, deadline).await?.one()
     }
 
     /// Attempts until there is an answer, or no further attempt is right.
     #[inline]
-    async fn repeat<F: Future<Output = Result<Value, Error>>>(
+    async fn repeat<T, F: Future<Output = Result<T, Error>>>(
         &self,
         class: Class,
         operation: &'static str,
         mut attempt: impl FnMut(Instant) -> F,
-    ) -> Result<Value, Error> {
+    ) -> Result<T, Error> {
         let observed = Observed::start(operation, &self.inner.node.name);
         let deadline = Instant::now() + self.deadline;
         let most = if class == Class::Write { 1 } else { self.inner.attempts };
@@ -393,6 +432,22 @@ impl Redis {
         let call_site = self.inner.call_sites.then_some(site);
         let attempt = error.attempt();
         error.with(Context { call_site, ..self.context(operation, script, attempt) })
+    }
+}
+
+/// Commands that travel as one.
+const BATCH: usize = 128;
+
+/// Whether losing its reply together with others does no harm.
+fn can_be_batched(cmd: &Cmd) -> bool {
+    cmd.class() != Class::Write && matches!(cmd.route(), Route::Hot(_) | Route::Direct)
+}
+
+/// One command's part of a batch that was answered.
+fn link_error(error: LinkError) -> Error {
+    match error {
+        LinkError::Server(words) => server_error(&words, false),
+        LinkError::Lost(reason) => Error::unknown(ErrorKind::ConnectionLost(reason)),
     }
 }
 

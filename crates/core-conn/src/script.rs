@@ -194,8 +194,9 @@ pub(crate) fn wrapped(cmd: &crate::Cmd) -> ScriptCall<'static> {
 /// The error of a wrapped command: one command is applied or not, so its error is the server's refusal.
 pub(crate) fn single(error: Error) -> Error {
     match error.server() {
+        // Given to all that was in flight, so it need not be this command's.
+        Some(crate::ServerError::ClusterDown) | None => error,
         Some(_) => error.rejected(),
-        None => error,
     }
 }
 

@@ -236,7 +236,9 @@ pub(crate) fn server_error(text: &str, in_script: bool) -> Error {
     let error = ServerError::parse(text);
     // The server runs a script's commands one by one: an error of one of them leaves the earlier ones applied.
     let partial = in_script && text.contains("script: ");
-    let outcome = if partial { SendOutcome::Unknown } else { SendOutcome::Rejected };
+    // fred ends the connection on this one, and gives it to all that is in flight there.
+    let shared = error == ServerError::ClusterDown;
+    let outcome = if partial || shared { SendOutcome::Unknown } else { SendOutcome::Rejected };
     Error::new(ErrorKind::Server(error), outcome)
 }
 

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use secrecy::ExposeSecret;
 use tokio::task::{AbortHandle, JoinHandle};
 
-use super::{LinkError, Request, Target};
+use super::{LinkError, Reply, Request, Target};
 use crate::Value;
 use crate::cmd::Cmd;
 use crate::table::{Hot, Route};
@@ -54,7 +54,7 @@ impl FredLink {
             let name = Cmd::idempotent("CLIENT SETNAME").arg(name);
             tokio::select! {
                 biased;
-                named = link.custom(&name) => named?,
+                named = link.call(Request::Cmd(&name)) => named?,
                 error = end.error() => return Err(error),
             };
         }
@@ -62,12 +62,9 @@ impl FredLink {
     }
 
     #[inline]
-    pub(super) async fn call(&self, request: Request<'_>) -> Result<Value, LinkError> {
+    pub(super) async fn call(&self, request: Request<'_>) -> Result<Reply, LinkError> {
         let reply = match request {
-            Request::Cmd(cmd) => match cmd.route() {
-                Route::Hot(hot) => self.hot(hot, cmd).await,
-                _ => return self.custom(cmd).await,
-            },
+            Request::Cmd(cmd) => run(&self.client, cmd).await,
             Request::EvalSha { sha, keys, args } => {
                 self.client
                     .evalsha::<FredValue, _, _, _>(sha, fred_keys(keys), fred_values(args))
@@ -79,8 +76,9 @@ impl FredLink {
                     .await
             }
             Request::Adjacent(cmds) => return self.adjacent(cmds).await,
+            Request::Batch(cmds) => return self.batch(cmds).await,
         };
-        reply.map(value).map_err(|error| link_error(&error))
+        reply.map(|reply| Reply::One(value(reply))).map_err(|error| link_error(&error))
     }
 
     pub(super) async fn quit(&self) {
@@ -92,82 +90,104 @@ impl FredLink {
         self.task.abort();
     }
 
-    /// By fred's typed calls, where the arguments are of the common form.
-    #[inline]
-    async fn hot(&self, hot: Hot, cmd: &Cmd) -> Result<FredValue, FredError> {
-        let client = &self.client;
-        match (hot, cmd.arguments()) {
-            (Hot::Get, [key]) => client.get(key.clone()).await,
-            (Hot::Set, [key, value]) => {
-                client.set(key.clone(), fred_value(value), None, None, false).await
-            }
-            (Hot::Set, [key, value, px, millis]) if px == "PX" && integer(millis).is_some() => {
-                let expiry = integer(millis).map(Expiration::PX);
-                client.set(key.clone(), fred_value(value), expiry, None, false).await
-            }
-            (Hot::Del, keys @ [_, ..]) => client.del(fred_keys(keys)).await,
-            (Hot::Unlink, keys @ [_, ..]) => client.unlink(fred_keys(keys)).await,
-            (Hot::Exists, keys @ [_, ..]) => client.exists(fred_keys(keys)).await,
-            (Hot::Incr, [key]) => client.incr(key.clone()).await,
-            (Hot::Decr, [key]) => client.decr(key.clone()).await,
-            (Hot::IncrBy, [key, by]) if integer(by).is_some() => {
-                client.incr_by(key.clone(), integer(by).unwrap_or_default()).await
-            }
-            (Hot::PExpire, [key, millis]) if integer(millis).is_some() => {
-                client.pexpire(key.clone(), integer(millis).unwrap_or_default(), None).await
-            }
-            (Hot::PTtl, [key]) => client.pttl(key.clone()).await,
-            (Hot::HGet, [key, field]) => client.hget(key.clone(), field.clone()).await,
-            (Hot::HSet, [key, field, value]) => {
-                client.hset(key.clone(), (FredKey::from(field.clone()), fred_value(value))).await
-            }
-            (Hot::HDel, [key, fields @ ..]) if !fields.is_empty() => {
-                client.hdel(key.clone(), fred_keys(fields)).await
-            }
-            (Hot::HIncrBy, [key, field, by]) if integer(by).is_some() => {
-                client.hincrby(key.clone(), field.clone(), integer(by).unwrap_or_default()).await
-            }
-            (Hot::SAdd, [key, members @ ..]) if !members.is_empty() => {
-                client.sadd(key.clone(), fred_values(members)).await
-            }
-            (Hot::SRem, [key, members @ ..]) if !members.is_empty() => {
-                client.srem(key.clone(), fred_values(members)).await
-            }
-            (Hot::SIsMember, [key, member]) => {
-                client.sismember(key.clone(), fred_value(member)).await
-            }
-            (Hot::ZScore, [key, member]) => client.zscore(key.clone(), fred_value(member)).await,
-            (Hot::LPush, [key, items @ ..]) if !items.is_empty() => {
-                client.lpush(key.clone(), fred_values(items)).await
-            }
-            (Hot::RPush, [key, items @ ..]) if !items.is_empty() => {
-                client.rpush(key.clone(), fred_values(items)).await
-            }
-            _ => {
-                let (command, args) = custom(cmd);
-                client.custom(command, args).await
-            }
+    async fn adjacent(&self, cmds: &[Cmd]) -> Result<Reply, LinkError> {
+        let mut replies = self.batched(cmds).await?;
+        match replies.pop() {
+            Some(last) => last.map(Reply::One),
+            None => Err(LinkError::Lost("no reply".into())),
         }
     }
 
-    async fn custom(&self, cmd: &Cmd) -> Result<Value, LinkError> {
-        let (command, args) = custom(cmd);
-        self.client.custom(command, args).await.map(value).map_err(|error| link_error(&error))
+    async fn batch(&self, cmds: &[Cmd]) -> Result<Reply, LinkError> {
+        let replies = self.batched(cmds).await?;
+        if replies.len() == cmds.len() {
+            return Ok(Reply::Many(replies));
+        }
+        // fred answers a pipeline that it lost with one error for all.
+        match replies.into_iter().find_map(Result::err) {
+            Some(error) => Err(error),
+            None => Err(LinkError::Lost("another number of replies than of commands".into())),
+        }
     }
 
-    async fn adjacent(&self, cmds: &[Cmd]) -> Result<Value, LinkError> {
+    async fn batched(&self, cmds: &[Cmd]) -> Result<Vec<Result<Value, LinkError>>, LinkError> {
         let pipeline = self.client.pipeline();
         for cmd in cmds {
-            let (command, args) = custom(cmd);
-            pipeline
-                .custom::<FredValue, _>(command, args)
-                .await
-                .map_err(|error| link_error(&error))?;
+            // Only queued: fred sends them all with `try_all`.
+            run(&pipeline, cmd).await.map_err(|error| link_error(&error))?;
         }
-        let mut replies: Vec<Result<FredValue, FredError>> = pipeline.try_all().await;
-        match replies.pop() {
-            Some(last) => last.map(value).map_err(|error| link_error(&error)),
-            None => Err(LinkError::Lost("no reply".into())),
+        let replies: Vec<Result<FredValue, FredError>> = pipeline.try_all().await;
+        Ok(replies
+            .into_iter()
+            .map(|reply| reply.map(value).map_err(|error| link_error(&error)))
+            .collect())
+    }
+}
+
+/// By fred's typed calls, where the arguments are of the common form.
+#[inline]
+async fn run<C>(client: &C, cmd: &Cmd) -> Result<FredValue, FredError>
+where
+    C: ClientLike
+        + HashesInterface
+        + KeysInterface
+        + ListInterface
+        + SetsInterface
+        + SortedSetsInterface
+        + Sync,
+{
+    let Route::Hot(hot) = cmd.route() else {
+        let (command, args) = custom(cmd);
+        return client.custom(command, args).await;
+    };
+    match (hot, cmd.arguments()) {
+        (Hot::Get, [key]) => client.get(key.clone()).await,
+        (Hot::Set, [key, value]) => {
+            client.set(key.clone(), fred_value(value), None, None, false).await
+        }
+        (Hot::Set, [key, value, px, millis]) if px == "PX" && integer(millis).is_some() => {
+            let expiry = integer(millis).map(Expiration::PX);
+            client.set(key.clone(), fred_value(value), expiry, None, false).await
+        }
+        (Hot::Del, keys @ [_, ..]) => client.del(fred_keys(keys)).await,
+        (Hot::Unlink, keys @ [_, ..]) => client.unlink(fred_keys(keys)).await,
+        (Hot::Exists, keys @ [_, ..]) => client.exists(fred_keys(keys)).await,
+        (Hot::Incr, [key]) => client.incr(key.clone()).await,
+        (Hot::Decr, [key]) => client.decr(key.clone()).await,
+        (Hot::IncrBy, [key, by]) if integer(by).is_some() => {
+            client.incr_by(key.clone(), integer(by).unwrap_or_default()).await
+        }
+        (Hot::PExpire, [key, millis]) if integer(millis).is_some() => {
+            client.pexpire(key.clone(), integer(millis).unwrap_or_default(), None).await
+        }
+        (Hot::PTtl, [key]) => client.pttl(key.clone()).await,
+        (Hot::HGet, [key, field]) => client.hget(key.clone(), field.clone()).await,
+        (Hot::HSet, [key, field, value]) => {
+            client.hset(key.clone(), (FredKey::from(field.clone()), fred_value(value))).await
+        }
+        (Hot::HDel, [key, fields @ ..]) if !fields.is_empty() => {
+            client.hdel(key.clone(), fred_keys(fields)).await
+        }
+        (Hot::HIncrBy, [key, field, by]) if integer(by).is_some() => {
+            client.hincrby(key.clone(), field.clone(), integer(by).unwrap_or_default()).await
+        }
+        (Hot::SAdd, [key, members @ ..]) if !members.is_empty() => {
+            client.sadd(key.clone(), fred_values(members)).await
+        }
+        (Hot::SRem, [key, members @ ..]) if !members.is_empty() => {
+            client.srem(key.clone(), fred_values(members)).await
+        }
+        (Hot::SIsMember, [key, member]) => client.sismember(key.clone(), fred_value(member)).await,
+        (Hot::ZScore, [key, member]) => client.zscore(key.clone(), fred_value(member)).await,
+        (Hot::LPush, [key, items @ ..]) if !items.is_empty() => {
+            client.lpush(key.clone(), fred_values(items)).await
+        }
+        (Hot::RPush, [key, items @ ..]) if !items.is_empty() => {
+            client.rpush(key.clone(), fred_values(items)).await
+        }
+        _ => {
+            let (command, args) = custom(cmd);
+            client.custom(command, args).await
         }
     }
 }
@@ -262,8 +282,17 @@ fn value(value: FredValue) -> Value {
     }
 }
 
-/// fred's errors do not say whether a server spoke. The server's words begin with a code in capitals; fred's own do
-/// not, and have kinds that the server's never get.
+/// What fred says of itself under a kind that it also gives to the server's words.
+const OWN_WORDS: [&str; 5] = [
+    "Missing expected connection.",
+    "Failed to route command.",
+    "Client is not initialized.",
+    "Failed to send command to router.",
+    "Missing response.",
+];
+
+/// fred's errors do not say whether a server spoke. Its own have kinds that the server's never get, or are among the few
+/// above; a script may answer with an error of any words.
 fn link_error(error: &FredError) -> LinkError {
     let words = error.details();
     let own_kind = matches!(
@@ -273,15 +302,12 @@ fn link_error(error: &FredError) -> LinkError {
             | ErrorKind::Timeout
             | ErrorKind::Backpressure
             | ErrorKind::Routing
+            | ErrorKind::Protocol
+            | ErrorKind::Parse
     );
-    let code = words.split_whitespace().next().unwrap_or_default();
-    let is_code = code.len() >= 2
-        && code
-            .bytes()
-            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
-    if is_code && !own_kind {
-        LinkError::Server(words.to_owned())
-    } else {
+    if own_kind || OWN_WORDS.contains(&words) {
         LinkError::Lost(error.to_string())
+    } else {
+        LinkError::Server(words.to_owned())
     }
 }

@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{Node, supervise};
-use crate::Value;
-use crate::error::{Error, ErrorKind};
-use crate::link::{Link, LinkEnd, LinkError, Request};
+use crate::error::{Error, ErrorKind, SendOutcome};
+use crate::link::{Link, LinkEnd, LinkError, Reply, Request};
 use crate::value::server_error;
 
 impl Node {
@@ -16,15 +15,15 @@ impl Node {
         request: Request<'_>,
         deadline: Instant,
         budget: Duration,
-    ) -> Result<Value, Error> {
+    ) -> Result<Reply, Error> {
         if self.closing.is_cancelled() {
             return Err(Error::not_sent(ErrorKind::Closed));
         }
         let _place = {
-            let _waiting = self.queue()?;
+            let waiting = self.queue()?;
             tokio::select! {
                 biased;
-                () = self.closing.cancelled() => return Err(self.turn_away()),
+                () = self.closing.cancelled() => return Err(waiting.turn_away()),
                 place = tokio::time::timeout_at(deadline.into(), self.dedicated.acquire()) => match place {
                     Ok(Ok(place)) => place,
                     Ok(Err(_)) => return Err(Error::not_sent(ErrorKind::Closed)),
@@ -32,22 +31,29 @@ impl Node {
                 },
             }
         };
-        let (link, mut end) =
-            match tokio::time::timeout_at(deadline.into(), Link::open(&self.settings.target)).await
-            {
-                Ok(Ok(opened)) => opened,
-                Ok(Err(LinkError::Server(words))) => {
-                    // The server refused the connection, not the request.
-                    return Err(Error::not_sent(server_error(&words, false).kind().clone()));
-                }
-                Ok(Err(LinkError::Lost(reason))) => {
-                    return Err(Error::not_sent(ErrorKind::Connect(reason)));
-                }
-                Err(_) => return Err(Error::not_sent(ErrorKind::Deadline(budget))),
-            };
+        let opened = tokio::select! {
+            biased;
+            // Nothing is sent after the end.
+            () = self.ended.cancelled() => return Err(Error::not_sent(ErrorKind::Closed)),
+            opened = tokio::time::timeout_at(deadline.into(), Link::open(&self.settings.target)) => opened,
+        };
+        let (link, mut end) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(LinkError::Server(words))) => {
+                // The server refused the connection, not the request.
+                return Err(Error::not_sent(server_error(&words, false).kind().clone()));
+            }
+            Ok(Err(LinkError::Lost(reason))) => {
+                return Err(Error::not_sent(ErrorKind::Connect(reason)));
+            }
+            Err(_) => return Err(Error::not_sent(ErrorKind::Deadline(budget))),
+        };
         let reply = self.answer(&link, &mut end, request, deadline, budget).await;
-        // The server closes its end in its own time; ours is gone with the link.
-        let _ = tokio::time::timeout(self.settings.probe_timeout, link.quit()).await;
+        let unknown = matches!(&reply, Err(error) if error.outcome() == SendOutcome::Unknown);
+        if !unknown {
+            // The server closes its end in its own time; ours is gone with the link.
+            let _ = tokio::time::timeout_at(deadline.into(), link.quit()).await;
+        }
         reply
     }
 
@@ -58,7 +64,7 @@ impl Node {
         request: Request<'_>,
         deadline: Instant,
         budget: Duration,
-    ) -> Result<Value, Error> {
+    ) -> Result<Reply, Error> {
         let lost = |reason| Error::unknown(ErrorKind::ConnectionLost(reason));
         let reply = tokio::select! {
             biased;
@@ -71,9 +77,10 @@ impl Node {
             reason = end.wait() => return Err(lost(reason)),
             () = self.ended.cancelled() => return Err(lost("closed while in flight".into())),
         };
+        let until = deadline.min(Instant::now() + self.settings.probe_timeout);
         tokio::select! {
             biased;
-            probed = tokio::time::timeout(self.settings.probe_timeout, supervise::probe(link)) => match probed {
+            probed = tokio::time::timeout_at(until.into(), supervise::probe(link)) => match probed {
                 Ok(Ok(())) => reply,
                 Ok(Err(error)) => Err(error),
                 Err(_) => Err(lost("no answer to the probe after it".into())),

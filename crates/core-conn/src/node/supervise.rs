@@ -1,6 +1,7 @@
 //! Keeps one connection: opens it, watches it, and opens the next one when it is gone.
 
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use super::{Generation, Node, State};
 use crate::cmd::Cmd;
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventKind, ReadyCheck};
-use crate::link::{Link, LinkEnd, LinkError, Request};
+use crate::link::{Link, LinkEnd, LinkError, Reply, Request};
 use crate::value::server_error;
 use crate::{ServerError, Value};
 
@@ -24,12 +25,12 @@ pub(super) async fn run(node: Arc<Node>, connection: usize) {
     }
     let lane = &node.lanes[connection];
     let generation = lane.current.swap(None);
-    lane.state.send_replace(State::Ended);
     if let Some(generation) = generation {
         generation.slab.fail_all();
         generation.link.abort();
         node.announce(connection, EventKind::Closed);
     }
+    lane.state.send_replace(State::Ended);
 }
 
 /// Ends only by giving up.
@@ -39,6 +40,10 @@ async fn keep(node: &Arc<Node>, connection: usize) {
     let mut lost_at = Instant::now();
     loop {
         let (error, ready_for) = one_generation(node, connection).await;
+        if node.closing.is_cancelled() {
+            // The server took the goodbye. That is no error, and nothing comes after it.
+            return std::future::pending().await;
+        }
         if node.settings.backoff.is_stable(ready_for) {
             attempt = 0;
         }
@@ -50,8 +55,11 @@ async fn keep(node: &Arc<Node>, connection: usize) {
         lane.state.send_replace(State::Connecting(Some(error.clone())));
         match node.settings.backoff.delay(attempt, lost_at.elapsed(), &error) {
             ControlFlow::Continue(delay) => {
+                let mut hurry = pin!(lane.hurry.notified());
+                // From here on it is heard, also by whom the event makes call `reconnect`.
+                hurry.as_mut().enable();
                 node.announce(connection, EventKind::Reconnecting { attempt, delay });
-                let _ = tokio::time::timeout(delay, lane.hurry.notified()).await;
+                let _ = tokio::time::timeout(delay, hurry).await;
             }
             ControlFlow::Break(reason) => {
                 let attempts = attempt - 1;
@@ -116,16 +124,19 @@ async fn one_generation(node: &Arc<Node>, connection: usize) -> (Error, Duration
 async fn watch(node: &Node, generation: &Generation, end: &mut LinkEnd) -> Error {
     let mut probes = tokio::time::interval(node.settings.probe_interval);
     probes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let lost = |reason| Error::unknown(ErrorKind::ConnectionLost(reason));
     loop {
         tokio::select! {
             biased;
-            reason = end.wait() => return Error::unknown(ErrorKind::ConnectionLost(reason)),
+            reason = end.wait() => return lost(reason),
+            reason = generation.gone.wait() => return lost(reason.clone()),
             _ = probes.tick() => {}
         }
         let owed = generation.abandoned.load(Relaxed);
         let probed = tokio::select! {
             biased;
-            reason = end.wait() => return Error::unknown(ErrorKind::ConnectionLost(reason)),
+            reason = end.wait() => return lost(reason),
+            reason = generation.gone.wait() => return lost(reason.clone()),
             probed = tokio::time::timeout(node.settings.probe_timeout, probe(&generation.link)) => probed,
         };
         match probed {
@@ -137,7 +148,7 @@ async fn watch(node: &Node, generation: &Generation, end: &mut LinkEnd) -> Error
             Err(_) => {
                 let reason =
                     format!("no answer to a probe within {:?}", node.settings.probe_timeout);
-                return Error::unknown(ErrorKind::ConnectionLost(reason));
+                return lost(reason);
             }
         }
     }
@@ -148,7 +159,7 @@ pub(super) async fn probe(link: &Link) -> Result<(), Error> {
     let nonce = Bytes::from(format!("{:032x}", rand::random::<u128>()));
     let ping = Cmd::read("PING").arg(&nonce);
     match link.call(Request::Cmd(&ping)).await {
-        Ok(Value::Bytes(answer)) if answer == nonce => Ok(()),
+        Ok(Reply::One(Value::Bytes(answer))) if answer == nonce => Ok(()),
         Ok(other) => {
             let found = format!("a probe was answered with {}", other.describe());
             Err(Error::unknown(ErrorKind::Desync(found)))
@@ -192,7 +203,7 @@ async fn bounded(node: &Node, link: &Link, cmd: &Cmd) -> Result<Result<Value, St
     match tokio::time::timeout(node.settings.target.connect_timeout, link.call(Request::Cmd(cmd)))
         .await
     {
-        Ok(Ok(value)) => Ok(Ok(value)),
+        Ok(Ok(reply)) => reply.one().map(Ok),
         Ok(Err(LinkError::Server(words))) => Ok(Err(words)),
         Ok(Err(LinkError::Lost(reason))) => Err(connect_error(reason)),
         Err(_) => Err(connect_error("no answer to the ready check".into())),
