@@ -283,12 +283,15 @@ fn value(value: FredValue) -> Value {
 }
 
 /// What fred says of itself under a kind that it also gives to the server's words.
-const OWN_WORDS: [&str; 5] = [
+const OWN_WORDS: [&str; 7] = [
+    // Of the channel by which a reply comes, when fred's task is gone.
+    "channel closed",
     "Missing expected connection.",
     "Failed to route command.",
     "Client is not initialized.",
     "Failed to send command to router.",
     "Missing response.",
+    "Too many failed write attempts.",
 ];
 
 /// fred's errors do not say whether a server spoke. Its own have kinds that the server's never get, or are among the few
