@@ -123,18 +123,12 @@ impl Link {
         }
     }
 
-    /// Ends the connection now. It can't hang.
+    /// Ends the connection now, as dropping it does. It can't hang.
     pub(crate) fn abort(&self) {
         match self {
             #[cfg(feature = "fred")]
             Self::Fred(link) => link.abort(),
         }
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.abort();
     }
 }
 

@@ -192,6 +192,13 @@ where
     }
 }
 
+/// Also of a link that is dropped before it is open.
+impl Drop for FredLink {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}
+
 impl FredEnd {
     pub(super) async fn wait(&mut self) -> String {
         match self.error().await {
