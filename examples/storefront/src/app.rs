@@ -1,0 +1,274 @@
+//! The whole application: opened in order, closed in the opposite one.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use russet_core_conn::{Backoff, Redis};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::{Catalog, CatalogError};
+use crate::connection::{self, Timeline};
+use crate::feed::Feed;
+use crate::http::{self, Site};
+use crate::ledger::Ledger;
+use crate::load::{Draw, Load, Mix, Popularity, Progress};
+use crate::origin::{Origin, OriginError, fill};
+use crate::shelves::{PRODUCT_TTL, Shelves};
+use crate::shop::Shop;
+
+/// How long requests may take that are on their way when the web server ends.
+const WEB_DRAIN: Duration = Duration::from_secs(5);
+
+/// How often an owed removal is tried again.
+const SETTLE_EVERY: Duration = Duration::from_millis(500);
+
+/// What the application needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// URL of the Redis server.
+    pub redis: String,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Products in all, at least one for each route.
+    pub products: u32,
+    /// Requests a second of the load; 0 is none.
+    pub rate: u32,
+    /// Which routes the load asks for.
+    pub popularity: Popularity,
+    /// What the load asks for.
+    pub mix: Mix,
+    /// Folder of the database; `None` is a temporary one.
+    pub data: Option<PathBuf>,
+    /// Added to every database read.
+    pub origin_delay: Duration,
+    /// Seed of the load.
+    pub seed: u64,
+}
+
+/// The application can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppError {
+    /// The embedded data is broken.
+    #[error("the embedded data can't be used")]
+    Catalog(#[from] CatalogError),
+    /// The database can't be filled or opened.
+    #[error("the database can't be used")]
+    Origin(#[from] OriginError),
+    /// The URL or an option is wrong.
+    #[error("the connection to Redis can't be set up")]
+    Redis(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The mix or exponent of the load is wrong.
+    #[error("the load can't be drawn")]
+    Draw(#[from] rand::distr::weighted::Error),
+    /// A histogram can't be made.
+    #[error("latencies can't be measured")]
+    Histogram(#[from] hdrhistogram::CreationError),
+    /// A folder or socket can't be used.
+    #[error("{what} can't be used")]
+    Io {
+        /// Which one.
+        what: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A shop that runs.
+#[derive(Debug)]
+pub struct App {
+    address: SocketAddr,
+    shop: Shop,
+    feed: Feed,
+    progress: Arc<Progress>,
+    load: Task,
+    web: Task,
+    background: Vec<Task>,
+    redis: Redis,
+    // Dropped last: the database lies in it.
+    folder: Folder,
+}
+
+#[derive(Debug)]
+struct Task {
+    end: CancellationToken,
+    handle: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+enum Folder {
+    Kept(PathBuf),
+    Temporary(TempDir),
+}
+
+impl App {
+    /// Opens everything, and begins the load. `filled` hears how many products are in the
+    /// database while it is filled.
+    pub async fn open(
+        settings: Settings,
+        filled: impl FnMut(u32) + Send + 'static,
+    ) -> Result<Self, AppError> {
+        let catalog = Arc::new(Catalog::load()?);
+        let folder = Folder::open(settings.data.as_deref())?;
+        let (products, delay) = (settings.products, settings.origin_delay);
+        let origin = {
+            let (catalog, path) = (Arc::clone(&catalog), folder.path().to_owned());
+            let open = move || -> Result<Origin, OriginError> {
+                Origin::open(&fill::prepare(&catalog, &path, products, filled)?, delay)
+            };
+            tokio::task::spawn_blocking(open).await.map_err(|_| OriginError::Interrupted)??
+        };
+        let departures = fill::departures(&catalog, products);
+        let ledger = Ledger::new(origin.all_fares().await?, &departures, PRODUCT_TTL);
+        let draw = Draw::new(&catalog, &departures, settings.popularity, settings.mix)?;
+        let redis = connect(&settings.redis)?;
+        let shelves = Shelves::new(&redis, origin.identity()).map_err(AppError::Redis)?;
+        let events = redis.events();
+        let shop = Shop::new(catalog, departures, origin, shelves, ledger, Timeline::default())?;
+        let progress = Arc::new(Progress::new(settings.rate)?);
+        let feed = Feed::new(shop.clone(), Arc::clone(&progress));
+
+        let cannot = |source| AppError::Io { what: settings.listen.to_string(), source };
+        let listener = TcpListener::bind(settings.listen).await.map_err(cannot)?;
+        let address = listener.local_addr().map_err(cannot)?;
+        let web = Task::spawn(|end| {
+            let (shop, feed, progress) = (shop.clone(), feed.clone(), Arc::clone(&progress));
+            let router = http::router(Site { shop, feed, progress, end: end.clone() });
+            async move {
+                let served =
+                    axum::serve(listener, router).with_graceful_shutdown(end.cancelled_owned());
+                if let Err(error) = served.await {
+                    tracing::error!(%error, "the web server ended");
+                }
+            }
+        });
+        let load = Load::new(shop.clone(), draw, Arc::clone(&progress), address, settings.seed);
+        let load = Task::spawn(|end| load.run(end));
+        let background = vec![
+            Task::spawn(|end| feed.clone().run(end)),
+            Task::spawn(|end| settle(shop.clone(), end)),
+            Task::spawn(|end| connection::watch(events, shop.clone(), end)),
+        ];
+        Ok(Self { address, shop, feed, progress, load, web, background, redis, folder })
+    }
+
+    /// Where the shop listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The shop.
+    #[must_use]
+    pub fn shop(&self) -> &Shop {
+        &self.shop
+    }
+
+    /// What browsers hear.
+    #[must_use]
+    pub fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    /// What the load has counted.
+    #[must_use]
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The temporary folder that [`App::close`] removes.
+    #[must_use]
+    pub fn temporary(&self) -> Option<&Path> {
+        match &self.folder {
+            Folder::Kept(_) => None,
+            Folder::Temporary(folder) => Some(folder.path()),
+        }
+    }
+
+    /// Ends the load and waits for the answers that are on their way. The shop goes on.
+    pub async fn end_load(&mut self) {
+        self.load.end.cancel();
+        // It was awaited before: fine.
+        if !self.load.handle.is_finished() {
+            drop((&mut self.load.handle).await);
+        }
+    }
+
+    /// Ends everything in order: the load, the web server with the requests on their way, and
+    /// last Redis, which those requests still need. Removes temporary data.
+    pub async fn close(mut self) {
+        self.end_load().await;
+        self.web.end.cancel();
+        if tokio::time::timeout(WEB_DRAIN, &mut self.web.handle).await.is_err() {
+            self.web.handle.abort();
+        }
+        let report = self.redis.close().await;
+        if !report.is_clean() {
+            tracing::warn!(?report, "some calls to Redis were left undone");
+        }
+        for task in &mut self.background {
+            task.end.cancel();
+            drop((&mut task.handle).await);
+        }
+        if let Folder::Temporary(folder) = self.folder
+            && let Err(error) = folder.close()
+        {
+            tracing::warn!(%error, "temporary data could not be removed");
+        }
+    }
+}
+
+impl Task {
+    fn spawn<F: Future<Output = ()> + Send + 'static>(
+        begin: impl FnOnce(CancellationToken) -> F,
+    ) -> Self {
+        let end = CancellationToken::new();
+        let handle = tokio::spawn(begin(end.clone()));
+        Self { end, handle }
+    }
+}
+
+impl Folder {
+    fn open(data: Option<&Path>) -> Result<Self, AppError> {
+        match data {
+            Some(path) => Ok(Self::Kept(path.to_owned())),
+            None => {
+                let made = tempfile::Builder::new().prefix("storefront-").tempdir();
+                let cannot =
+                    |source| AppError::Io { what: "the temporary folder".to_owned(), source };
+                Ok(Self::Temporary(made.map_err(cannot)?))
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Temporary(folder) => folder.path(),
+        }
+    }
+}
+
+/// A lazy handle. It never gives up: the shop goes on without Redis for as long as it takes.
+fn connect(url: &str) -> Result<Redis, AppError> {
+    Redis::builder(url)
+        .connection_name("storefront")
+        .reconnect(Backoff::exponential(Duration::from_millis(50), Duration::from_millis(500)))
+        .build()
+        .map_err(|error| AppError::Redis(error.into()))
+}
+
+/// Pays what is owed to the cache.
+async fn settle(shop: Shop, end: CancellationToken) {
+    while end.run_until_cancelled(tokio::time::sleep(SETTLE_EVERY)).await.is_some() {
+        if shop.owed() > 0 {
+            shop.settle().await;
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! A fare shop on `russet-cache`: 5,366 real air routes in SQLite, a cache on Redis before it, a
+//! load that checks every fare it is served, and a live dashboard.
+//!
+//! ```text
+//! russet-storefront --redis redis://127.0.0.1:6379 --rate 500
+//! russet-storefront --headless --seconds 30
+//! ```
+//!
+//! # What it sells
+//! A product is one departure of a route: `/api/route/SEA/LAX` is the first of the route,
+//! `?departure=7` the seventh. `--scale` says how many products there are in all: one for each
+//! route, the rest in proportion to the flights of 2008. [`fare`] has the formula for the fare.
+//!
+//! # What is cached
+//! | entry | key | lives | removed by |
+//! |---|---|---|---|
+//! | product | origin, destination, number | 3,600 s | a change of its fare |
+//! | block of a list: 20 route ids, cheapest first | airport or state, number of the block | 60 s | a change of a fare in that list |
+//!
+//! A page of departures is put together from blocks and from the same product entries that route
+//! pages use. All keys carry the identity of the database, so that two shops with different
+//! databases on one server don't read each other's fares.
+//!
+//! # What is promised
+//! - A fare change writes the database first and the cache's removals second. If Redis is away the
+//!   removal is owed: this process reads that product from the database until it went through.
+//! - After an acknowledged change, this process may serve the old fare only if somebody was reading
+//!   the old row just then (a *late fill*) or the server was lost since, and never longer than the
+//!   entry's time to live. [`ledger`] judges every fare that the load gets.
+//! - While Redis is away, everything is served from the database.
+//!
+//! # Order of files
+//! [`app`] opens and closes everything; [`shop`] is the heart; [`shelves`] is all there is of the
+//! cache; [`origin`] is the database; [`load`] and [`ledger`] ask and judge; [`feed`] and
+//! [`http`] show it.
+
+pub mod app;
+pub mod catalog;
+pub mod connection;
+pub mod fare;
+pub mod feed;
+pub mod headless;
+pub mod http;
+pub mod ledger;
+pub mod load;
+pub mod metrics;
+pub mod origin;
+pub mod shelves;
+pub mod shop;

@@ -1,0 +1,355 @@
+//! The shop: products and lists through the cache, fare changes past it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::catalog::Catalog;
+use crate::connection::Timeline;
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::origin::{Origin, OriginError, Place, Product, ProductId};
+use crate::shelves::{Found, Shelves, Wanted};
+
+/// Routes in one cached block of a list, and the default length of a page.
+pub const BLOCK: u32 = 20;
+
+/// An answer, and what it took.
+#[derive(Debug, Clone)]
+pub struct Served<T> {
+    /// The answer.
+    pub value: T,
+    /// Whether the database was not asked.
+    pub from_cache: bool,
+    /// Queries that it would have taken without a cache.
+    pub without_cache: u32,
+}
+
+/// Part of a list of departures.
+#[derive(Debug, Clone, Serialize)]
+pub struct Page {
+    /// Which page, from 1.
+    pub page: u32,
+    /// Products on a full page.
+    pub per_page: u32,
+    /// The last page; 1 also when the list is empty.
+    pub pages: u32,
+    /// Products in the whole list.
+    pub total: u32,
+    /// The products of this page, cheapest first.
+    pub items: Vec<Product>,
+}
+
+/// What became of a fare change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Removal {
+    /// Written, and no longer in the cache.
+    Removed,
+    /// Written; Redis could not be reached, so the removal follows when it can. Until then this
+    /// shop reads the product from the database.
+    Owed,
+}
+
+/// The shop. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Shop {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    catalog: Arc<Catalog>,
+    departures: Vec<u32>,
+    origin: Origin,
+    shelves: Shelves,
+    ledger: Ledger,
+    metrics: Metrics,
+    timeline: Timeline,
+    owed: Mutex<HashSet<ProductId>>,
+    writing: tokio::sync::Mutex<()>,
+}
+
+impl Shop {
+    /// A shop with so many `departures` of each route, which reads `origin` through `shelves` and
+    /// tells `ledger` what it changes.
+    pub fn new(
+        catalog: Arc<Catalog>,
+        departures: Vec<u32>,
+        origin: Origin,
+        shelves: Shelves,
+        ledger: Ledger,
+        timeline: Timeline,
+    ) -> Result<Self, hdrhistogram::CreationError> {
+        let metrics = Metrics::new(catalog.routes.len())?;
+        let (owed, writing) = (Mutex::default(), tokio::sync::Mutex::default());
+        let inner = Inner {
+            catalog,
+            departures,
+            origin,
+            shelves,
+            ledger,
+            metrics,
+            timeline,
+            owed,
+            writing,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// One product by the codes of its airports (in capitals), or that there is none. One round
+    /// trip for a hit.
+    pub async fn product(
+        &self,
+        origin: &str,
+        destination: &str,
+        number: u32,
+    ) -> Result<Served<Option<Product>>, OriginError> {
+        let route = self.inner.catalog.route(origin, destination);
+        let id = route.map(|route| ProductId { route, number });
+        let found = if id.is_some_and(|id| self.owes(id)) {
+            Found {
+                value: self.load_product(origin.into(), destination.into(), number).await?,
+                cached: false,
+            }
+        } else {
+            let (shop, from, to) = (self.clone(), origin.to_owned(), destination.to_owned());
+            let load = move || async move { shop.load_product(from, to, number).await };
+            self.inner.shelves.product(origin, destination, number, load).await?
+        };
+        if let Some(route) = route {
+            self.inner.metrics.lit(route, found.cached);
+        }
+        Ok(Served { value: found.value, from_cache: found.cached, without_cache: 1 })
+    }
+
+    /// Page `page` (from 1) of the departures from `place`. Two round trips for a hit: one for the
+    /// list, one for its products, which are the entries that route pages use too.
+    pub async fn departures(
+        &self,
+        place: Place,
+        page: u32,
+        per_page: u32,
+    ) -> Result<Served<Page>, OriginError> {
+        let total = self.routes_from(&place).len() as u32;
+        let skip = (page - 1) * per_page;
+        let take = per_page.min(total.saturating_sub(skip));
+        let pages = total.div_ceil(per_page).max(1);
+        let page = Page { page, per_page, pages, total, items: Vec::new() };
+        if take == 0 {
+            return Ok(Served { value: page, from_cache: true, without_cache: 0 });
+        }
+
+        let blocks: Vec<u32> = (skip / BLOCK..=(skip + take - 1) / BLOCK).collect();
+        let (shop, from) = (self.clone(), place.clone());
+        let load = move |missing| async move { shop.load_blocks(from, missing).await };
+        let lists = self.inner.shelves.blocks(&place, &blocks, load).await?;
+        let before = (skip % BLOCK) as usize;
+        let listed = lists.value.concat().into_iter().skip(before).take(take as usize);
+        let ids: Vec<ProductId> = listed.map(|route| ProductId { route, number: 1 }).collect();
+
+        let items = self.products(&ids).await?;
+        Ok(Served {
+            from_cache: lists.cached && items.cached,
+            value: Page { items: items.value, ..page },
+            without_cache: 2,
+        })
+    }
+
+    /// Sets a fare: writes the database, then removes the product and the lists that show it from
+    /// the cache. `None` if there is no such product. Once begun it goes on to its end, also if
+    /// the caller goes away.
+    pub async fn change_fare(
+        &self,
+        id: ProductId,
+        fare_cents: u32,
+    ) -> Result<Option<Removal>, OriginError> {
+        let shop = self.clone();
+        let change = async move { shop.write_fare(id, fare_cents).await };
+        tokio::spawn(change).await.map_err(|_| OriginError::Interrupted)?
+    }
+
+    /// Tries the removals again that are owed; gives how many are left.
+    pub async fn settle(&self) -> usize {
+        let owed: Vec<ProductId> = self.lock_owed().iter().copied().collect();
+        for id in owed {
+            if !self.remove(id).await {
+                break;
+            }
+        }
+        self.owed()
+    }
+
+    /// Fare changes whose removal from the cache is owed.
+    #[must_use]
+    pub fn owed(&self) -> usize {
+        self.lock_owed().len()
+    }
+
+    /// Routes that leave `place`; none for a place that there is not.
+    #[must_use]
+    pub fn routes_from(&self, place: &Place) -> &[u32] {
+        match place {
+            Place::Airport(iata) => self.inner.catalog.routes_from(iata),
+            Place::State(state) => self.inner.catalog.routes_from_state(state).unwrap_or(&[]),
+        }
+    }
+
+    /// Departures of a route.
+    #[must_use]
+    pub fn departures_of(&self, route: u32) -> u32 {
+        self.inner.departures.get(route as usize).copied().unwrap_or(0)
+    }
+
+    /// Products of all routes.
+    #[must_use]
+    pub fn products_in_all(&self) -> u64 {
+        self.inner.departures.iter().map(|count| u64::from(*count)).sum()
+    }
+
+    /// Compares the database with the ledger: how many changed fares differ. Not counted as
+    /// queries.
+    pub async fn audit(&self) -> Result<usize, OriginError> {
+        let changed = self.inner.ledger.changed();
+        self.inner.origin.differing(changed).await
+    }
+
+    /// The airports and routes.
+    #[must_use]
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.inner.catalog
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.inner.origin
+    }
+
+    /// The history of fares.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.inner.ledger
+    }
+
+    /// What the shop measures.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// What happened to the connection.
+    #[must_use]
+    pub fn timeline(&self) -> &Timeline {
+        &self.inner.timeline
+    }
+
+    async fn products(&self, ids: &[ProductId]) -> Result<Found<Vec<Product>>, OriginError> {
+        let owed: Vec<ProductId> = ids.iter().copied().filter(|id| self.owes(*id)).collect();
+        let wanted: Vec<Wanted> = ids
+            .iter()
+            .filter(|id| !owed.contains(id))
+            .map(|id| {
+                let (from, to) = self.inner.catalog.ends(id.route);
+                Wanted { id: *id, origin: from.iata.clone(), destination: to.iata.clone() }
+            })
+            .collect();
+        let shop = self.clone();
+        let load = move |missing| async move { shop.load_products(missing).await };
+        let found = self.inner.shelves.products(wanted, load).await?;
+        let cached = found.cached && owed.is_empty();
+        let fresh = if owed.is_empty() { Vec::new() } else { self.load_products(owed).await? };
+        let by_id: HashMap<ProductId, Product> =
+            found.value.into_iter().chain(fresh).map(|product| (product.id(), product)).collect();
+        let value = ids.iter().filter_map(|id| by_id.get(id).cloned()).collect();
+        Ok(Found { value, cached })
+    }
+
+    async fn load_product(
+        &self,
+        origin: String,
+        destination: String,
+        number: u32,
+    ) -> Result<Option<Product>, OriginError> {
+        let route = self.inner.catalog.route(&origin, &destination);
+        self.inner.ledger.reading(route.map(|route| ProductId { route, number }), Instant::now());
+        self.inner.origin.product(origin, destination, number).await
+    }
+
+    async fn load_products(&self, ids: Vec<ProductId>) -> Result<Vec<Product>, OriginError> {
+        self.inner.ledger.reading(ids.iter().copied(), Instant::now());
+        self.inner.origin.products(ids).await
+    }
+
+    /// Loads blocks in the order asked, by one query for the span that holds them all.
+    async fn load_blocks(
+        &self,
+        place: Place,
+        blocks: Vec<u32>,
+    ) -> Result<Vec<Vec<u32>>, OriginError> {
+        let first = blocks.iter().min().copied().unwrap_or(0);
+        let last = blocks.iter().max().copied().unwrap_or(0);
+        let span =
+            self.inner.origin.cheapest(place, first * BLOCK, (last - first + 1) * BLOCK).await?;
+        let block = |n: &u32| span.iter().skip(((n - first) * BLOCK) as usize).take(BLOCK as usize);
+        Ok(blocks.iter().map(|n| block(n).copied().collect()).collect())
+    }
+
+    async fn write_fare(
+        &self,
+        id: ProductId,
+        fare_cents: u32,
+    ) -> Result<Option<Removal>, OriginError> {
+        {
+            // One change at a time, so that the ledger knows the order of the writes.
+            let _turn = self.inner.writing.lock().await;
+            self.inner.ledger.changing(id, fare_cents, Instant::now());
+            let written = self.inner.origin.set_fare(id, fare_cents).await;
+            if !matches!(written, Ok(true)) {
+                self.inner.ledger.abandoned(id);
+                return written.map(|_| None);
+            }
+            self.inner.ledger.written(id);
+            // From here until the removal is acknowledged, this shop does not trust the cache.
+            self.lock_owed().insert(id);
+        }
+        Ok(Some(if self.remove(id).await { Removal::Removed } else { Removal::Owed }))
+    }
+
+    /// Removes the product and the lists that show it; whether that is certain.
+    async fn remove(&self, id: ProductId) -> bool {
+        let (from, to) = self.inner.catalog.ends(id.route);
+        let product = Wanted { id, origin: from.iata.clone(), destination: to.iata.clone() };
+        // Lists show the first departure of each route and are sorted by its fare.
+        let shown: &[Place] = if id.number == 1 {
+            &[Place::Airport(from.iata.clone()), Place::State(from.state.clone())]
+        } else {
+            &[]
+        };
+        let changes = self.inner.ledger.pending(id);
+        if !self.inner.shelves.remove_product(product).await {
+            return false;
+        }
+        for place in shown {
+            let blocks = (self.routes_from(place).len() as u32).div_ceil(BLOCK);
+            if !self.inner.shelves.remove_blocks(place, blocks).await {
+                return false;
+            }
+        }
+        // A change that was written meanwhile has its own removal, and still owes it.
+        if self.inner.ledger.settled(id, changes, Instant::now()) {
+            self.lock_owed().remove(&id);
+        }
+        true
+    }
+
+    fn owes(&self, id: ProductId) -> bool {
+        self.lock_owed().contains(&id)
+    }
+
+    fn lock_owed(&self) -> std::sync::MutexGuard<'_, HashSet<ProductId>> {
+        self.inner.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
