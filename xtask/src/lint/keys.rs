@@ -1,9 +1,9 @@
 //! Key layouts: the table in a crate's `src/keys.rs` and the code below it say the same.
 //!
 //! The module docs hold a table that begins `| key | type |`. A key is written with its literal
-//! segments as they are and everything else in braces or angle brackets: `` `{prefix:p}:v:<key>` ``.
-//! Each literal segment must be a string literal of the file, and each string literal of the file
-//! that looks like a segment must be in the table.
+//! segments as they are and everything else in braces or angle brackets:
+//! `` `{prefix:p}:cache.<name>:<key>` ``. Each literal segment must be in a string literal of the
+//! file, and each string literal of the file that looks like a segment must be in the table.
 
 use super::{own_files, read, rust_text::RustText, verdict};
 use crate::Result;
@@ -37,12 +37,8 @@ fn judge(source: &str) -> Vec<String> {
         documented.extend(segments(key));
     }
     let code = source.split("#[cfg(test)]").next().unwrap_or(source);
-    let literals: BTreeSet<_> = RustText::parse(code)
-        .literals
-        .iter()
-        .flat_map(|literal| literal.split([':', '{', '}']).map(str::to_owned).collect::<Vec<_>>())
-        .filter(|part| is_segment(part))
-        .collect();
+    let literals: BTreeSet<_> =
+        RustText::parse(code).literals.iter().flat_map(|literal| segments(literal)).collect();
     for segment in documented.difference(&literals) {
         wrong.push(format!("segment `{segment}` is in the table and not in the code"));
     }
@@ -71,7 +67,7 @@ fn is_head(line: &str) -> bool {
     line.split('|').map(str::trim).take(3).eq(["", "key", "type"])
 }
 
-/// The literal segments of a key, without its placeholders.
+/// The literal segments of a key or of a format string, without their placeholders.
 fn segments(key: &str) -> Vec<String> {
     let mut depth = 0;
     let literal = key.chars().map(|char| match char {
@@ -87,7 +83,7 @@ fn segments(key: &str) -> Vec<String> {
         _ => ':',
     });
     let literal: String = literal.collect();
-    literal.split(':').filter(|part| is_segment(part)).map(str::to_owned).collect()
+    literal.split([':', '.']).filter(|part| is_segment(part)).map(str::to_owned).collect()
 }
 
 fn is_segment(text: &str) -> bool {
@@ -134,6 +130,8 @@ fn tag(&self) { format!("{}:tag:{tag}", self.space) }
 
     #[test]
     fn placeholders_are_no_segments() {
-        assert_eq!(segments("{prefix:p}:lock:<name>:v2"), ["lock", "v2"]);
+        assert_eq!(segments("{prefix:p}:lock.<name>:<key>:…:v2"), ["lock", "v2"]);
+        assert_eq!(segments("cache.{name}"), ["cache"]);
+        assert_eq!(segments("a sentence, such as an error has"), [""; 0]);
     }
 }

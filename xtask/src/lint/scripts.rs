@@ -39,11 +39,11 @@ fn judge(source: &str) -> Vec<String> {
             wrong.push(format!("{array}[{index}] is in the header and not used"));
         }
         match (documented.from, used.computed) {
-            (Some(from), false) => {
+            (Some(from), false) if !documented.any => {
                 wrong.push(format!("{array}[{from}..] is in the header and no loop uses it"));
             }
             (None, true) => wrong.push(format!(
-                "{array} is used by a computed index; say so in the header as {array}[n..]"
+                "{array} is used by a computed index; say so in the header as {array}[n] or {array}[2..]"
             )),
             _ => {}
         }
@@ -123,8 +123,18 @@ return {0, sum}
     }
 
     #[test]
+    fn any_number_of_keys_may_be_declared_for_routing_alone() {
+        let script = "-- Runs it.\n-- KEYS[n]: its keys\n-- ARGV[n]: all of it\n-- Returns: it\n\
+                      -- Idempotent: no\nreturn redis.call(unpack(ARGV))\n";
+        assert_eq!(judge(script), [""; 0]);
+    }
+
+    #[test]
     fn idempotent_is_yes_or_no() {
-        let wrong = judge(&GOOD.replace("Idempotent: no", "Idempotent: mostly"));
-        assert_eq!(wrong.len(), 1, "{wrong:?}");
+        for bad in ["mostly", "yes, by its token"] {
+            let wrong = judge(&GOOD.replace("Idempotent: no", &format!("Idempotent: {bad}")));
+            assert_eq!(wrong.len(), 1, "{wrong:?}");
+        }
+        assert_eq!(judge(&GOOD.replace("Idempotent: no", "Idempotent: no (it counts)")), [""; 0]);
     }
 }

@@ -44,7 +44,8 @@ impl Report {
 
     /// A test of the kind `what` was seen to end so.
     pub(super) fn saw(&mut self, what: &'static str, test: &str, outcome: Outcome) {
-        let row = Row { what, topology: topology(what, test), link: link(what, test) };
+        let row =
+            Row { what: layer(what, test), topology: topology(what, test), link: link(what, test) };
         self.rows.entry(row).or_default().count(outcome);
         self.seen.entry(what).or_default().count(outcome);
         match outcome {
@@ -147,24 +148,34 @@ impl Totals {
     }
 }
 
+/// Tests beside the code are pure; those that need a server are in binaries of their own.
+fn layer(what: &'static str, test: &str) -> &'static str {
+    if what == "tests" && is_unit(test) { "unit tests" } else { what }
+}
+
 /// A test says by a module of its name that it needs more than one server.
 fn topology(what: &str, test: &str) -> &'static str {
-    if what == "doctests" {
+    if what == "doctests" || is_unit(test) {
         return "-";
     }
-    ["cluster", "sentinel"]
-        .into_iter()
-        .find(|topology| has_segment(test, topology))
-        .unwrap_or("one server")
+    let topologies = ["cluster", "sentinel"];
+    topologies.into_iter().find(|topology| has_segment(test, topology)).unwrap_or("one server")
 }
 
 /// A test says by a module of its name that it runs over the second link.
 fn link(what: &str, test: &str) -> &'static str {
     match what {
         "doctests" => "-",
+        _ if is_unit(test) => "-",
         _ if has_segment(test, "redis_rs") => "redis-rs",
         _ => "fred",
     }
+}
+
+/// The binary comes first in a test's name: `russet-cache`, `xtask::bin/xtask`, `russet-cache::it`.
+fn is_unit(test: &str) -> bool {
+    let binary = test.split(' ').next().unwrap_or_default();
+    binary.split_once("::").is_none_or(|(_, target)| target.starts_with("bin/"))
 }
 
 fn has_segment(test: &str, segment: &str) -> bool {
@@ -178,7 +189,9 @@ mod tests {
     #[test]
     fn rows_are_told_apart_by_the_modules_of_a_test() {
         assert_eq!(topology("tests", "russet-cache::it cluster::a_tag"), "cluster");
-        assert_eq!(topology("tests", "russet-cluster slots::a_clustered_name"), "one server");
+        assert_eq!(topology("tests", "russet-cluster::it slots::a_clustered_name"), "one server");
+        assert_eq!(topology("tests", "russet-cluster cluster::a_map"), "-");
+        assert_eq!(layer("tests", "xtask::bin/xtask sh::a"), "unit tests");
         assert_eq!(link("tests", "russet-tests::it redis_rs::one"), "redis-rs");
         assert_eq!(topology("doctests", "cluster::a"), "-");
     }

@@ -9,13 +9,16 @@ use std::process::Command;
 
 /// All tests of the workspace but the doctests and the long ones.
 pub(super) fn tests(shared: &Shared, extra: &[String], report: &mut Report) -> Result<()> {
-    let workspace = ["--workspace", "--all-features"];
+    // cargo would not mind both, and run all the same.
+    let chosen = extra.iter().any(|word| word == "-p" || word.starts_with("--package"));
+    let workspace =
+        if chosen { &["--all-features"][..] } else { &["--workspace", "--all-features"] };
     if has_nextest() {
         let lend = |command: &mut Command| {
             shared.lend(command);
         };
         let profile = if std::env::var_os("CI").is_some() { "ci" } else { "default" };
-        return nextest::run(profile, &workspace, extra, lend, report);
+        return nextest::run(profile, workspace, extra, lend, report);
     }
     let mut build = sh::cargo();
     sh::run(build.args(["test", "--no-run", "--tests"]).args(workspace))?;

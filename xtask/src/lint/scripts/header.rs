@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 #[derive(Default)]
 pub(super) struct Documented {
     pub(super) indices: BTreeSet<u32>,
-    /// `ARGV[3..]` documents all from the third on.
+    /// `ARGV[3..]` documents all from the third on, and `ARGV[n]` all.
     pub(super) from: Option<u32>,
+    /// `KEYS[n]`: any number, which need not be used by name: keys are declared for routing.
+    pub(super) any: bool,
 }
 
 pub(super) struct Header {
@@ -28,7 +30,8 @@ pub(super) fn split(source: &str) -> (String, String) {
 
 impl Header {
     pub(super) fn parse(text: &str) -> Self {
-        let lines = text.lines().map(|line| line.trim_start_matches('-').trim().to_owned());
+        let lines =
+            text.lines().map(|line| line.strip_prefix("--").unwrap_or(line).trim().to_owned());
         Self { lines: lines.filter(|line| !line.is_empty()).collect() }
     }
 
@@ -41,12 +44,11 @@ impl Header {
         if !self.lines.iter().any(|line| line.starts_with("Returns")) {
             wrong.push("no `Returns` in the header".to_owned());
         }
+        // `Script` reads its class from the line `-- Idempotent: yes`, to the letter; a reason for a
+        // "no" may follow it.
         let class = |line: &String| {
-            let class = line.strip_prefix("Idempotent:").map(str::trim).unwrap_or_default();
-            class
-                .split(|char: char| !char.is_alphabetic())
-                .next()
-                .is_some_and(|word| word == "yes" || word == "no")
+            let class = line.strip_prefix("Idempotent: ").unwrap_or_default();
+            class == "yes" || class == "no" || class.starts_with("no ") || class.starts_with("no,")
         };
         if !self.lines.iter().any(class) {
             wrong.push("no `Idempotent: yes` or `Idempotent: no` in the header".to_owned());
@@ -61,6 +63,7 @@ impl Header {
             let Some((index, _)) = index.and_then(|rest| rest.split_once(']')) else { continue };
             match index.split_once("..") {
                 Some((from, _)) => documented.from = from.parse().ok(),
+                None if index == "n" => (documented.from, documented.any) = (Some(1), true),
                 None => documented.indices.extend(index.parse::<u32>().ok()),
             }
         }

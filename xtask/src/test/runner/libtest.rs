@@ -25,15 +25,18 @@ pub(super) fn run(what: &'static str, command: &mut Command, report: &mut Report
     Ok(())
 }
 
-/// `     Running tests/it/main.rs (target/debug/deps/it-0123)` and `   Doc-tests russet_cache`.
+/// `     Running tests/it/main.rs (target/debug/deps/it-0123)`, `     Running unittests src/lib.rs (…)`
+/// and `   Doc-tests russet_cache`.
 fn binary_name(line: &str) -> Option<String> {
     let line = line.trim();
     if let Some(package) = line.strip_prefix("Doc-tests ") {
         return Some(package.to_owned());
     }
-    let path = line.strip_prefix("Running ")?.rsplit_once('(')?.1.trim_end_matches(')');
-    let file = path.rsplit(['/', '\\']).next()?;
-    Some(file.rsplit_once('-').map_or(file, |(name, _)| name).to_owned())
+    let (source, path) = line.strip_prefix("Running ")?.rsplit_once('(')?;
+    let file = path.trim_end_matches(')').rsplit(['/', '\\']).next()?;
+    let name = file.rsplit_once('-').map_or(file, |(name, _)| name);
+    // As nextest would: `package::it` for a binary of tests, without knowing the package.
+    Some(if source.starts_with("unittests ") { name.to_owned() } else { format!("tests::{name}") })
 }
 
 /// `test a::b ... ok`, where the middle may be `- should panic` or `- compile`.
@@ -77,7 +80,9 @@ mod tests {
     #[test]
     fn the_binary_of_a_test_is_named() {
         let running = "     Running tests/it/main.rs (target/debug/deps/it-0a1b)";
-        assert_eq!(binary_name(running).as_deref(), Some("it"));
+        assert_eq!(binary_name(running).as_deref(), Some("tests::it"));
+        let unit = "     Running unittests src/lib.rs (target/debug/deps/russet_cache-0a1b)";
+        assert_eq!(binary_name(unit).as_deref(), Some("russet_cache"));
         assert_eq!(binary_name("   Doc-tests russet_cache").as_deref(), Some("russet_cache"));
     }
 

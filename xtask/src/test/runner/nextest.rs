@@ -23,8 +23,10 @@ pub(super) fn run(
         lend(&mut cargo);
         cargo
     };
-    // First alone and with our terminal: so cargo shows its progress while it builds.
-    sh::run(nextest("run").arg("--no-run"))?;
+    if extra.is_empty() {
+        // First alone and with our terminal: so cargo shows its progress while it builds.
+        sh::run(nextest("run").arg("--no-run"))?;
+    }
 
     let junit = sh::target().join("nextest").join(profile).join("junit.xml");
     if junit.exists() {
