@@ -1,0 +1,147 @@
+//! The delays between attempts, and their end.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use russet_core_conn::{Backoff, ErrorKind, EventKind, Redis, SendOutcome, ServerError};
+use russet_testkit::{Match, Proxy, Server};
+
+use super::{away, incr, is_ready, is_reconnecting};
+use crate::order::Order;
+use crate::support::{ms, patient, poll_once};
+
+fn is_gone(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::GaveUp { .. })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delays_grow_to_their_cap_and_are_jittered() {
+    let (_server, proxy) = away().await;
+    let redis = Redis::builder(&proxy.url())
+        .reconnect(Backoff::exponential(ms(8), ms(64)).jitter(0.5))
+        .deadline(ms(10))
+        .build()
+        .unwrap();
+    let (mut events, mut order) = (redis.events(), Order::capped(ms(64)));
+    redis.ping().await.unwrap_err();
+    let started = Instant::now();
+    order
+        .until(&mut events, |kind| matches!(kind, EventKind::Reconnecting { attempt: 24, .. }))
+        .await;
+    let waited = started.elapsed();
+    for (n, delay) in order.delays.iter().enumerate() {
+        let full = ms(64).min(ms(8) * 2_u32.pow(n.min(10) as u32));
+        assert!(*delay >= full / 2 && *delay <= full, "attempt {}: {delay:?} of {full:?}", n + 1);
+    }
+    // Once capped they still differ, by chance.
+    let capped: HashSet<Duration> = order.delays[3..].iter().copied().collect();
+    assert!(capped.len() > 10, "{capped:?}");
+    // They are really waited for. The first of them began before the clock did.
+    let announced: Duration = order.delays[3..23].iter().sum();
+    assert!(waited + ms(30) >= announced, "{waited:?} of {announced:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_gives_up_after_its_attempts_and_comes_back_when_told() {
+    let server = Server::start().await.unwrap();
+    let proxy = Proxy::start(server.addr()).await.unwrap();
+    proxy.cut_before(Match::any().always());
+    let redis =
+        patient(&proxy.url()).reconnect(Backoff::constant(ms(5)).max_attempts(3)).build().unwrap();
+    let (mut events, mut order) = (redis.events(), Order::default());
+    for life in 1..=2 {
+        // What waits when it gives up is told so, long before its deadline.
+        let error = redis.run::<i64>(incr("n")).await.unwrap_err();
+        let event = order.until(&mut events, is_gone).await;
+        let EventKind::GaveUp { attempts, error: told } = event.kind else { panic!() };
+        assert_eq!(attempts, 3);
+        for error in [error, told, redis.ready().await.unwrap_err()] {
+            assert!(matches!(error.kind(), ErrorKind::GaveUp { attempts: 3, .. }), "{error}");
+            assert_eq!(error.outcome(), SendOutcome::NotSent);
+            assert!(error.to_string().contains("can't connect"), "without the last error: {error}");
+        }
+        // The first attempt and three more.
+        assert_eq!(proxy.connections(), 4 * life);
+        if life == 1 {
+            redis.reconnect();
+        }
+    }
+    proxy.heal();
+    redis.reconnect();
+    order.until(&mut events, is_ready).await;
+    assert_eq!(redis.run::<i64>(incr("n")).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_gives_up_after_its_time() {
+    let (_server, proxy) = away().await;
+    let rule = Backoff::constant(ms(10)).max_elapsed(ms(150));
+    let redis = patient(&proxy.url()).reconnect(rule).build().unwrap();
+    let started = Instant::now();
+    let error = redis.ready().await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::GaveUp { .. }), "{error}");
+    assert!(error.to_string().contains("maximum of time"), "{error}");
+    assert!(started.elapsed() >= ms(150));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reconnect_cuts_the_wait_before_the_next_attempt() {
+    let (_server, proxy) = away().await;
+    let hour = Backoff::constant(Duration::from_secs(3_600));
+    let redis = patient(&proxy.url()).reconnect(hour).build().unwrap();
+    let (mut events, mut order) = (redis.events(), Order::default());
+    let mut ready = Box::pin(redis.ready());
+    assert!(poll_once(ready.as_mut()).await.is_none());
+    order.until(&mut events, is_reconnecting).await;
+    proxy.accept().await.unwrap();
+    redis.reconnect();
+    ready.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_comes_and_goes_does_not_start_the_count_again() {
+    let server = Server::start().await.unwrap();
+    let proxy = Proxy::start(server.addr()).await.unwrap();
+    let redis = patient(&proxy.url())
+        .reconnect(Backoff::linear(ms(10), ms(60)).jitter(0.0).stable_after(ms(400)))
+        .build()
+        .unwrap();
+    // Accepted, found ready, and cut at the probe that follows.
+    let flapping = proxy.cut_before(Match::name("PING").always());
+    let (mut events, mut order) = (redis.events(), Order::default());
+    let mut ready = Box::pin(redis.ready());
+    let _ = poll_once(ready.as_mut()).await;
+    order
+        .until(&mut events, |kind| matches!(kind, EventKind::Reconnecting { attempt: 8, .. }))
+        .await;
+    assert_eq!(order.attempts, [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(order.delays[..3], [ms(10), ms(20), ms(30)]);
+    assert!(order.readies >= 7 && flapping.strikes() >= 7, "it did not flap: {order:?}");
+
+    proxy.heal();
+    order.until(&mut events, is_ready).await;
+    tokio::time::sleep(ms(450)).await;
+    proxy.cut_all().await.unwrap();
+    order.until(&mut events, is_reconnecting).await;
+    assert_eq!(order.attempts.last(), Some(&1), "after a stay in ready");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_of_the_users_own_stops_with_its_reason() {
+    let server = Server::builder().password("right").start().await.unwrap();
+    let rule = Backoff::custom(|attempt, error| match error.server() {
+        Some(ServerError::WrongPass) if attempt == 3 => {
+            ControlFlow::Break("ask for a new one".into())
+        }
+        Some(ServerError::WrongPass) => ControlFlow::Continue(ms(5) * attempt),
+        _ => ControlFlow::Break(format!("not expected: {error}")),
+    });
+    let url = format!("redis://:wrong@{}", server.addr());
+    let redis = patient(&url).reconnect(rule).build().unwrap();
+    let (mut events, mut order) = (redis.events(), Order::default());
+    let error = redis.ready().await.unwrap_err();
+    assert!(error.to_string().contains("ask for a new one"), "{error}");
+    order.until(&mut events, is_gone).await;
+    assert_eq!(order.delays, [ms(5), ms(10)]);
+}
