@@ -1,0 +1,155 @@
+//! Many keys at once.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use russet_cache::{Cache, Freshness, LoadError, Tier};
+use russet_core_conn::KeySpace;
+use russet_testkit::{Proxy, Server};
+
+use crate::support::{Origin, entries, patient, route, routes, space};
+
+#[tokio::test]
+async fn one_result_a_key_in_the_order_asked_duplicates_too() {
+    let (redis, space) = space("many").await;
+    let cache = routes(&redis, &space).build().unwrap();
+    cache.insert(2_u64, route(2)).await.unwrap();
+    cache.insert(9_u64, None).await.unwrap();
+    let origin = Origin::default();
+    let asked = origin.clone();
+    let found = cache
+        .get_or_load_many(vec![3_u64, 2, 3, 9, 4, 2], move |missing, _| async move {
+            assert_eq!(missing, [3, 4]);
+            // In any order, with one that nobody asked for, and none for 4.
+            asked.give(vec![(77, route(77)), (3, route(3))]).await
+        })
+        .await
+        .unwrap();
+    let fares: Vec<_> = found.iter().map(|lookup| lookup.value().map(|route| route.fare)).collect();
+    assert_eq!(fares, [Some(3), Some(2), Some(3), None, None, Some(2)]);
+    let tiers: Vec<_> = found.iter().map(russet_cache::Lookup::tier).collect();
+    use Tier::{Origin as O, Redis as R};
+    assert_eq!(tiers, [O, R, O, R, O, R]);
+    assert_eq!(found[4].freshness(), Freshness::Absent);
+    assert_eq!(origin.calls(), 1);
+
+    // All of it is remembered now, the absence too, and nothing that was not asked for.
+    let again = cache
+        .get_or_load_many([3_u64, 2, 9, 4], |missing, _| async move {
+            Err::<HashMap<u64, crate::support::Route>, _>(missing)
+        })
+        .await
+        .unwrap();
+    assert!(again.iter().all(russet_cache::Lookup::is_hit));
+    let mut conn = russet_testkit::shared::conn().await.unwrap();
+    assert_eq!(entries(&mut conn, &space).await.len(), 4);
+}
+
+#[tokio::test]
+async fn one_unreadable_entry_is_one_miss() {
+    let (redis, space) = space("many-corrupt").await;
+    let cache = routes(&redis, &space).build().unwrap();
+    cache.insert(1_u64, route(1)).await.unwrap();
+    let mut conn = russet_testkit::shared::conn().await.unwrap();
+    let key = entries(&mut conn, &space).await.remove(0);
+    conn.call(&["SET", &key, "garbage"]).await.unwrap();
+    cache.insert(2_u64, route(2)).await.unwrap();
+    let found = cache
+        .get_or_load_many([1_u64, 2], |missing, _| async move {
+            assert_eq!(missing, [1]);
+            Ok::<_, std::io::Error>([(1, route(10))])
+        })
+        .await
+        .unwrap();
+    let fares: Vec<_> =
+        found.iter().filter_map(|lookup| lookup.value()).map(|route| route.fare).collect();
+    assert_eq!(fares, [10, 2]);
+}
+
+#[tokio::test]
+async fn one_key_has_one_shape_whichever_way_filled_it() {
+    let (redis, space) = space("shape").await;
+    let cache = routes(&redis, &space).build().unwrap();
+    cache
+        .get_or_load_many([1_u64], |_, _| async { Ok::<_, std::io::Error>([(1, route(1))]) })
+        .await
+        .unwrap();
+    cache.get_or_load(2_u64, |_| async { Ok::<_, std::io::Error>(route(1)) }).await.unwrap();
+    cache.insert(3_u64, route(1)).await.unwrap();
+    let mut conn = russet_testkit::shared::conn().await.unwrap();
+    let mut shapes = Vec::new();
+    for key in entries(&mut conn, &space).await {
+        shapes.push(conn.call(&["GET", &key]).await.unwrap());
+    }
+    assert_eq!(shapes.len(), 3);
+    assert!(shapes.iter().all(|shape| *shape == shapes[0]), "{shapes:?}");
+}
+
+#[tokio::test]
+async fn a_batch_of_nothing_asks_nobody() {
+    let (redis, space) = space("nothing").await;
+    let cache = routes(&redis, &space).build().unwrap();
+    let found = cache
+        .get_or_load_many(Vec::<u64>::new(), |_, _| async {
+            Err::<Vec<(u64, crate::support::Route)>, _>("asked")
+        })
+        .await;
+    assert!(found.unwrap().is_empty());
+    assert_eq!(cache.remove_many(Vec::<u64>::new()).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_loader_that_fails_fails_the_batch() {
+    let (redis, space) = space("many-error").await;
+    let cache = routes(&redis, &space).build().unwrap();
+    let failed = cache
+        .get_or_load_many([1_u64, 2], |_, _| async {
+            Err::<Vec<(u64, crate::support::Route)>, _>("no database")
+        })
+        .await;
+    assert_eq!(failed.unwrap_err(), LoadError::Loader("no database"));
+}
+
+/// A hundred keys at 0, 50 and 100% hits: the proxy counts the trips, the loader its calls.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_trip_to_read_one_load_one_trip_to_fill() {
+    const KEYS: u64 = 100;
+    let server = Server::start().await.unwrap();
+    let proxy = Proxy::start(server.addr()).await.unwrap();
+    // Replies that take their time keep one trip's requests apart from the next trip's.
+    proxy.delay_replies(Duration::from_millis(100));
+    let redis = patient(&proxy.url());
+    let cache: Cache<u64> = Cache::builder(&redis, &KeySpace::new("trips").unwrap(), "n")
+        .budget(Duration::from_secs(10))
+        .build()
+        .unwrap();
+    // The layout is agreed upon with the first call.
+    cache.get("warm").await.unwrap();
+    for (cached, trips, loads) in [(0, 2, 1), (50, 2, 1), (100, 1, 0)] {
+        cache.remove_many(0..KEYS).await.unwrap();
+        for key in 0..cached {
+            cache.insert(key, key).await.unwrap();
+        }
+        let origin = Origin::default();
+        let asked = origin.clone();
+        proxy.reset_counters();
+        let found = cache
+            .get_or_load_many(0..KEYS, move |missing, _| async move {
+                assert_eq!(missing.len() as u64, KEYS - cached);
+                asked.give(missing.into_iter().map(|key| (key, key)).collect::<Vec<_>>()).await
+            })
+            .await
+            .unwrap();
+        let counters = proxy.counters();
+        assert!(found.iter().enumerate().all(|(at, lookup)| lookup.value() == Some(&(at as u64))));
+        assert_eq!(origin.calls(), loads);
+        assert_eq!((counters.requests("GET"), counters.requests("SET")), (KEYS, KEYS - cached));
+        // A probe may go by at any time, and is a trip of its own.
+        let probes = counters.requests("PING");
+        assert!(
+            (trips..=trips + 2 * probes).contains(&proxy.trips()),
+            "{} trips, {probes} probes",
+            proxy.trips()
+        );
+    }
+}

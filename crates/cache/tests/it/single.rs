@@ -1,0 +1,208 @@
+//! One key at a time.
+
+use std::time::Duration;
+
+use russet_cache::{Cache, Freshness, Load, LoadError, Reason, Tier};
+use russet_core_conn::{Codec, ErrorKind, KeySpace};
+
+use crate::support::{Origin, Route, entries, patient, route, routes, space};
+
+#[tokio::test]
+async fn a_value_is_loaded_once_and_then_found() {
+    let (redis, space) = space("single").await;
+    let cache = routes(&redis, &space).build().unwrap();
+    let origin = Origin::default();
+    let load = |fare| {
+        let origin = origin.clone();
+        move |_| origin.give(route(fare))
+    };
+    let first = cache.get_or_load(("SEA", "LAX"), load(100)).await.unwrap();
+    assert_eq!(
+        (first.freshness(), first.tier(), first.is_hit()),
+        (Freshness::Loaded, Tier::Origin, false)
+    );
+    let second = cache.get_or_load(("SEA", "LAX"), load(200)).await.unwrap();
+    assert_eq!(
+        (second.freshness(), second.tier(), second.is_hit()),
+        (Freshness::Fresh, Tier::Redis, true)
+    );
+    assert_eq!(second.value(), Some(&route(100)));
+    assert_eq!(origin.calls(), 1);
+    assert_eq!(
+        *cache.get(("SEA", "LAX")).await.unwrap().unwrap().into_value().unwrap(),
+        route(100)
+    );
+
+    assert!(cache.remove(("SEA", "LAX")).await.unwrap());
+    assert!(!cache.remove(("SEA", "LAX")).await.unwrap());
+    assert!(cache.get(("SEA", "LAX")).await.unwrap().is_none());
+    let third = cache.get_or_load(("SEA", "LAX"), load(300)).await.unwrap();
+    assert_eq!(third.value(), Some(&route(300)));
+
+    let stats = cache.stats();
+    assert_eq!((stats.hits, stats.misses, stats.loads, stats.fills), (2, 3, 2, 2));
+}
+
+#[tokio::test]
+async fn absence_is_remembered_for_its_own_time() {
+    let (redis, space) = space("absent").await;
+    let cache =
+        routes(&redis, &space).absent_ttl(Duration::from_secs(20)).jitter(0.0).build().unwrap();
+    let origin = Origin::default();
+    for expected in [Tier::Origin, Tier::Redis] {
+        let origin = origin.clone();
+        let found = cache.get_or_load("nowhere", move |_| origin.give(None)).await.unwrap();
+        assert_eq!(
+            (found.value(), found.freshness(), found.tier()),
+            (None, Freshness::Absent, expected)
+        );
+    }
+    assert_eq!(origin.calls(), 1);
+    let ttl = ttl(&space).await;
+    assert!((19_000..=20_000).contains(&ttl), "{ttl} ms");
+
+    // What is created later is seen as soon as it is inserted or the absence removed.
+    cache.insert("nowhere", route(7)).await.unwrap();
+    assert_eq!(cache.get("nowhere").await.unwrap().unwrap().value(), Some(&route(7)));
+    cache.insert("nowhere", None).await.unwrap();
+    assert_eq!(cache.get("nowhere").await.unwrap().unwrap().freshness(), Freshness::Absent);
+}
+
+#[tokio::test]
+async fn a_time_to_live_is_set_in_the_same_step_and_drawn_by_jitter() {
+    let (redis, space) = space("ttl").await;
+    let cache = routes(&redis, &space).ttl(Duration::from_secs(100)).jitter(0.5).build().unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..40 {
+        cache.insert("k", route(1)).await.unwrap();
+        seen.push(ttl(&space).await);
+    }
+    assert!(seen.iter().all(|ttl| (49_000..=100_000).contains(ttl)), "{seen:?}");
+    assert!(
+        seen.iter().any(|ttl| *ttl < 75_000) && seen.iter().any(|ttl| *ttl > 75_000),
+        "{seen:?}"
+    );
+    // Its own TTL wins over the cache's.
+    cache.insert("k", Load::value(route(1)).ttl(Duration::from_secs(10))).await.unwrap();
+    assert!((4_000..=10_000).contains(&ttl(&space).await));
+}
+
+#[tokio::test]
+async fn an_entry_ends_with_its_time_to_live() {
+    let (redis, space) = space("expiry").await;
+    let cache = routes(&redis, &space).build().unwrap();
+    cache.insert("k", Load::value(route(1)).ttl(Duration::from_millis(1))).await.unwrap();
+    let mut conn = russet_testkit::shared::conn().await.unwrap();
+    while !entries(&mut conn, &space).await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(cache.get("k").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_is_not_to_be_kept_is_not() {
+    let (redis, space) = space("skip").await;
+    let cache = routes(&redis, &space).build().unwrap();
+    let found = cache
+        .get_or_load("k", |_| async { Ok::<_, std::io::Error>(Load::value(route(1)).skip_cache()) })
+        .await
+        .unwrap();
+    assert_eq!(found.value(), Some(&route(1)));
+    cache.insert("k", Load::value(route(1)).ttl(Duration::ZERO)).await.unwrap();
+    assert!(cache.get("k").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_loader_that_fails_is_an_error_and_leaves_nothing() {
+    let (redis, space) = space("error").await;
+    let cache = routes(&redis, &space).build().unwrap();
+    let failed = cache.get_or_load("k", |_| async { Err::<Route, _>("no database") }).await;
+    assert_eq!(failed.unwrap_err(), LoadError::Loader("no database"));
+    assert!(cache.get("k").await.unwrap().is_none());
+    assert_eq!(cache.stats().load_errors, 1);
+}
+
+#[tokio::test]
+async fn an_unreadable_entry_is_a_miss_and_is_replaced() {
+    let (redis, space) = space("corrupt").await;
+    let cache = routes(&redis, &space).build().unwrap();
+    let mut conn = russet_testkit::shared::conn().await.unwrap();
+    cache.insert("k", route(1)).await.unwrap();
+    let key = entries(&mut conn, &space).await.remove(0);
+    for garbage in [&b""[..], b"hello", b"\x01\xc1\x00\x93\x01", b"\x01\xc1\xff\x00"] {
+        conn.call(&[b"SET", key.as_bytes(), garbage]).await.unwrap();
+        assert!(cache.get("k").await.unwrap().is_none());
+        let found = cache
+            .get_or_load("k", |ctx| async move {
+                assert_eq!(ctx.reason(), Reason::Unreadable);
+                Ok::<_, std::io::Error>(route(2))
+            })
+            .await
+            .unwrap();
+        assert_eq!(found.tier(), Tier::Origin);
+        assert_eq!(cache.get("k").await.unwrap().unwrap().value(), Some(&route(2)));
+    }
+    assert_eq!(cache.stats().unreadable, 8);
+}
+
+#[tokio::test]
+async fn a_value_that_can_not_be_kept_is_still_served() {
+    let (redis, space) = space("large").await;
+    let codec = Codec::builder().max_decoded(1_024).build().unwrap();
+    let cache = routes(&redis, &space).codec(codec).build().unwrap();
+    let large = || Route { fare: 1, name: "x".repeat(5_000) };
+    let found = cache
+        .get_or_load("k", move |_| async move { Ok::<_, std::io::Error>(large()) })
+        .await
+        .unwrap();
+    assert_eq!(found.value(), Some(&large()));
+    assert!(cache.get("k").await.unwrap().is_none());
+    assert_eq!(cache.stats().fill_errors, 1);
+    let refused = cache.insert("k", large()).await.unwrap_err();
+    assert!(
+        matches!(refused, russet_cache::Error::Codec(_)) && !refused.is_retryable(),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn names_and_keys_do_not_run_into_each_other() {
+    let (redis, space) = space("names").await;
+    let (one, two) = (
+        Cache::<String>::new(&redis, &space, "a").unwrap(),
+        Cache::<String>::new(&redis, &space, "a:b").unwrap(),
+    );
+    one.insert("b:c", "one".to_owned()).await.unwrap();
+    two.insert("c", "two".to_owned()).await.unwrap();
+    one.insert(("b", "c"), "three".to_owned()).await.unwrap();
+    for (cache, key, value) in
+        [(&one, &["b:c"][..], "one"), (&two, &["c"], "two"), (&one, &["b", "c"], "three")]
+    {
+        assert_eq!(cache.get(key).await.unwrap().unwrap().value().map(String::as_str), Some(value));
+    }
+}
+
+#[tokio::test]
+async fn another_layout_in_redis_is_refused_and_the_loader_serves() {
+    let (redis, space) = space("layout").await;
+    routes(&redis, &space).build().unwrap().insert("k", route(1)).await.unwrap();
+    let other = KeySpace::new(space.prefix()).unwrap().partitions(16.try_into().unwrap());
+    let cache =
+        routes(&patient(&russet_testkit::shared::url().await.unwrap()), &other).build().unwrap();
+    let russet_cache::Error::Redis(refused) = cache.insert("k", route(2)).await.unwrap_err() else {
+        panic!("not Redis's")
+    };
+    assert!(matches!(refused.kind(), ErrorKind::Layout { .. }), "{refused}");
+    assert!(refused.to_string().contains("128") && refused.to_string().contains("16"), "{refused}");
+    let found =
+        cache.get_or_load("k", |_| async { Ok::<_, std::io::Error>(route(3)) }).await.unwrap();
+    assert_eq!(found.value(), Some(&route(3)));
+}
+
+/// The time to live, in ms, of the only entry.
+async fn ttl(space: &KeySpace) -> i64 {
+    let mut conn = russet_testkit::shared::conn().await.unwrap();
+    let keys = entries(&mut conn, space).await;
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    conn.call(&["PTTL", &keys[0]]).await.unwrap().int().unwrap()
+}

@@ -1,0 +1,71 @@
+//! What the tests share.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use russet_cache::{Cache, CacheBuilder};
+use russet_core_conn::{KeySpace, Redis};
+use russet_testkit::Conn;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Route {
+    pub(crate) fare: u32,
+    pub(crate) name: String,
+}
+
+pub(crate) fn route(fare: u32) -> Route {
+    Route { fare, name: format!("route at {fare}") }
+}
+
+/// A handle whose deadlines a busy machine does not miss.
+pub(crate) fn patient(url: &str) -> Redis {
+    Redis::builder(url).deadline(Duration::from_secs(10)).build().unwrap()
+}
+
+/// A key space on the shared server that is this test's alone.
+pub(crate) async fn space(test: &str) -> (Redis, KeySpace) {
+    let redis = patient(&russet_testkit::shared::url().await.unwrap());
+    let prefix = russet_testkit::shared::prefix(test).replace(':', "-");
+    (redis, KeySpace::new(prefix).unwrap())
+}
+
+pub(crate) fn routes(redis: &Redis, space: &KeySpace) -> CacheBuilder<Route> {
+    Cache::builder(redis, space, "route").budget(Duration::from_secs(10))
+}
+
+/// A loader that counts its calls.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origin(Arc<AtomicUsize>);
+
+impl Origin {
+    pub(crate) fn calls(&self) -> usize {
+        self.0.load(SeqCst)
+    }
+
+    pub(crate) async fn give<T>(self, value: T) -> Result<T, Infallible> {
+        self.0.fetch_add(1, SeqCst);
+        Ok(value)
+    }
+}
+
+/// The keys of this space that hold an entry, by an independent client.
+pub(crate) async fn entries(conn: &mut Conn, space: &KeySpace) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut cursor = "0".to_owned();
+    loop {
+        let pattern = format!("{{{}:*}}:cache.*", space.prefix());
+        let reply =
+            conn.call(&["SCAN", &cursor, "MATCH", &pattern, "COUNT", "10000"]).await.unwrap();
+        let parts = reply.items().unwrap();
+        found.extend(parts[1].items().unwrap().iter().map(|key| key.text().unwrap().to_owned()));
+        cursor = parts[0].text().unwrap().to_owned();
+        if cursor == "0" {
+            found.sort();
+            return found;
+        }
+    }
+}
