@@ -286,9 +286,8 @@ impl Redis {
                 replies.await.into_iter().collect::<Result<Vec<_>, _>>().map(Value::Array)
             }
             _ => {
-                let alone =
-                    |deadline| self.inner.node.alone(Request::Cmd(cmd), deadline, self.deadline);
-                self.repeat(cmd.class(), cmd.name(), alone).await?.one()
+                let alone = |deadline| self.inner.node.alone(cmd, deadline, self.deadline);
+                self.repeat(cmd.class(), cmd.name(), alone).await
             }
         }
     }
@@ -397,7 +396,7 @@ impl Redis {
         loop {
             match attempt(deadline).await {
                 Err(error) if made < most && may_repeat(&error) && Instant::now() < deadline => {
-                    made += 1
+                    made += 1;
                 }
                 result => {
                     observed.end(&result, made);

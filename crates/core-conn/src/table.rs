@@ -313,8 +313,8 @@ mod tests {
 
     #[test]
     fn what_the_table_does_not_know_runs_alone() {
-        assert_eq!(route("JSON.GET"), Route::Alone);
-        assert_eq!(route("get"), Route::Alone);
+        assert_eq!(route("JSON.GET"), Alone);
+        assert_eq!(route("get"), Alone);
         assert_eq!(route("GET"), Route::Hot(Hot::Get));
     }
 }

@@ -3,19 +3,20 @@
 use std::time::{Duration, Instant};
 
 use super::{Node, supervise};
+use crate::cmd::Cmd;
 use crate::error::{Error, ErrorKind, SendOutcome};
 use crate::link::{Link, LinkEnd, LinkError, Reply, Request};
-use crate::value::server_error;
+use crate::value::{Value, server_error};
 
 impl Node {
-    /// Runs one request on a connection that is opened for it and probed after it: a reply that was lost or mistaken
-    /// on the way can only be this call's own, and makes its outcome unknown.
+    /// Runs one command on a connection that is opened for it, with a probe right behind it: a reply that was lost or
+    /// mistaken on the way can only be this call's own, and makes its outcome unknown.
     pub(crate) async fn alone(
         &self,
-        request: Request<'_>,
+        cmd: &Cmd,
         deadline: Instant,
         budget: Duration,
-    ) -> Result<Reply, Error> {
+    ) -> Result<Value, Error> {
         if self.closing.is_cancelled() {
             return Err(Error::not_sent(ErrorKind::Closed));
         }
@@ -48,7 +49,7 @@ impl Node {
             }
             Err(_) => return Err(Error::not_sent(ErrorKind::Deadline(budget))),
         };
-        let reply = self.answer(&link, &mut end, request, deadline, budget).await;
+        let reply = self.answer(&link, &mut end, cmd, deadline, budget).await;
         let unknown = matches!(&reply, Err(error) if error.outcome() == SendOutcome::Unknown);
         if !unknown {
             // The server closes its end in its own time; ours is gone with the link.
@@ -61,31 +62,34 @@ impl Node {
         &self,
         link: &Link,
         end: &mut LinkEnd,
-        request: Request<'_>,
+        cmd: &Cmd,
         deadline: Instant,
         budget: Duration,
-    ) -> Result<Reply, Error> {
+    ) -> Result<Value, Error> {
         let lost = |reason| Error::unknown(ErrorKind::ConnectionLost(reason));
-        let reply = tokio::select! {
+        let nonce = supervise::nonce();
+        // At once: fred drops what comes while it waits for nothing, and so an extra reply would go unseen.
+        let both = [cmd.clone(), Cmd::read("PING").arg(&nonce)];
+        let replies = tokio::select! {
             biased;
-            reply = tokio::time::timeout_at(deadline.into(), link.call(request)) => match reply {
-                Ok(Ok(value)) => Ok(value),
-                Ok(Err(LinkError::Server(words))) => Err(server_error(&words, false)),
+            reply = tokio::time::timeout_at(deadline.into(), link.call(Request::Batch(&both))) => match reply {
+                Ok(Ok(Reply::Many(replies))) => replies,
+                Ok(Ok(Reply::One(_))) => return Err(lost("one reply to two commands".into())),
+                Ok(Err(LinkError::Server(words))) => return Err(server_error(&words, false)),
                 Ok(Err(LinkError::Lost(reason))) => return Err(lost(reason)),
                 Err(_) => return Err(Error::unknown(ErrorKind::Deadline(budget))),
             },
             reason = end.wait() => return Err(lost(reason)),
             () = self.ended.cancelled() => return Err(lost("closed while in flight".into())),
         };
-        let until = deadline.min(Instant::now() + self.settings.probe_timeout);
-        tokio::select! {
-            biased;
-            probed = tokio::time::timeout_at(until.into(), supervise::probe(link)) => match probed {
-                Ok(Ok(())) => reply,
-                Ok(Err(error)) => Err(error),
-                Err(_) => Err(lost("no answer to the probe after it".into())),
-            },
-            reason = end.wait() => Err(lost(reason)),
-        }
+        let mut replies = replies.into_iter();
+        let (Some(reply), Some(probed)) = (replies.next(), replies.next()) else {
+            return Err(lost("fewer replies than commands".into()));
+        };
+        supervise::check_probe(&nonce, probed.map(Reply::One))?;
+        reply.map_err(|error| match error {
+            LinkError::Server(words) => server_error(&words, false),
+            LinkError::Lost(reason) => lost(reason),
+        })
     }
 }

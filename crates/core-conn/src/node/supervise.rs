@@ -155,10 +155,18 @@ async fn watch(node: &Node, generation: &Generation, end: &mut LinkEnd) -> Error
 }
 
 /// Asks for a number that nobody else asks for: another answer means that replies have slipped.
-pub(super) async fn probe(link: &Link) -> Result<(), Error> {
-    let nonce = Bytes::from(format!("{:032x}", rand::random::<u128>()));
+async fn probe(link: &Link) -> Result<(), Error> {
+    let nonce = nonce();
     let ping = Cmd::read("PING").arg(&nonce);
-    match link.call(Request::Cmd(&ping)).await {
+    check_probe(&nonce, link.call(Request::Cmd(&ping)).await)
+}
+
+pub(super) fn nonce() -> Bytes {
+    Bytes::from(format!("{:032x}", rand::random::<u128>()))
+}
+
+pub(super) fn check_probe(nonce: &Bytes, answer: Result<Reply, LinkError>) -> Result<(), Error> {
+    match answer {
         Ok(Reply::One(Value::Bytes(answer))) if answer == nonce => Ok(()),
         Ok(other) => {
             let found = format!("a probe was answered with {}", other.describe());
