@@ -1,0 +1,4 @@
+//! What crosses crates.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod observed;
