@@ -105,8 +105,6 @@ impl Link {
     }
 
     /// Sends once. Dropping the future forgets the reply, which then reaches nobody.
-    ///
-    /// The future is large; pin it where it is made.
     #[inline]
     pub(crate) async fn call(&self, request: Request<'_>) -> Result<Reply, LinkError> {
         match self {

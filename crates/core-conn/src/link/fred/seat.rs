@@ -1,0 +1,117 @@
+//! Room for fred's futures.
+//!
+//! The future of one of fred's calls has 5 KB and a type some twenty layers deep. By value it would be moved with every
+//! future of a caller, and would use up the compiler's limit for the depth of types; boxed anew it costs a large
+//! allocation a call. So a link keeps boxes that are used again: a call takes one, the future is made inside it, and
+//! the box goes back when the call ends or is dropped.
+
+use std::cell::Cell;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use ::fred::clients::Client;
+
+use super::order::{self, Order};
+use crate::link::{LinkError, Reply};
+
+/// Free boxes, by thread, so that threads do not wait for each other.
+#[derive(Default)]
+pub(super) struct Seats([Mutex<Vec<Box<dyn Seat>>>; 16]);
+
+/// A box for the future of one call.
+trait Seat: Send {
+    fn sit(&mut self, client: Client, order: Order);
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, LinkError>>;
+    fn rise(&mut self);
+}
+
+/// A box for the futures that `make` makes.
+struct Chair<M, F> {
+    make: M,
+    future: Pin<Box<Option<F>>>,
+}
+
+impl<M, F> Seat for Chair<M, F>
+where
+    M: Fn(Client, Order) -> F + Send,
+    F: Future<Output = Result<Reply, LinkError>> + Send,
+{
+    fn sit(&mut self, client: Client, order: Order) {
+        self.future.set(Some((self.make)(client, order)));
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, LinkError>> {
+        match self.future.as_mut().as_pin_mut() {
+            Some(future) => future.poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    fn rise(&mut self) {
+        self.future.set(None);
+    }
+}
+
+fn chair() -> Box<dyn Seat> {
+    fn of<M, F>(make: M) -> Box<dyn Seat>
+    where
+        M: Fn(Client, Order) -> F + Send + 'static,
+        F: Future<Output = Result<Reply, LinkError>> + Send + 'static,
+    {
+        Box::new(Chair { make, future: Box::pin(None) })
+    }
+    of(order::carry_out)
+}
+
+impl Seats {
+    pub(super) fn seat(&self, client: &Client, order: Order) -> Seated<'_> {
+        let free = self.of_this_thread().lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut seat = free.unwrap_or_else(chair);
+        seat.sit(client.clone(), order);
+        Seated { seats: self, seat: Some(seat) }
+    }
+
+    fn of_this_thread(&self) -> &Mutex<Vec<Box<dyn Seat>>> {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local!(static THREAD: Cell<usize> = Cell::new(THREADS.fetch_add(1, Relaxed)));
+        &self.0[THREAD.get() % self.0.len()]
+    }
+}
+
+impl fmt::Debug for Seats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seats")
+    }
+}
+
+/// A call of fred's, in its box.
+pub(crate) struct Seated<'a> {
+    seats: &'a Seats,
+    /// None only while it is dropped.
+    seat: Option<Box<dyn Seat>>,
+}
+
+impl Future for Seated<'_> {
+    type Output = Result<Reply, LinkError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.get_mut().seat {
+            Some(seat) => seat.poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Seated<'_> {
+    fn drop(&mut self) {
+        if let Some(mut seat) = self.seat.take() {
+            seat.rise();
+            self.seats.of_this_thread().lock().unwrap_or_else(PoisonError::into_inner).push(seat);
+        }
+    }
+}
