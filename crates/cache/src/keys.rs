@@ -2,7 +2,7 @@
 //!
 //! | key | type | holds | ends |
 //! |---|---|---|---|
-//! | `{prefix:p}:cache.name:segment:…` | string | one entry: a byte that says value or absence, then the encoded value | by its TTL |
+//! | `{prefix:p}:cache.<name>:<segment>:…` | string | one entry: a byte that says value or absence, then the encoded value | by its TTL |
 //!
 //! `p` is the partition of the segments, so that what belongs to an entry can be decided in one script.
 
@@ -24,7 +24,7 @@ impl Keys {
         &self.space
     }
 
-    /// `{prefix:p}:cache.name:segment:…`
+    /// `{prefix:p}:cache.<name>:<segment>:…`
     pub(crate) fn entry(&self, segments: impl Segments) -> Key {
         self.space.key(&self.kind, segments)
     }

@@ -47,7 +47,7 @@
 //!
 //! | key | type | holds | ends |
 //! |---|---|---|---|
-//! | `{prefix:p}:cache.name:segment:…` | string | one entry | by its TTL |
+//! | `{prefix:p}:cache.<name>:<segment>:…` | string | one entry | by its TTL |
 //! | `{prefix}:layout` | hash | the layout version and number of partitions | with the key space |
 //!
 //! # Features
