@@ -172,15 +172,15 @@ impl Summary {
         row(
             "late fills",
             number(checks.late),
-            format!(
-                "replaced up to {:.1?} before; allowed {:.0?}",
-                checks.oldest, self.allowed_age
-            ),
+            match checks.late {
+                0 => format!("allowed for {:.0?}", self.allowed_age),
+                _ => format!("up to {:.1?} old; allowed {:.0?}", checks.oldest, self.allowed_age),
+            },
         );
         if let Some(figures) = table.column_mut(1) {
             figures.set_cell_alignment(CellAlignment::Right);
         }
-        table.to_string()
+        table.trim_fmt()
     }
 }
 
