@@ -96,7 +96,9 @@ async fn what_is_in_flight_finishes_and_what_waits_is_not_sent() {
     for reply in waiting.await {
         assert_closed(&reply.unwrap_err());
     }
-    assert!(poll_once(closing.as_mut()).await.is_none(), "it does not wait for what is in flight");
+    let early = tokio::time::timeout(ms(200), closing.as_mut()).await;
+    assert!(early.is_err(), "it does not wait for what is in flight: {early:?}");
+    assert_eq!(proxy.requests("QUIT"), 0);
     proxy.unstall();
     let report = closing.await;
     assert_eq!((report.not_sent, report.unknown), (12, 0), "{report:?}");

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::order::{At, Order};
-use crate::support::{key, ms, record_figures, soak};
+use crate::support::{key, ms, record_figures};
 
 const TASKS: usize = 64;
 const CAP: Duration = Duration::from_millis(500);
@@ -25,6 +25,7 @@ async fn kills_and_restarts_under_load_lose_no_task_and_mix_no_replies() {
 #[ignore = "soak"]
 async fn soak_restart() {
     let found = check(20).await;
+    assert!(found.recoveries[19] < ms(1_000), "recovery took {:?}", found.recoveries[19]);
     let us = |time: Duration| u64::try_from(time.as_micros()).unwrap();
     record_figures(
         "restart",
@@ -90,8 +91,7 @@ async fn check(rounds: usize) -> Found {
     assert!(order.errors >= rounds, "{} errors", order.errors);
     recoveries.sort_unstable();
     let slowest = recoveries[rounds - 1];
-    let allowed = if soak() { ms(1_000) } else { ms(3_000) };
-    assert!(slowest < allowed, "recovery took {slowest:?}");
+    assert!(slowest < ms(3_000), "recovery took {slowest:?}");
     assert!(tally.unknown + tally.not_sent >= rounds as u64, "a kill that nobody felt: {tally:?}");
     assert!(tally.between * 100 <= tally.done, "failures while the server was well: {tally:?}");
     Found { server: server.version().to_string(), tally, recoveries }
