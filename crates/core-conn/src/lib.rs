@@ -76,6 +76,7 @@ compile_error!("choose a link: the feature `fred` (on by default)");
 mod address;
 mod backoff;
 mod builder;
+mod call;
 mod close;
 mod cmd;
 mod codec;
