@@ -10,11 +10,6 @@ use std::time::{Duration, Instant};
 use russet_core_conn::{Key, Redis, RedisBuilder};
 use russet_testkit::Conn;
 
-/// Whether this is the soak: the same tests, whole instead of a hundredth.
-pub(crate) fn soak() -> bool {
-    std::env::var_os("RUSSET_SOAK").is_some()
-}
-
 /// The seed of this run: of `RUSSET_SEED`, or fixed.
 pub(crate) fn seed() -> u64 {
     std::env::var("RUSSET_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7)
