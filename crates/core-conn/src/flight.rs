@@ -135,14 +135,9 @@ impl Slab {
         self.slots.iter().filter(|slot| slot.state.load(SeqCst) != FREE).count()
     }
 
-    /// Waits until no call holds a place, and keeps all places.
-    pub(crate) async fn drained(&self) {
-        // Closed only once the connection is lost, and then all calls have ended.
-        if let Ok(permits) =
-            self.permits.acquire_many(u32::try_from(self.slots.len()).unwrap_or(u32::MAX)).await
-        {
-            permits.forget();
-        }
+    /// Waits until no call holds a place, and takes all places; none if the connection is lost, which ends all calls.
+    pub(crate) async fn drained(&self) -> Option<SemaphorePermit<'_>> {
+        self.permits.acquire_many(u32::try_from(self.slots.len()).unwrap_or(u32::MAX)).await.ok()
     }
 
     fn tick_of(&self, at: Instant) -> u32 {

@@ -282,21 +282,21 @@ impl Node {
         self.closing.cancel();
         let generations: Vec<_> =
             self.lanes.iter().filter_map(|lane| lane.current.load_full()).collect();
-        let drained = async {
+        let all = async {
+            let mut places = Vec::new();
             for generation in &generations {
-                generation.slab.drained().await;
+                places.extend(generation.slab.drained().await);
             }
             let all = u32::try_from(self.settings.dedicated).unwrap_or(u32::MAX);
-            if let Ok(permits) = self.dedicated.acquire_many(all).await {
-                permits.forget();
-            }
+            places.extend(self.dedicated.acquire_many(all).await);
+            places
         };
-        let in_time = tokio::time::timeout_at(deadline.into(), drained).await.is_ok();
-        let cut = if in_time {
+        // Kept to the end, so that no call gets in any more.
+        let places = tokio::time::timeout_at(deadline.into(), all).await;
+        let cut = if places.is_ok() {
             0
         } else {
-            let alone = self.settings.dedicated
-                - self.dedicated.available_permits().min(self.settings.dedicated);
+            let alone = self.settings.dedicated - self.dedicated.available_permits();
             generations.iter().map(|generation| generation.slab.in_flight()).sum::<usize>() + alone
         };
         for generation in &generations {
