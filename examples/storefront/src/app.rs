@@ -114,6 +114,7 @@ impl App {
         settings: Settings,
         filled: impl FnMut(u32) + Send + 'static,
     ) -> Result<Self, AppError> {
+        let redis = connect(&settings.redis)?;
         let catalog = Arc::new(Catalog::load()?);
         let folder = Folder::open(settings.data.as_deref())?;
         let (products, delay) = (settings.products, settings.origin_delay);
@@ -127,7 +128,6 @@ impl App {
         let departures = fill::departures(&catalog, products);
         let ledger = Ledger::new(origin.all_fares().await?, &departures, PRODUCT_TTL);
         let draw = Draw::new(&catalog, &departures, settings.popularity, settings.mix)?;
-        let redis = connect(&settings.redis)?;
         let shelves = Shelves::new(&redis, origin.identity()).map_err(AppError::Redis)?;
         let events = redis.events();
         let shop = Shop::new(catalog, departures, origin, shelves, ledger, Timeline::default())?;

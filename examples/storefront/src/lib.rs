@@ -34,9 +34,6 @@
 //! cache; [`origin`] is the database; [`load`] and [`ledger`] ask and judge; [`feed`] and
 //! [`http`] show it.
 
-// The future of one cache call, loader and driver included, has more layers than the default of 128.
-#![recursion_limit = "256"]
-
 pub mod app;
 pub mod catalog;
 pub mod connection;

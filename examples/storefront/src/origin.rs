@@ -254,11 +254,13 @@ impl Origin {
         self.inner.queries.fetch_add(1, Ordering::Relaxed);
         let lent = Lent::take(Arc::clone(&self.inner), permit)?;
         blocking(move || {
+            let db = lent.connection.as_ref().ok_or(OriginError::Interrupted)?;
+            let answer = query(db)?;
+            // After the read, as if its answer were slow to arrive: what it says may be old by then.
             if !lent.inner.delay.is_zero() {
                 std::thread::sleep(lent.inner.delay);
             }
-            let db = lent.connection.as_ref().ok_or(OriginError::Interrupted)?;
-            Ok(query(db)?)
+            Ok(answer)
         })
         .await
     }
