@@ -52,7 +52,8 @@ async fn flushes(flushes: usize, calls: usize) -> (String, u64) {
             let counts = conn.pipeline(&counts).await.unwrap();
             let done: usize =
                 counts.iter().map(|n| n.text().map_or(0, |n| n.parse().unwrap())).sum();
-            if done >= calls / 32 * 32 * flush / (flushes + 1) {
+            let over = tasks.iter().any(tokio::task::JoinHandle::is_finished);
+            if over || done >= calls / 32 * 32 * flush / (flushes + 1) {
                 break;
             }
         }

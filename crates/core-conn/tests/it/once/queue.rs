@@ -94,6 +94,28 @@ async fn what_waits_for_a_place_is_never_sent() {
     assert_eq!(bench.proxy.connections(), 1);
 }
 
+/// The other side of it: what has left the queue may be applied after its deadline, and does not claim otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_flight_at_its_deadline_is_unknown() {
+    let bench = Bench::start(|builder| builder).await;
+    let mut conn = bench.server.conn().await.unwrap();
+    Op::Script.call(&bench.redis, &Key::raw("warm")).await.unwrap();
+    bench.proxy.stall();
+    let hasty = bench.redis.with_deadline(SHORT);
+    for op in Op::ALL {
+        let error = op.call(&hasty, &Key::raw(format!("late-{op:?}"))).await.unwrap_err();
+        assert_eq!(error.outcome(), SendOutcome::Unknown, "{op:?}: {error}");
+        assert!(matches!(error.kind(), ErrorKind::Deadline(_)), "{op:?}: {error}");
+    }
+    bench.proxy.unstall();
+    Op::Hot.call(&bench.redis, &Key::raw("later")).await.unwrap();
+    for op in Op::ALL {
+        let applied = conn.call(&["GET", &format!("late-{op:?}")]).await.unwrap();
+        assert_eq!(applied.text(), Some("1"), "{op:?}");
+    }
+    assert_eq!(bench.proxy.connections(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_call_in_flight_harms_nobody() {
     let bench = Bench::start(|builder| builder).await;
