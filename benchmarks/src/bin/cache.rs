@@ -66,7 +66,7 @@ fn fare(route: u32) -> Fare {
         cents: 23_900,
         seats: 144,
         refundable: false,
-        conditions: "x".repeat(482),
+        conditions: "x".repeat(427),
     }
 }
 
