@@ -44,16 +44,21 @@ impl Redis {
                     .await;
                 reply.map_err(script::single)
             }
-            Route::Split => {
-                let gets =
-                    cmd.key_bytes().map(|key| Cmd::read("GET").key(&crate::Key::raw(key.clone())));
-                let gets: Vec<Cmd> = gets.collect();
-                let replies = join_all(gets.iter().map(|get| {
-                    self.repeat(Class::Read, "GET", |deadline| {
-                        self.send(Request::Cmd(get), deadline)
-                    })
-                }));
-                replies.await.into_iter().collect::<Result<Vec<_>, _>>().map(Value::Array)
+            Route::Led => {
+                let led = cmd.led();
+                let reply = self.repeat(cmd.class(), cmd.name(), |deadline| {
+                    self.send(Request::Cmd(&led), deadline)
+                });
+                match reply.await? {
+                    Value::Array(mut values) if values.first() == Some(&Value::Nil) => {
+                        values.remove(0);
+                        Ok(Value::Array(values))
+                    }
+                    other => Err(Error::unknown(ErrorKind::Unexpected {
+                        expected: "nil before the values",
+                        found: other.describe(),
+                    })),
+                }
             }
             _ => {
                 let alone = |deadline| self.inner.node.alone(cmd, deadline, self.deadline());

@@ -1,5 +1,7 @@
 //! One command: its name, its arguments, and whether it may be repeated.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -42,7 +44,7 @@ pub enum Class {
 /// |---|---|---|
 /// | direct | replies that can't look like pub/sub: `GET`, `SET`, `INCR`, `HGETALL`, … | |
 /// | wrapped | flat arrays of data: `LRANGE`, `HMGET`, `SMEMBERS`, `ZRANGE`, … | run by a script, so that a constant comes first; the user needs `EVALSHA` and `EVAL`; RESP2 shapes; at most [`Cmd::MAX_WRAPPED`] arguments |
-/// | split | `MGET` | one `GET` a key, pipelined: not one snapshot |
+/// | led | `MGET` | behind a key of the first one's slot that does not exist, so that nil comes first |
 /// | alone | blocking commands, `FCALL`, and all that the table does not know | on a connection of its own that a probe checks before it ends: about a millisecond more |
 /// | refused | what changes the connection or its protocol: `SELECT`, `AUTH`, `SUBSCRIBE`, `MULTI`, `EVAL`, … | a typed error before anything is sent |
 ///
@@ -124,6 +126,18 @@ impl Cmd {
     /// Its class, as given.
     pub fn class(&self) -> Class {
         self.class
+    }
+
+    /// The same command behind a key that does not exist: the first one's name and 128 random bits.
+    pub(crate) fn led(&self) -> Self {
+        static ABSENT: LazyLock<String> =
+            LazyLock::new(|| format!(":absent:{:032x}", rand::random::<u128>()));
+        let mut led = self.clone();
+        if let Some(first) = self.args.first() {
+            led.args.insert(0, [first, ABSENT.as_bytes()].concat().into());
+            led.keys.iter_mut().for_each(|position| *position = position.saturating_add(1));
+        }
+        led
     }
 
     pub(crate) fn route(&self) -> Route {

@@ -9,8 +9,8 @@ pub(crate) enum Route {
     Direct,
     /// Inside the script that puts a constant before its reply.
     Wrapped,
-    /// As several commands.
-    Split,
+    /// Behind a key that does not exist, so that nil comes first.
+    Led,
     /// On a connection of its own.
     Alone,
     /// Not at all, for this reason.
@@ -42,7 +42,17 @@ pub(crate) enum Hot {
     RPush,
 }
 
+#[inline]
 pub(crate) fn route(name: &str) -> Route {
+    // Known to the compiler at most call sites.
+    match name {
+        "GET" => Route::Hot(H::Get),
+        "SET" => Route::Hot(H::Set),
+        name => look_up(name),
+    }
+}
+
+fn look_up(name: &str) -> Route {
     match TABLE.binary_search_by(|(known, _)| (*known).cmp(name)) {
         Ok(position) => TABLE[position].1,
         Err(_) => Alone,
@@ -55,7 +65,7 @@ const TRANSACTION: &str = "use `Redis::transaction`";
 const SCRIPT: &str = "use `Script`";
 
 use Hot as H;
-use Route::{Alone, Direct, Refused, Split, Wrapped};
+use Route::{Alone, Direct, Led, Refused, Wrapped};
 
 /// Sorted by name. `Direct` is only what can't answer with a flat array or push-like frame that begins with data.
 const TABLE: &[(&str, Route)] = &[
@@ -168,7 +178,7 @@ const TABLE: &[(&str, Route)] = &[
     ("LSET", Direct),
     ("LTRIM", Direct),
     ("MEMORY USAGE", Direct),
-    ("MGET", Split),
+    ("MGET", Led),
     ("MONITOR", Refused(STATE)),
     ("MSET", Direct),
     ("MSETNX", Direct),
@@ -316,5 +326,8 @@ mod tests {
         assert_eq!(route("JSON.GET"), Alone);
         assert_eq!(route("get"), Alone);
         assert_eq!(route("GET"), Route::Hot(Hot::Get));
+        for name in ["GET", "SET"] {
+            assert_eq!(route(name), look_up(name));
+        }
     }
 }
