@@ -45,7 +45,7 @@ pub enum Class {
 /// | direct | replies that can't look like pub/sub: `GET`, `SET`, `INCR`, `HGETALL`, … | |
 /// | wrapped | flat arrays of data: `LRANGE`, `HMGET`, `SMEMBERS`, `ZRANGE`, … | run by a script, so that a constant comes first; the user needs `EVALSHA` and `EVAL`; RESP2 shapes; at most [`Cmd::MAX_WRAPPED`] arguments |
 /// | led | `MGET` | behind a key of the first one's slot that does not exist, so that nil comes first |
-/// | alone | blocking commands, `FCALL`, and all that the table does not know | on a connection of its own that a probe checks before it ends: about a millisecond more |
+/// | alone | blocking commands, `FCALL`, and all that the table does not know | on a connection of its own that a probe checks before it ends: about a millisecond more; a reply of three or four elements that begins with such a word is lost there, and the outcome unknown |
 /// | refused | what changes the connection or its protocol: `SELECT`, `AUTH`, `SUBSCRIBE`, `MULTI`, `EVAL`, … | a typed error before anything is sent |
 ///
 /// Names of two words are written as one: `Cmd::read("CONFIG GET")`.

@@ -50,7 +50,8 @@ use crate::{Key, Value};
 ///
 /// The text is sent as the body of a function. If that returns a table, the reply is `{0, table}`: no reply is a flat
 /// array that begins with data. An error that a command raises inside a script may come after others that were
-/// applied, so its outcome is [`SendOutcome::Unknown`](crate::SendOutcome::Unknown).
+/// applied, so its outcome is [`SendOutcome::Unknown`](crate::SendOutcome::Unknown). One that the body
+/// returns is [`SendOutcome::Rejected`](crate::SendOutcome::Rejected): return errors only before the first write.
 #[derive(Debug)]
 pub struct Script {
     name: &'static str,
