@@ -152,10 +152,7 @@ impl Redis {
             }
             reply => reply?,
         };
-        let found = reply.describe();
-        script::unwrap_reply(reply).ok_or_else(|| {
-            Error::unknown(ErrorKind::Unexpected { expected: "a wrapped reply", found })
-        })
+        script::unwrap_reply(reply)
     }
 
     #[inline]

@@ -12,6 +12,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, Semaphore, SetOnce, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::gate::Gate;
 use crate::Backoff;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Announcer, Event, EventKind};
@@ -19,6 +20,7 @@ use crate::flight::{Cut, Place, Slab};
 use crate::link::{Link, LinkError, Reply, Request, Target};
 
 mod alone;
+mod gate;
 mod supervise;
 
 /// What a node is told when it is made.
@@ -50,7 +52,7 @@ pub(crate) struct Node {
     dedicated: Semaphore,
     announcer: Announcer,
     /// No further call is taken.
-    pub(crate) closing: CancellationToken,
+    pub(crate) gate: Gate,
     /// Everything ends.
     pub(crate) ended: CancellationToken,
 }
@@ -112,7 +114,7 @@ impl Node {
             waiting: AtomicU64::new(0),
             dedicated: Semaphore::new(settings.dedicated),
             announcer,
-            closing: CancellationToken::new(),
+            gate: Gate::default(),
             ended: CancellationToken::new(),
             settings,
         })
@@ -129,7 +131,7 @@ impl Node {
 
     /// Waits until every connection is ready.
     pub(crate) async fn ready(self: &Arc<Self>, deadline: Instant) -> Result<(), Error> {
-        if self.closing.is_cancelled() {
+        if self.gate.is_closed() {
             return Err(Error::not_sent(ErrorKind::Closed));
         }
         self.start();
@@ -164,7 +166,7 @@ impl Node {
         deadline: Instant,
         wait: bool,
     ) -> Result<Arc<Generation>, Error> {
-        if self.closing.is_cancelled() {
+        if self.gate.is_closed() {
             return Err(Error::not_sent(ErrorKind::Closed));
         }
         self.start();
@@ -197,7 +199,7 @@ impl Node {
         });
         let settled = tokio::select! {
             biased;
-            () = self.closing.cancelled() => return Err(waiting.turn_away()),
+            () = self.gate.closed() => return Err(waiting.turn_away()),
             settled = tokio::time::timeout_at(deadline.into(), settled) => settled,
         };
         let now = match settled {
@@ -236,7 +238,7 @@ impl Node {
                 let entered = Box::pin(generation.slab.enter(deadline));
                 tokio::select! {
                     biased;
-                    () = self.closing.cancelled() => return Err(Some(waiting.turn_away())),
+                    () = self.gate.closed() => return Err(Some(waiting.turn_away())),
                     entered = entered => entered,
                 }
             }
@@ -279,7 +281,7 @@ impl Node {
     /// Lets what is in flight finish, then says goodbye, and ends the events. Answers how many calls were waiting and
     /// how many had to be cut.
     pub(crate) async fn drain(&self, deadline: Instant) -> (u64, usize) {
-        self.closing.cancel();
+        self.gate.close();
         let generations: Vec<_> =
             self.lanes.iter().filter_map(|lane| lane.current.load_full()).collect();
         let all = async {

@@ -53,7 +53,7 @@ pub(crate) struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.node.closing.cancel();
+        self.node.gate.close();
         self.node.ended.cancel();
     }
 }

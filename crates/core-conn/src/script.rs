@@ -8,7 +8,7 @@ use sha1::{Digest, Sha1};
 use smallvec::SmallVec;
 
 use crate::cmd::{Class, IntoArg};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::link::Request;
 use crate::{Key, Value};
 
@@ -169,11 +169,17 @@ impl ScriptCall<'_> {
 }
 
 /// What the body returned: tables come as `{0, table}`, the rest as it is.
-pub(crate) fn unwrap_reply(reply: Value) -> Option<Value> {
+pub(crate) fn unwrap_reply(reply: Value) -> Result<Value, Error> {
     match reply {
-        Value::Array(mut items) if items.len() == 2 && items[0] == Value::Int(0) => items.pop(),
-        Value::Array(_) | Value::Map(_) => None,
-        scalar => Some(scalar),
+        Value::Array(mut items) if items.len() == 2 && items[0] == Value::Int(0) => {
+            Ok(items.swap_remove(1))
+        }
+        Value::Array(_) | Value::Map(_) => {
+            let kind =
+                ErrorKind::Unexpected { expected: "a wrapped reply", found: reply.describe() };
+            Err(Error::unknown(kind))
+        }
+        scalar => Ok(scalar),
     }
 }
 
@@ -225,10 +231,10 @@ mod tests {
     #[test]
     fn only_the_wrapped_shape_is_taken() {
         let table = || Value::Array(vec![Value::Int(7)]);
-        assert_eq!(unwrap_reply(Value::Array(vec![Value::Int(0), table()])), Some(table()));
-        assert_eq!(unwrap_reply(Value::Array(vec![Value::Int(1), table()])), None);
-        assert_eq!(unwrap_reply(table()), None);
-        assert_eq!(unwrap_reply(Value::Int(7)), Some(Value::Int(7)));
-        assert_eq!(unwrap_reply(Value::Nil), Some(Value::Nil));
+        assert_eq!(unwrap_reply(Value::Array(vec![Value::Int(0), table()])).unwrap(), table());
+        assert!(unwrap_reply(Value::Array(vec![Value::Int(1), table()])).is_err());
+        assert!(unwrap_reply(table()).is_err());
+        assert_eq!(unwrap_reply(Value::Int(7)).unwrap(), Value::Int(7));
+        assert_eq!(unwrap_reply(Value::Nil).unwrap(), Value::Nil);
     }
 }

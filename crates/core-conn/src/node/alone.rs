@@ -17,14 +17,14 @@ impl Node {
         deadline: Instant,
         budget: Duration,
     ) -> Result<Value, Error> {
-        if self.closing.is_cancelled() {
+        if self.gate.is_closed() {
             return Err(Error::not_sent(ErrorKind::Closed));
         }
         let _place = {
             let waiting = self.queue()?;
             tokio::select! {
                 biased;
-                () = self.closing.cancelled() => return Err(waiting.turn_away()),
+                () = self.gate.closed() => return Err(waiting.turn_away()),
                 place = tokio::time::timeout_at(deadline.into(), self.dedicated.acquire()) => match place {
                     Ok(Ok(place)) => place,
                     Ok(Err(_)) => return Err(Error::not_sent(ErrorKind::Closed)),

@@ -40,7 +40,7 @@ async fn keep(node: &Arc<Node>, connection: usize) {
     let mut lost_at = Instant::now();
     loop {
         let (error, ready_for) = one_generation(node, connection).await;
-        if node.closing.is_cancelled() {
+        if node.gate.is_closed() {
             // The server took the goodbye. That is no error, and nothing comes after it.
             return std::future::pending().await;
         }

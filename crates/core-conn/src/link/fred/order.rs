@@ -45,10 +45,11 @@ pub(super) async fn carry_out(client: Client, order: Order) -> Result<Reply, Lin
             client.evalsha::<FredValue, _, _, _>(sha, keys, args).await
         }
         Order::Eval { body, keys, args } => {
-            client.eval::<FredValue, _, _, _>(body, keys, args).await
+            Box::pin(client.eval::<FredValue, _, _, _>(body, keys, args)).await
         }
-        Order::Adjacent(cmds) => return adjacent(&client, &cmds).await,
-        Order::Batch(cmds) => return batch(&client, &cmds).await,
+        // Boxed: what is rare must not make the box of every call larger.
+        Order::Adjacent(cmds) => return Box::pin(adjacent(&client, &cmds)).await,
+        Order::Batch(cmds) => return Box::pin(batch(&client, &cmds)).await,
     };
     reply.map(|reply| Reply::One(value(reply))).map_err(|error| link_error(&error))
 }

@@ -40,6 +40,7 @@ where
     M: Fn(Client, Order) -> F + Send,
     F: Future<Output = Result<Reply, LinkError>> + Send,
 {
+    #[inline]
     fn sit(&mut self, client: Client, order: Order) {
         self.future.set(Some((self.make)(client, order)));
     }
