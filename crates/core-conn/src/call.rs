@@ -50,12 +50,15 @@ impl Redis {
                     self.send(Request::Cmd(&led), deadline)
                 });
                 match reply.await? {
-                    Value::Array(mut values) if values.first() == Some(&Value::Nil) => {
+                    Value::Array(mut values)
+                        if values.len() == led.arguments().len()
+                            && values.first() == Some(&Value::Nil) =>
+                    {
                         values.remove(0);
                         Ok(Value::Array(values))
                     }
                     other => Err(Error::unknown(ErrorKind::Unexpected {
-                        expected: "nil before the values",
+                        expected: "nil and then a value a key",
                         found: other.describe(),
                     })),
                 }
