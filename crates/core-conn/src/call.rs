@@ -7,12 +7,14 @@ use futures_util::future::join_all;
 
 use crate::Value;
 use crate::cmd::{Class, Cmd};
+use crate::durability::Durability;
 use crate::error::{Context, Error, ErrorKind, SendOutcome};
 use crate::link::{LinkError, Reply, Request};
 use crate::metrics::Observed;
 use crate::redis::Redis;
 use crate::script::{self, ScriptCall};
 use crate::table::Route;
+use crate::transaction;
 use crate::value::server_error;
 
 impl Redis {
@@ -24,7 +26,7 @@ impl Redis {
         let result = match cmd.route() {
             Route::Hot(_) | Route::Direct => {
                 self.repeat(cmd.class(), cmd.name(), |deadline| {
-                    self.send(Request::Cmd(cmd), deadline)
+                    self.send(cmd.class(), Request::Cmd(cmd), deadline)
                 })
                 .await
             }
@@ -47,25 +49,13 @@ impl Redis {
             Route::Led => {
                 let led = cmd.led();
                 let reply = self.repeat(cmd.class(), cmd.name(), |deadline| {
-                    self.send(Request::Cmd(&led), deadline)
+                    self.send(cmd.class(), Request::Cmd(&led), deadline)
                 });
-                match reply.await? {
-                    Value::Array(mut values)
-                        if values.len() == led.arguments().len()
-                            && values.first() == Some(&Value::Nil) =>
-                    {
-                        values.remove(0);
-                        Ok(Value::Array(values))
-                    }
-                    other => Err(Error::unknown(ErrorKind::Unexpected {
-                        expected: "nil and then a value a key",
-                        found: other.describe(),
-                    })),
-                }
+                led.unled(reply.await?)
             }
             _ => {
-                let alone = |deadline| self.inner.node.alone(cmd, deadline, self.deadline());
-                self.repeat(cmd.class(), cmd.name(), alone).await
+                let own = |deadline| self.on_its_own(cmd.class(), Request::Cmd(cmd), deadline);
+                self.repeat(cmd.class(), cmd.name(), own).await?.one()
             }
         }
     }
@@ -76,7 +66,7 @@ impl Redis {
         cmds: &[Cmd],
         site: &'static Location<'static>,
     ) -> Vec<Result<Value, Error>> {
-        if cmds.len() < 2 || !cmds.iter().all(can_be_batched) {
+        if cmds.len() < 2 || !cmds.iter().all(|cmd| self.can_be_batched(cmd)) {
             return join_all(cmds.iter().map(|cmd| self.command(cmd, site))).await;
         }
         let batches = join_all(cmds.chunks(BATCH).map(|cmds| self.batch(cmds, site))).await;
@@ -88,9 +78,16 @@ impl Redis {
         cmds: &[Cmd],
         site: &'static Location<'static>,
     ) -> Vec<Result<Value, Error>> {
-        let send = |deadline| self.attempt(Request::Batch(cmds), deadline);
+        let class = if cmds.iter().all(|cmd| cmd.class() == Class::Read) {
+            Class::Read
+        } else if cmds.iter().all(|cmd| cmd.class() != Class::Write) {
+            Class::Idempotent
+        } else {
+            Class::Write
+        };
+        let send = |deadline| self.attempt(class, Request::Batch(cmds), deadline);
         let told = |error, cmd: &Cmd| self.told(error, Some(cmd.name()), None, site);
-        match self.repeat(Class::Idempotent, "BATCH", send).await {
+        match self.repeat(class, "BATCH", send).await {
             Ok(Reply::Many(replies)) => {
                 let replies = replies.into_iter().zip(cmds);
                 replies
@@ -107,41 +104,20 @@ impl Redis {
     }
 
     pub(crate) async fn exec(&self, cmds: Vec<Cmd>) -> Result<Vec<Value>, Error> {
-        for cmd in &cmds {
-            cmd.check()?;
-            if matches!(cmd.route(), Route::Alone) {
-                let why = format!(
-                    "`{}` can't be in a transaction: it needs a connection of its own",
-                    cmd.name()
-                );
-                return Err(Error::not_sent(ErrorKind::Refused(why)));
-            }
-        }
-        // The constant keeps the reply of EXEC from beginning with data.
-        let mut whole = vec![Cmd::write("MULTI"), Cmd::read("ECHO").arg("russet")];
-        whole.extend(cmds);
-        whole.push(Cmd::write("EXEC"));
-        let adjacent = Request::Adjacent(&whole);
-        let reply =
-            self.repeat(Class::Write, "EXEC", |deadline| self.send(adjacent, deadline)).await;
-        match reply {
-            Ok(Value::Array(mut replies)) if replies.len() == whole.len() - 2 => {
-                replies.remove(0);
-                Ok(replies)
-            }
-            Ok(other) => {
-                let kind = ErrorKind::Unexpected {
-                    expected: "the replies of EXEC",
-                    found: other.describe(),
-                };
-                Err(Error::unknown(kind))
-            }
-            Err(error) => match error.server() {
-                Some(crate::ServerError::ExecAbort) | None => Err(error),
-                // One of the commands failed, and the others ran.
-                Some(_) => Err(Error::unknown(error.kind().clone())),
-            },
-        }
+        let block = transaction::block(cmds)?;
+        let block = &block;
+        let send = |deadline| async move {
+            let replies = self.attempt(Class::Write, Request::Batch(block), deadline).await?;
+            transaction::replies(replies, block.len())
+        };
+        let sent = self.repeat(Class::Write, "EXEC", send).await?;
+        // Nothing was watched.
+        sent.ok_or_else(|| {
+            Error::unknown(ErrorKind::Unexpected {
+                expected: "the replies of EXEC",
+                found: "nil".into(),
+            })
+        })
     }
 
     pub(crate) async fn evaluate(
@@ -149,9 +125,9 @@ impl Redis {
         call: &ScriptCall<'_>,
         deadline: Instant,
     ) -> Result<Value, Error> {
-        let reply = match self.send(call.by_digest(), deadline).await {
+        let reply = match self.send(call.class(), call.by_digest(), deadline).await {
             Err(error) if error.server() == Some(&crate::ServerError::NoScript) => {
-                self.send(call.by_text(), deadline).await?
+                self.send(call.class(), call.by_text(), deadline).await?
             }
             reply => reply?,
         };
@@ -159,18 +135,50 @@ impl Redis {
     }
 
     #[inline]
-    fn attempt<'a>(
-        &'a self,
-        request: Request<'a>,
+    async fn attempt(
+        &self,
+        class: Class,
+        request: Request<'_>,
         deadline: Instant,
-    ) -> impl Future<Output = Result<Reply, Error>> + 'a {
-        self.inner.node.attempt(request, deadline, self.deadline(), self.wait)
+    ) -> Result<Reply, Error> {
+        if self.durability_of(class) == Durability::Async {
+            let node = &self.inner.node;
+            return node.attempt(request, deadline, self.deadline(), self.wait).await;
+        }
+        Box::pin(self.on_its_own(class, request, deadline)).await
+    }
+
+    /// One attempt on a connection of its own.
+    async fn on_its_own(
+        &self,
+        class: Class,
+        request: Request<'_>,
+        deadline: Instant,
+    ) -> Result<Reply, Error> {
+        let mut own = self.inner.node.own(deadline, self.deadline()).await?;
+        own.call(request, self.durability_of(class), deadline, self.deadline()).await
+    }
+
+    /// How safe what has this class must be.
+    pub(crate) fn durability_of(&self, class: Class) -> Durability {
+        if class == Class::Read { Durability::Async } else { self.durability }
     }
 
     /// One attempt of what has one reply.
     #[inline]
-    async fn send(&self, request: Request<'_>, deadline: Instant) -> Result<Value, Error> {
-        self.attempt(request, deadline).await?.one()
+    async fn send(
+        &self,
+        class: Class,
+        request: Request<'_>,
+        deadline: Instant,
+    ) -> Result<Value, Error> {
+        self.attempt(class, request, deadline).await?.one()
+    }
+
+    /// Whether losing its reply together with others does no harm, or it is confirmed together with others.
+    fn can_be_batched(&self, cmd: &Cmd) -> bool {
+        (cmd.class() != Class::Write || self.durability != Durability::Async)
+            && matches!(cmd.route(), Route::Hot(_) | Route::Direct)
     }
 
     /// Attempts until there is an answer, or no further attempt is right.
@@ -229,13 +237,8 @@ impl Redis {
 /// Commands that travel as one.
 const BATCH: usize = 128;
 
-/// Whether losing its reply together with others does no harm.
-fn can_be_batched(cmd: &Cmd) -> bool {
-    cmd.class() != Class::Write && matches!(cmd.route(), Route::Hot(_) | Route::Direct)
-}
-
 /// One command's part of a batch that was answered.
-fn link_error(error: LinkError) -> Error {
+pub(crate) fn link_error(error: LinkError) -> Error {
     match error {
         LinkError::Server(words) => server_error(&words, false),
         LinkError::Lost(reason) => Error::unknown(ErrorKind::ConnectionLost(reason)),

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::Key;
 use crate::error::{Error, ErrorKind};
 use crate::table::{self, Route};
+use crate::{Key, Value};
 
 /// Whether a command may be sent again when its outcome is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -88,6 +88,11 @@ impl Cmd {
         }
     }
 
+    /// A command of our own that a caller can't give.
+    pub(crate) fn internal(name: &'static str) -> Self {
+        Self { route: Route::Direct, ..Self::new(name, Class::Write) }
+    }
+
     /// Adds a key: the command goes where its keys live.
     #[must_use]
     pub fn key(mut self, key: &Key) -> Self {
@@ -138,6 +143,22 @@ impl Cmd {
             led.keys.iter_mut().for_each(|position| *position = position.saturating_add(1));
         }
         led
+    }
+
+    /// What came behind that key.
+    pub(crate) fn unled(&self, reply: Value) -> Result<Value, Error> {
+        match reply {
+            Value::Array(mut values)
+                if values.len() == self.args.len() && values.first() == Some(&Value::Nil) =>
+            {
+                values.remove(0);
+                Ok(Value::Array(values))
+            }
+            other => Err(Error::unknown(ErrorKind::Unexpected {
+                expected: "nil and then a value a key",
+                found: other.describe(),
+            })),
+        }
     }
 
     pub(crate) fn route(&self) -> Route {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::server::ServerError;
-use crate::{CodecError, KeyError};
+use crate::{CodecError, Durability, KeyError};
 
 mod server;
 
@@ -87,6 +87,17 @@ pub enum ErrorKind {
         /// What came.
         found: String,
     },
+    /// Applied on the primary, and not known to be as safe as was asked for.
+    #[error("applied, but {acknowledged} of {wanted} confirmed it in time")]
+    NotDurable {
+        /// What was asked for.
+        wanted: Durability,
+        /// How many acknowledged.
+        acknowledged: u32,
+    },
+    /// The server can't do this.
+    #[error("{0}")]
+    Unsupported(String),
     /// The key space is laid out otherwise in Redis.
     #[error("key space `{prefix}` is kept with layout {} and {} partitions, this program has layout {} and {}",
         kept.0, kept.1, ours.0, ours.1)]
@@ -190,7 +201,8 @@ impl Error {
             | ErrorKind::Backpressure { .. }
             | ErrorKind::ConnectionLost(_)
             | ErrorKind::Connect(_)
-            | ErrorKind::Desync(_) => true,
+            | ErrorKind::Desync(_)
+            | ErrorKind::NotDurable { .. } => true,
             ErrorKind::Server(error) => error.is_transient(),
             _ => false,
         }

@@ -80,6 +80,8 @@ mod call;
 mod close;
 mod cmd;
 mod codec;
+mod dedicated;
+mod durability;
 mod error;
 mod event;
 mod flight;
@@ -91,6 +93,7 @@ mod node;
 mod redis;
 mod script;
 mod table;
+mod transaction;
 mod value;
 
 pub use self::backoff::Backoff;
@@ -98,6 +101,8 @@ pub use self::builder::RedisBuilder;
 pub use self::close::CloseReport;
 pub use self::cmd::{Class, Cmd, IntoArg};
 pub use self::codec::{Codec, CodecBuilder, CodecError, Compression, Format};
+pub use self::dedicated::{Dedicated, Watch};
+pub use self::durability::Durability;
 pub use self::error::{Error, ErrorKind, SendOutcome, ServerError};
 pub use self::event::{Event, EventKind, Events, Notice, ReadyCheck};
 pub use self::keyspace::{

@@ -42,13 +42,32 @@ pub(crate) enum Request<'a> {
     /// One command, as it is.
     Cmd(&'a Cmd),
     /// A script by its digest.
-    EvalSha { sha: &'a str, keys: &'a [Bytes], args: &'a [Bytes] },
+    EvalSha { sha: &'a Bytes, keys: &'a [Bytes], args: &'a [Bytes] },
     /// A script by its text.
-    Eval { body: &'a str, keys: &'a [Bytes], args: &'a [Bytes] },
-    /// Commands that reach the server with nothing between them; answers the reply of the last.
-    Adjacent(&'a [Cmd]),
-    /// Commands that may be repeated: a reply each, or all are lost together.
+    Eval { body: &'a Bytes, keys: &'a [Bytes], args: &'a [Bytes] },
+    /// Commands that reach the server with nothing between them: a reply each, or all are lost together.
     Batch(&'a [Cmd]),
+}
+
+impl Request<'_> {
+    /// Whether an error may have come up half-way through a script.
+    pub(crate) fn is_script(&self) -> bool {
+        matches!(self, Self::EvalSha { .. } | Self::Eval { .. })
+    }
+
+    /// The same as commands.
+    pub(crate) fn to_cmds(self) -> Vec<Cmd> {
+        let script = |name, script: &Bytes, keys: &[Bytes], args: &[Bytes]| {
+            let head = Cmd::internal(name).arg(script).arg(keys.len());
+            vec![head.args(keys).args(args)]
+        };
+        match self {
+            Self::Cmd(cmd) => vec![cmd.clone()],
+            Self::EvalSha { sha, keys, args } => script("EVALSHA", sha, keys, args),
+            Self::Eval { body, keys, args } => script("EVAL", body, keys, args),
+            Self::Batch(cmds) => cmds.to_vec(),
+        }
+    }
 }
 
 /// What comes back.

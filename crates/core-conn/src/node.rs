@@ -2,9 +2,9 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,17 @@ use tokio::sync::{Notify, Semaphore, SetOnce, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::gate::Gate;
+use self::own::Idle;
+pub(crate) use self::own::Own;
+
 use crate::Backoff;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Announcer, Event, EventKind};
 use crate::flight::{Cut, Place, Slab};
 use crate::link::{Link, LinkError, Reply, Request, Target};
 
-mod alone;
 mod gate;
+mod own;
 mod supervise;
 
 /// What a node is told when it is made.
@@ -48,8 +51,11 @@ pub(crate) struct Node {
     /// Calls that wait, for a connection or for a place on one, and [`TURNED_AWAY`] for each that was waiting when
     /// the node closed: one number, so that no call is ever both or neither.
     waiting: AtomicU64,
-    /// Places for calls on connections of their own.
-    dedicated: Semaphore,
+    /// Places for connections of a caller's own, open or idle.
+    dedicated: Arc<Semaphore>,
+    /// One for each of these places, taken while a call is under way there.
+    busy: Arc<Semaphore>,
+    idle: Mutex<Vec<Idle>>,
     announcer: Announcer,
     /// No further call is taken.
     pub(crate) gate: Gate,
@@ -112,7 +118,9 @@ impl Node {
             turn: AtomicUsize::new(0),
             started: AtomicBool::new(false),
             waiting: AtomicU64::new(0),
-            dedicated: Semaphore::new(settings.dedicated),
+            dedicated: Arc::new(Semaphore::new(settings.dedicated)),
+            busy: Arc::new(Semaphore::new(settings.dedicated)),
+            idle: Mutex::default(),
             announcer,
             gate: Gate::default(),
             ended: CancellationToken::new(),
@@ -290,7 +298,7 @@ impl Node {
                 places.extend(generation.slab.drained().await);
             }
             let all = u32::try_from(self.settings.dedicated).unwrap_or(u32::MAX);
-            places.extend(self.dedicated.acquire_many(all).await);
+            places.extend(self.busy.acquire_many(all).await);
             places
         };
         // Kept to the end, so that no call gets in any more.
@@ -298,7 +306,7 @@ impl Node {
         let cut = if places.is_ok() {
             0
         } else {
-            let alone = self.settings.dedicated - self.dedicated.available_permits();
+            let alone = self.settings.dedicated - self.busy.available_permits();
             generations.iter().map(|generation| generation.slab.in_flight()).sum::<usize>() + alone
         };
         for generation in &generations {
@@ -306,6 +314,7 @@ impl Node {
             let _ = tokio::time::timeout_at(deadline.into(), generation.link.quit()).await;
         }
         self.ended.cancel();
+        self.end_idle();
         if self.started.load(SeqCst) {
             for lane in &self.lanes {
                 let over = |state: &State| matches!(state, State::Ended | State::GaveUp(_));

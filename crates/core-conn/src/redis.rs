@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::builder::RedisBuilder;
 use crate::close::{self, CloseReport};
 use crate::cmd::Cmd;
+use crate::durability::Durability;
 use crate::error::Error;
 use crate::event::{Announcer, Events};
 use crate::node::{Node, Settings};
@@ -39,6 +40,7 @@ pub struct Redis {
     pub(crate) inner: Arc<Inner>,
     deadline: Duration,
     pub(crate) wait: bool,
+    pub(crate) durability: Durability,
 }
 
 #[derive(Debug)]
@@ -87,7 +89,7 @@ impl Redis {
         let closed = tokio::sync::OnceCell::new();
         let inner =
             Arc::new(Inner { node, announcer, attempts, close_deadline, call_sites, closed });
-        Self { inner, deadline, wait: true }
+        Self { inner, deadline, wait: true, durability: Durability::Async }
     }
 
     /// The same connections, with another deadline for the calls of this handle.
@@ -101,6 +103,17 @@ impl Redis {
     #[must_use]
     pub fn without_waiting(&self) -> Self {
         Self { wait: false, ..self.clone() }
+    }
+
+    /// The same connections; writes by this handle count as done when they are this safe, and are
+    /// [`NotDurable`](crate::ErrorKind::NotDurable) with an unknown outcome if that is not confirmed in time.
+    ///
+    /// Writes are what has the class [`Write`](crate::Class::Write) or [`Idempotent`](crate::Class::Idempotent):
+    /// commands, scripts, transactions; a [`pipeline`](Self::pipeline) is confirmed as a whole. Each takes one of the
+    /// [`dedicated`](crate::RedisBuilder::dedicated) connections for as long as it waits, in one round trip.
+    #[must_use]
+    pub fn with_durability(&self, durability: Durability) -> Self {
+        Self { durability, ..self.clone() }
     }
 
     /// The deadline of this handle's calls.

@@ -56,8 +56,8 @@ use crate::{Key, Value};
 pub struct Script {
     name: &'static str,
     class: Class,
-    body: String,
-    sha: String,
+    body: Bytes,
+    sha: Bytes,
 }
 
 impl Script {
@@ -92,7 +92,7 @@ impl Script {
             let _ = write!(hex, "{byte:02x}");
             hex
         });
-        Self { name, class, body, sha }
+        Self { name, class, body: body.into(), sha: sha.into() }
     }
 
     /// Begins a call with its first key.
@@ -117,7 +117,8 @@ impl Script {
 
     /// The digest by which the server knows it.
     pub fn sha(&self) -> &str {
-        &self.sha
+        // Hex digits.
+        std::str::from_utf8(&self.sha).unwrap_or_default()
     }
 }
 
@@ -223,7 +224,7 @@ mod tests {
     fn a_shebang_stays_first() {
         let script = Script::new("r", "#!lua flags=no-writes\nreturn 1");
         assert!(
-            script.body.starts_with("#!lua flags=no-writes\nlocal function body()\nreturn 1\nend")
+            script.body.starts_with(b"#!lua flags=no-writes\nlocal function body()\nreturn 1\nend")
         );
         assert_eq!(script.sha().len(), 40);
     }

@@ -13,6 +13,8 @@ pub(crate) enum Route {
     Led,
     /// On a connection of its own.
     Alone,
+    /// The same, on one that nobody uses after it: what it does to a connection is not known.
+    Unknown,
     /// Not at all, for this reason.
     Refused(&'static str),
 }
@@ -55,7 +57,7 @@ pub(crate) fn route(name: &str) -> Route {
 fn look_up(name: &str) -> Route {
     match TABLE.binary_search_by(|(known, _)| (*known).cmp(name)) {
         Ok(position) => TABLE[position].1,
-        Err(_) => Alone,
+        Err(_) => Route::Unknown,
     }
 }
 
@@ -323,8 +325,8 @@ mod tests {
 
     #[test]
     fn what_the_table_does_not_know_runs_alone() {
-        assert_eq!(route("JSON.GET"), Alone);
-        assert_eq!(route("get"), Alone);
+        assert_eq!(route("JSON.GET"), Route::Unknown);
+        assert_eq!(route("get"), Route::Unknown);
         assert_eq!(route("GET"), Route::Hot(Hot::Get));
         for name in ["GET", "SET"] {
             assert_eq!(route(name), look_up(name));

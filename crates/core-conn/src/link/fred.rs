@@ -12,7 +12,6 @@ use ::fred::types::config::{Config, ConnectionConfig, PerformanceConfig, ServerC
 use secrecy::ExposeSecret;
 use tokio::task::{AbortHandle, JoinHandle};
 
-use self::order::Order;
 use self::reply::link_error;
 use self::seat::{Seated, Seats};
 use super::{LinkError, Request, Target};
@@ -62,7 +61,7 @@ impl FredLink {
 
     /// fred takes the request with the first poll.
     pub(super) fn call(&self, request: Request<'_>) -> Seated<'_> {
-        self.seats.seat(&self.client, Order::from(request))
+        self.seats.seat(&self.client, request)
     }
 
     pub(super) async fn quit(&self) {

@@ -132,6 +132,7 @@ async fn watch(node: &Node, generation: &Generation, end: &mut LinkEnd) -> Error
             reason = generation.gone.wait() => return lost(reason.clone()),
             _ = probes.tick() => {}
         }
+        node.end_idle();
         let owed = generation.abandoned.load(Relaxed);
         let probed = tokio::select! {
             biased;

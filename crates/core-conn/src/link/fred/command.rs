@@ -90,15 +90,15 @@ fn custom(cmd: &Cmd) -> (CustomCommand, Vec<FredValue>) {
     (CustomCommand::new_static(name, ClusterHash::FirstKey, false), args)
 }
 
-fn fred_value(bytes: &Bytes) -> FredValue {
+pub(super) fn fred_value(bytes: &Bytes) -> FredValue {
     FredValue::Bytes(bytes.clone())
 }
 
-pub(super) fn fred_values(args: &[Bytes]) -> Vec<FredValue> {
+fn fred_values(args: &[Bytes]) -> Vec<FredValue> {
     args.iter().map(fred_value).collect()
 }
 
-pub(super) fn fred_keys(keys: &[Bytes]) -> Vec<FredKey> {
+fn fred_keys(keys: &[Bytes]) -> Vec<FredKey> {
     keys.iter().map(|key| FredKey::from(key.clone())).collect()
 }
 

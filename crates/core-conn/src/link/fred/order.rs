@@ -2,63 +2,80 @@
 
 use ::fred::clients::Client;
 use ::fred::error::Error as FredError;
-use ::fred::interfaces::LuaInterface;
-use ::fred::types::{Key as FredKey, Value as FredValue};
+use ::fred::interfaces::{ClientLike, KeysInterface};
+use ::fred::types::{ClusterHash, CustomCommand, Key as FredKey, Value as FredValue};
+use bytes::Bytes;
 
-use super::command::{fred_keys, fred_values, run};
+use super::command::{fred_value, run};
 use super::reply::{link_error, value};
 use crate::Value;
 use crate::cmd::Cmd;
 use crate::link::{LinkError, Reply, Request};
+use crate::table::{Hot, Route};
 
 /// A request that owns what it needs.
-pub(super) enum Order {
+enum Order {
+    /// The most frequent one, by itself: it is small.
+    Get(FredKey),
     Cmd(Cmd),
-    EvalSha { sha: String, keys: Vec<FredKey>, args: Vec<FredValue> },
-    Eval { body: String, keys: Vec<FredKey>, args: Vec<FredValue> },
-    Adjacent(Vec<Cmd>),
+    Script {
+        command: &'static str,
+        args: Vec<FredValue>,
+    },
     Batch(Vec<Cmd>),
 }
 
 impl From<Request<'_>> for Order {
     fn from(request: Request<'_>) -> Self {
         match request {
-            Request::Cmd(cmd) => Self::Cmd(cmd.clone()),
-            Request::EvalSha { sha, keys, args } => Self::EvalSha {
-                sha: sha.to_owned(),
-                keys: fred_keys(keys),
-                args: fred_values(args),
+            Request::Cmd(cmd) => match (cmd.route(), cmd.arguments()) {
+                (Route::Hot(Hot::Get), [key]) => Self::Get(key.clone().into()),
+                _ => Self::Cmd(cmd.clone()),
             },
-            Request::Eval { body, keys, args } => {
-                Self::Eval { body: body.to_owned(), keys: fred_keys(keys), args: fred_values(args) }
-            }
-            Request::Adjacent(cmds) => Self::Adjacent(cmds.to_vec()),
+            Request::EvalSha { sha, keys, args } => Self::script("EVALSHA", sha, keys, args),
+            Request::Eval { body, keys, args } => Self::script("EVAL", body, keys, args),
             Request::Batch(cmds) => Self::Batch(cmds.to_vec()),
         }
     }
 }
 
-pub(super) async fn carry_out(client: Client, order: Order) -> Result<Reply, LinkError> {
-    let reply = match order {
-        Order::Cmd(cmd) => run(&client, &cmd).await,
-        Order::EvalSha { sha, keys, args } => {
-            client.evalsha::<FredValue, _, _, _>(sha, keys, args).await
-        }
-        Order::Eval { body, keys, args } => {
-            Box::pin(client.eval::<FredValue, _, _, _>(body, keys, args)).await
-        }
-        // Boxed: what is rare must not make the box of every call larger.
-        Order::Adjacent(cmds) => return Box::pin(adjacent(&client, &cmds)).await,
-        Order::Batch(cmds) => return Box::pin(batch(&client, &cmds)).await,
-    };
-    reply.map(|reply| Reply::One(value(reply))).map_err(|error| link_error(&error))
+impl Order {
+    fn script(command: &'static str, script: &Bytes, keys: &[Bytes], args: &[Bytes]) -> Self {
+        let mut all = Vec::with_capacity(2 + keys.len() + args.len());
+        all.push(fred_value(script));
+        all.push(FredValue::Integer(i64::try_from(keys.len()).unwrap_or(i64::MAX)));
+        all.extend(keys.iter().chain(args).map(fred_value));
+        Self::Script { command, args: all }
+    }
 }
 
-async fn adjacent(client: &Client, cmds: &[Cmd]) -> Result<Reply, LinkError> {
-    let mut replies = pipelined(client, cmds).await?;
-    match replies.pop() {
-        Some(last) => last.map(Reply::One),
-        None => Err(LinkError::Lost("no reply".into())),
+/// The future of one call, which borrows nothing of the request. It gives the client back: to keep one is cheaper than to
+/// clone one, which all threads count.
+pub(super) fn carry_out(
+    client: Client,
+    request: Request<'_>,
+) -> impl Future<Output = (Client, Result<Reply, LinkError>)> + Send + use<> {
+    let order = Order::from(request);
+    async move {
+        let reply = match order {
+            Order::Get(key) => client.get(key).await,
+            Order::Cmd(cmd) => run(&client, &cmd).await,
+            // As custom commands: fred's calls for scripts copy keys and arguments twice, and flush all the same.
+            Order::Script { command, args } => {
+                let command = CustomCommand::new_static(command, ClusterHash::FirstKey, false);
+                client.custom(command, args).await
+            }
+            // Boxed: what is rare must not make the box of every call larger.
+            Order::Batch(cmds) => {
+                let reply = Box::pin(batch(&client, &cmds)).await;
+                return (client, reply);
+            }
+        };
+        let reply = match reply {
+            Ok(reply) => Ok(Reply::One(value(reply))),
+            Err(error) => Err(link_error(&error)),
+        };
+        (client, reply)
     }
 }
 

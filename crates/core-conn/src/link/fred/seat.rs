@@ -15,8 +15,8 @@ use std::task::{Context, Poll};
 
 use ::fred::clients::Client;
 
-use super::order::{self, Order};
-use crate::link::{LinkError, Reply};
+use super::order;
+use crate::link::{LinkError, Reply, Request};
 
 /// Free boxes, by thread, so that threads do not wait for each other.
 #[derive(Default)]
@@ -24,7 +24,7 @@ pub(super) struct Seats([Mutex<Vec<Box<dyn Seat>>>; 16]);
 
 /// A box for the future of one call.
 trait Seat: Send {
-    fn sit(&mut self, client: Client, order: Order);
+    fn sit(&mut self, client: &Client, request: Request<'_>);
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, LinkError>>;
     fn rise(&mut self);
 }
@@ -33,23 +33,27 @@ trait Seat: Send {
 struct Chair<M, F> {
     make: M,
     future: Pin<Box<Option<F>>>,
+    /// Of the call before.
+    client: Option<Client>,
 }
 
 impl<M, F> Seat for Chair<M, F>
 where
-    M: Fn(Client, Order) -> F + Send,
-    F: Future<Output = Result<Reply, LinkError>> + Send,
+    M: Fn(Client, Request<'_>) -> F + Send,
+    F: Future<Output = (Client, Result<Reply, LinkError>)> + Send,
 {
     #[inline]
-    fn sit(&mut self, client: Client, order: Order) {
-        self.future.set(Some((self.make)(client, order)));
+    fn sit(&mut self, client: &Client, request: Request<'_>) {
+        let client = self.client.take().unwrap_or_else(|| client.clone());
+        self.future.set(Some((self.make)(client, request)));
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, LinkError>> {
-        match self.future.as_mut().as_pin_mut() {
-            Some(future) => future.poll(cx),
-            None => Poll::Pending,
-        }
+        let Some(future) = self.future.as_mut().as_pin_mut() else { return Poll::Pending };
+        future.poll(cx).map(|(client, reply)| {
+            self.client = Some(client);
+            reply
+        })
     }
 
     fn rise(&mut self) {
@@ -60,19 +64,19 @@ where
 fn chair() -> Box<dyn Seat> {
     fn of<M, F>(make: M) -> Box<dyn Seat>
     where
-        M: Fn(Client, Order) -> F + Send + 'static,
-        F: Future<Output = Result<Reply, LinkError>> + Send + 'static,
+        M: Fn(Client, Request<'_>) -> F + Send + 'static,
+        F: Future<Output = (Client, Result<Reply, LinkError>)> + Send + 'static,
     {
-        Box::new(Chair { make, future: Box::pin(None) })
+        Box::new(Chair { make, future: Box::pin(None), client: None })
     }
     of(order::carry_out)
 }
 
 impl Seats {
-    pub(super) fn seat(&self, client: &Client, order: Order) -> Seated<'_> {
+    pub(super) fn seat(&self, client: &Client, request: Request<'_>) -> Seated<'_> {
         let free = self.of_this_thread().lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut seat = free.unwrap_or_else(chair);
-        seat.sit(client.clone(), order);
+        seat.sit(client, request);
         Seated { seats: self, seat: Some(seat) }
     }
 

@@ -1,0 +1,251 @@
+//! Connections in one caller's hands: for commands that block, and for transactions that depend on what was read.
+
+use std::panic::Location;
+use std::time::Instant;
+
+use crate::cmd::{Class, Cmd};
+use crate::error::{Error, ErrorKind};
+use crate::link::{Reply, Request};
+use crate::metrics::Observed;
+use crate::node::Own;
+use crate::script::{self, ScriptCall};
+use crate::table::Route;
+use crate::{FromValue, Key, Redis, ServerError, Value, transaction};
+
+/// A connection that its holder has to itself: nobody waits behind its calls. From [`Redis::dedicated`].
+///
+/// Each call ends within the handle's deadline, which holds for blocking commands, too: let the server's own timeout be
+/// the shorter one, or what `BLPOP` took may be lost on the way, with an unknown outcome. Each call is sent once,
+/// whatever its class, and is followed by a probe, so that a reply which is lost can only be its own. A call that is
+/// lost, cut by its deadline or dropped ends the connection; later calls are
+/// [`ConnectionLost`](ErrorKind::ConnectionLost), not sent: take another one.
+///
+/// Dropping it leaves the connection for the next caller for ten seconds, and ends it then, or at once if it was lost
+/// or ran a command that the [table](Cmd) does not know.
+///
+/// ```no_run
+/// # async fn example(redis: russet_core_conn::Redis) -> Result<(), russet_core_conn::Error> {
+/// use std::time::Duration;
+/// use russet_core_conn::{Cmd, Key};
+///
+/// let patient = redis.with_deadline(Duration::from_secs(6));
+/// let mut own = patient.dedicated().await?;
+/// let next: Option<(String, String)> = own.run(Cmd::write("BLPOP").key(&Key::raw("jobs")).arg(5)).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Dedicated {
+    redis: Redis,
+    own: Own,
+}
+
+impl Redis {
+    /// A connection of the caller's own: one that another caller has left, or a new one.
+    ///
+    /// At most [`dedicated`](crate::RedisBuilder::dedicated) of them are out at once; more callers wait for their turn
+    /// until their deadline. Lone commands and durable writes take theirs from the same number.
+    ///
+    /// # Errors
+    /// All of them not sent: no place within the deadline, no connection, closed.
+    pub async fn dedicated(&self) -> Result<Dedicated, Error> {
+        let own = self.inner.node.own(Instant::now() + self.deadline(), self.deadline()).await;
+        let mut own = own.map_err(|error| error.with(self.context(None, None, 0)))?;
+        own.rest();
+        Ok(Dedicated { redis: self.clone(), own })
+    }
+
+    /// Watches keys of one slot for a transaction that depends on them: read them by the [`Watch`], then
+    /// [`exec`](Watch::exec).
+    ///
+    /// A script is the better tool where the decision can be written in Lua: it takes one trip instead of three, and
+    /// never has to begin again. Watching is for decisions that need the program.
+    ///
+    /// # Errors
+    /// [`Refused`](ErrorKind::Refused) without a key or for keys of several slots; those of
+    /// [`dedicated`](Self::dedicated) and of a call.
+    #[track_caller]
+    pub fn watch<'a>(
+        &'a self,
+        keys: &[Key],
+    ) -> impl Future<Output = Result<Watch, Error>> + Send + use<'a> {
+        let site = Location::caller();
+        let watch = Cmd::internal("WATCH").keys(keys);
+        let refused = match keys {
+            [] => Some("nothing to watch: give at least one key"),
+            [first, rest @ ..] if rest.iter().any(|key| key.slot() != first.slot()) => {
+                Some("the keys live in different slots; one transaction is on one slot")
+            }
+            _ => None,
+        };
+        async move {
+            if let Some(why) = refused {
+                let error = Error::not_sent(ErrorKind::Refused(why.into()));
+                return Err(self.told(error, Some("WATCH"), None, site));
+            }
+            let mut own = self.dedicated().await?;
+            // Until EXEC, which forgets what was watched.
+            own.own.altered = true;
+            match own.send(Request::Cmd(&watch), Class::Read, "WATCH").await {
+                Ok(_) => Ok(Watch { own }),
+                Err(error) => Err(self.told(error, Some("WATCH"), None, site)),
+            }
+        }
+    }
+}
+
+impl Dedicated {
+    /// Runs one command. One round trip.
+    ///
+    /// # Errors
+    /// Those of [`Redis::run`].
+    #[track_caller]
+    pub fn run<T: FromValue>(
+        &mut self,
+        cmd: Cmd,
+    ) -> impl Future<Output = Result<T, Error>> + Send + '_ {
+        let site = Location::caller();
+        async move {
+            let value = self.value(&cmd).await.and_then(T::from_value);
+            value.map_err(|error| self.redis.told(error, Some(cmd.name()), None, site))
+        }
+    }
+
+    /// Runs a script. One round trip, two the first time.
+    ///
+    /// # Errors
+    /// Those of [`Redis::script`].
+    #[track_caller]
+    pub fn script<'a, T: FromValue>(
+        &'a mut self,
+        call: ScriptCall<'a>,
+    ) -> impl Future<Output = Result<T, Error>> + Send + 'a {
+        let site = Location::caller();
+        async move {
+            let name = call.script().name();
+            let value = self.evaluate(&call, "EVALSHA").await.and_then(T::from_value);
+            value.map_err(|error| self.redis.told(error, Some("EVALSHA"), Some(name), site))
+        }
+    }
+
+    async fn value(&mut self, cmd: &Cmd) -> Result<Value, Error> {
+        cmd.check()?;
+        match cmd.route() {
+            Route::Wrapped => {
+                self.evaluate(&script::wrapped(cmd), cmd.name()).await.map_err(script::single)
+            }
+            Route::Led => {
+                let led = cmd.led();
+                led.unled(self.send(Request::Cmd(&led), cmd.class(), cmd.name()).await?)
+            }
+            _ => self.send(Request::Cmd(cmd), cmd.class(), cmd.name()).await,
+        }
+    }
+
+    async fn evaluate(
+        &mut self,
+        call: &ScriptCall<'_>,
+        operation: &'static str,
+    ) -> Result<Value, Error> {
+        let reply = match self.send(call.by_digest(), call.class(), operation).await {
+            Err(error) if error.server() == Some(&ServerError::NoScript) => {
+                self.send(call.by_text(), call.class(), operation).await?
+            }
+            reply => reply?,
+        };
+        script::unwrap_reply(reply)
+    }
+
+    async fn send(
+        &mut self,
+        request: Request<'_>,
+        class: Class,
+        operation: &'static str,
+    ) -> Result<Value, Error> {
+        self.observed(request, class, operation, Reply::one).await
+    }
+
+    async fn exec(&mut self, cmds: Vec<Cmd>) -> Result<Option<Vec<Value>>, Error> {
+        let block = transaction::block(cmds)?;
+        let replies = |reply| transaction::replies(reply, block.len());
+        self.observed(Request::Batch(&block), Class::Write, "EXEC", replies).await
+    }
+
+    async fn observed<T>(
+        &mut self,
+        request: Request<'_>,
+        class: Class,
+        operation: &'static str,
+        read: impl FnOnce(Reply) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (budget, durability) = (self.redis.deadline(), self.redis.durability_of(class));
+        let observed = Observed::start(operation, &self.redis.inner.node.name);
+        let reply = self.own.call(request, durability, Instant::now() + budget, budget).await;
+        self.own.rest();
+        let reply = reply.and_then(read);
+        observed.end(&reply, 1);
+        reply.map_err(|error| error.with(self.redis.context(None, None, 1)))
+    }
+}
+
+/// Keys that are being watched, and the connection that watches them. From [`Redis::watch`].
+///
+/// Dropping it without [`exec`](Self::exec) changes nothing, and ends the connection.
+///
+/// ```no_run
+/// # async fn example(redis: russet_core_conn::Redis) -> Result<(), russet_core_conn::Error> {
+/// use russet_core_conn::{Cmd, Key};
+///
+/// let seats = Key::raw("seats:SEA:LAX");
+/// let sold = loop {
+///     let mut watch = redis.watch(std::slice::from_ref(&seats)).await?;
+///     let left: i64 = watch.run(Cmd::read("GET").key(&seats)).await?;
+///     if left == 0 {
+///         break false;
+///     }
+///     // None: somebody else was faster, so what was read counts no more.
+///     if watch.exec([Cmd::write("DECR").key(&seats)]).await?.is_some() {
+///         break true;
+///     }
+/// };
+/// # let _ = sold;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Watch {
+    own: Dedicated,
+}
+
+impl Watch {
+    /// Runs one command now, before the transaction. See [`Dedicated::run`].
+    ///
+    /// # Errors
+    /// Those of [`Redis::run`].
+    #[track_caller]
+    pub fn run<T: FromValue>(
+        &mut self,
+        cmd: Cmd,
+    ) -> impl Future<Output = Result<T, Error>> + Send + '_ {
+        self.own.run(cmd)
+    }
+
+    /// Runs the commands as one transaction, unless a watched key has changed since it was watched: `None` then, and
+    /// nothing was applied. One round trip.
+    ///
+    /// # Errors
+    /// Those of [`Redis::transaction`].
+    #[track_caller]
+    pub fn exec(
+        self,
+        cmds: impl IntoIterator<Item = Cmd>,
+    ) -> impl Future<Output = Result<Option<Vec<Value>>, Error>> + Send {
+        let site = Location::caller();
+        let cmds: Vec<Cmd> = cmds.into_iter().collect();
+        async move {
+            let mut own = self.own;
+            let replies = own.exec(cmds).await;
+            // Whatever it answered, EXEC has forgotten what was watched.
+            own.own.altered = false;
+            replies.map_err(|error| own.redis.told(error, Some("EXEC"), None, site))
+        }
+    }
+}

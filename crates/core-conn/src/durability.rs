@@ -1,0 +1,126 @@
+//! How safe a write must be before it counts as done.
+
+use std::fmt;
+use std::time::Instant;
+
+use crate::cmd::Cmd;
+use crate::error::{Error, ErrorKind};
+use crate::link::LinkError;
+use crate::value::{Value, server_error};
+
+/// How safe a write must be before it counts as done. See [`Redis::with_durability`](crate::Redis::with_durability).
+///
+/// | | counts as done when | survives | costs |
+/// |---|---|---|---|
+/// | `Async` | the primary has applied it | a lost connection | nothing |
+/// | `Replicas(n)` | n replicas have it in memory, too | the death of the primary, if one of those n takes over | a round trip to the replicas, and a connection for as long |
+/// | `Fsync` | it is in the primary's append-only file, on disk | a restart of the primary with its disk | a sync of the disk |
+///
+/// What is not confirmed in time is no failure: it is applied on the primary, and nobody knows for how long. The error
+/// is [`ErrorKind::NotDurable`], its outcome [`Unknown`](crate::SendOutcome::Unknown).
+///
+/// `Replicas` is not consensus: a replica that did not acknowledge may be the one that takes over. Only n of all
+/// replicas that may be promoted exclude that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// Applied on the primary, which copies it to its replicas when it can.
+    #[default]
+    Async,
+    /// Acknowledged by this many replicas (`WAIT`).
+    Replicas(u32),
+    /// Written to the primary's append-only file and synced (`WAITAOF`). Needs Redis 7.2 or Valkey with `appendonly`
+    /// on; [`ErrorKind::Unsupported`] otherwise, and nothing is sent. With `appendfsync everysec` it takes up to a
+    /// second or two, so give it a longer deadline.
+    Fsync,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Async => f.write_str("async"),
+            Self::Replicas(n) => write!(f, "{n} replicas"),
+            Self::Fsync => f.write_str("fsync"),
+        }
+    }
+}
+
+impl Durability {
+    /// The command that waits for it, for most of the time that is left: its answer must come in time, too.
+    pub(crate) fn wait(self, deadline: Instant) -> Option<Cmd> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Zero would mean without end.
+        let millis = u64::try_from((left * 9 / 10).as_millis()).unwrap_or(u64::MAX).max(1);
+        match self {
+            Self::Async => None,
+            Self::Replicas(n) => Some(Cmd::internal("WAIT").arg(n).arg(millis)),
+            Self::Fsync => Some(Cmd::internal("WAITAOF").arg(1).arg(0).arg(millis)),
+        }
+    }
+
+    /// Whether the answer of that command confirms it.
+    pub(crate) fn confirm(self, answer: Result<Value, LinkError>) -> Result<(), Error> {
+        let answer = answer.map_err(|error| match error {
+            // The write was answered already: this can't make it a refusal.
+            LinkError::Server(words) => Error::unknown(server_error(&words, false).kind().clone()),
+            LinkError::Lost(reason) => Error::unknown(ErrorKind::ConnectionLost(reason)),
+        })?;
+        let (wanted, acknowledged) = match (self, &answer) {
+            (Self::Async, _) => return Ok(()),
+            (Self::Replicas(n), Value::Int(acknowledged)) => (i64::from(n), *acknowledged),
+            (Self::Fsync, Value::Array(both)) => match both[..] {
+                [Value::Int(local), Value::Int(_)] => (1, local),
+                _ => (1, 0),
+            },
+            _ => {
+                let expected = "a number of acknowledgements";
+                let kind = ErrorKind::Unexpected { expected, found: answer.describe() };
+                return Err(Error::unknown(kind));
+            }
+        };
+        if acknowledged >= wanted {
+            return Ok(());
+        }
+        let acknowledged = u32::try_from(acknowledged).unwrap_or_default();
+        Err(Error::unknown(ErrorKind::NotDurable { wanted: self, acknowledged }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::SendOutcome;
+
+    #[test]
+    fn only_enough_acknowledgements_confirm() {
+        let two = Durability::Replicas(2);
+        assert!(two.confirm(Ok(Value::Int(2))).is_ok());
+        let error = two.confirm(Ok(Value::Int(1))).unwrap_err();
+        assert_eq!(error.outcome(), SendOutcome::Unknown);
+        assert!(matches!(error.kind(), ErrorKind::NotDurable { acknowledged: 1, .. }), "{error}");
+        let local = |n| Ok(Value::Array(vec![Value::Int(n), Value::Int(9)]));
+        assert!(Durability::Fsync.confirm(local(1)).is_ok());
+        assert!(Durability::Fsync.confirm(local(0)).is_err());
+        assert!(Durability::Fsync.confirm(Ok(Value::Nil)).is_err());
+        assert!(two.confirm(Ok(Value::Bytes("2".into()))).is_err());
+    }
+
+    #[test]
+    fn a_refused_wait_leaves_the_write_unknown() {
+        let refused = Err(LinkError::Server("NOPERM no WAIT".into()));
+        let error = Durability::Replicas(1).confirm(refused).unwrap_err();
+        assert_eq!(error.outcome(), SendOutcome::Unknown);
+        assert!(error.server().is_some());
+    }
+
+    #[test]
+    fn the_wait_ends_before_the_deadline_and_never_waits_for_ever() {
+        let wait = Durability::Replicas(1).wait(Instant::now()).unwrap();
+        assert_eq!(wait.arguments()[1], "1");
+        let wait = Durability::Replicas(3).wait(Instant::now() + Duration::from_secs(10)).unwrap();
+        let millis: u64 = std::str::from_utf8(&wait.arguments()[1]).unwrap().parse().unwrap();
+        assert!((8_000..=9_000).contains(&millis), "{millis}");
+    }
+}

@@ -1,0 +1,248 @@
+//! Connections that one caller at a time has to itself.
+
+use std::mem;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Node, supervise};
+use crate::cmd::Cmd;
+use crate::durability::Durability;
+use crate::error::{Error, ErrorKind};
+use crate::link::{Link, LinkEnd, LinkError, Reply, Request};
+use crate::table::Route;
+use crate::value::{Value, server_error};
+
+/// How long a connection that nobody uses is kept for the next caller.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// A connection in one caller's hands. Each of its calls has a probe right behind it, so that a reply which was lost or
+/// mistaken on the way can only be that call's own. Dropping it leaves the connection to the next caller if it is in
+/// step and as it was when it was new, and ends it otherwise.
+#[derive(Debug)]
+pub(crate) struct Own {
+    node: Arc<Node>,
+    /// None once the connection has ended.
+    open: Option<Open>,
+    /// Whether a command may have changed what the next caller relies on.
+    pub(crate) altered: bool,
+    /// Held from the opening on, and by each call: whoever closes the node waits for it.
+    busy: Option<OwnedSemaphorePermit>,
+    _place: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+struct Open {
+    link: Link,
+    end: LinkEnd,
+    /// Whether the server is known to sync for whoever waits.
+    fsync: bool,
+}
+
+/// A connection that waits for its next caller.
+#[derive(Debug)]
+pub(super) struct Idle {
+    open: Open,
+    since: Instant,
+}
+
+impl Node {
+    /// A connection of the caller's own: one that waits for a caller, or a new one.
+    pub(crate) async fn own(
+        self: &Arc<Self>,
+        deadline: Instant,
+        budget: Duration,
+    ) -> Result<Own, Error> {
+        if self.gate.is_closed() {
+            return Err(Error::not_sent(ErrorKind::Closed));
+        }
+        self.start();
+        let (place, busy) = {
+            let waiting = self.queue()?;
+            let place = self.dedicated.clone().acquire_owned();
+            let place = tokio::select! {
+                biased;
+                () = self.gate.closed() => return Err(waiting.turn_away()),
+                place = tokio::time::timeout_at(deadline.into(), place) => match place {
+                    Ok(Ok(place)) => place,
+                    Ok(Err(_)) => return Err(Error::not_sent(ErrorKind::Closed)),
+                    Err(_) => return Err(Error::not_sent(ErrorKind::Deadline(budget))),
+                },
+            };
+            match self.busy() {
+                Some(busy) => (place, Some(busy)),
+                None => return Err(waiting.turn_away()),
+            }
+        };
+        let own = |open| Own {
+            node: self.clone(),
+            open: Some(open),
+            altered: false,
+            busy,
+            _place: place,
+        };
+        // With one taken for each place, there are never more of them open than there are places.
+        while let Some(Idle { mut open, since }) = self.idle().pop() {
+            if since.elapsed() < IDLE && open.end.wait().now_or_never().is_none() {
+                return Ok(own(open));
+            }
+        }
+        let opened = tokio::select! {
+            biased;
+            // Nothing is sent after the end.
+            () = self.ended.cancelled() => return Err(Error::not_sent(ErrorKind::Closed)),
+            opened = tokio::time::timeout_at(deadline.into(), Link::open(&self.settings.target)) => opened,
+        };
+        match opened {
+            Ok(Ok((link, end))) => Ok(own(Open { link, end, fsync: false })),
+            // The server refused the connection, not the request.
+            Ok(Err(LinkError::Server(words))) => {
+                Err(Error::not_sent(server_error(&words, false).kind().clone()))
+            }
+            Ok(Err(LinkError::Lost(reason))) => Err(Error::not_sent(ErrorKind::Connect(reason))),
+            Err(_) => Err(Error::not_sent(ErrorKind::Deadline(budget))),
+        }
+    }
+
+    /// Says that a call is under way, unless the node has closed.
+    fn busy(&self) -> Option<OwnedSemaphorePermit> {
+        // There is one for each place. Taken first, looked second: the node closes its gate first and takes all second.
+        let busy = self.busy.clone().try_acquire_owned().ok()?;
+        (!self.gate.is_closed()).then_some(busy)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the connections that nobody has used for a while; all of them once the node is closed.
+    pub(super) fn end_idle(&self) {
+        let closed = self.gate.is_closed();
+        let mut idle = self.idle();
+        let (ended, kept) = mem::take(&mut *idle)
+            .into_iter()
+            .partition(|idle| closed || idle.since.elapsed() > IDLE);
+        *idle = kept;
+        drop(idle);
+        let _: Vec<Idle> = ended;
+    }
+}
+
+impl Own {
+    /// No call follows soon: a node that closes need not wait.
+    pub(crate) fn rest(&mut self) {
+        self.busy = None;
+    }
+
+    /// One request: its reply, or that of each of its commands. What must be durable travels with the command that waits
+    /// for it: a connection that is lost in between confirms nothing.
+    pub(crate) async fn call(
+        &mut self,
+        request: Request<'_>,
+        durability: Durability,
+        deadline: Instant,
+        budget: Duration,
+    ) -> Result<Reply, Error> {
+        if durability == Durability::Fsync {
+            self.check_fsync(deadline, budget).await?;
+        }
+        let mut cmds = request.to_cmds();
+        let wait = durability.wait(deadline);
+        let waits = wait.is_some();
+        cmds.extend(wait);
+        let mut replies = self.call_each(cmds, deadline, budget).await?;
+        let confirmed = if waits { replies.pop() } else { None };
+        let confirm = || confirmed.map_or(Ok(()), |answer| durability.confirm(answer));
+        if let Request::Batch(_) = request {
+            confirm()?;
+            return Ok(Reply::Many(replies));
+        }
+        match replies.pop() {
+            Some(Ok(value)) => confirm().map(|()| Reply::One(value)),
+            Some(Err(LinkError::Server(words))) => Err(server_error(&words, request.is_script())),
+            Some(Err(LinkError::Lost(reason))) => Err(lost(reason)),
+            None => Err(lost("no reply".into())),
+        }
+    }
+
+    /// Whether the server can tell of a sync, found out before anything is written.
+    async fn check_fsync(&mut self, deadline: Instant, budget: Duration) -> Result<(), Error> {
+        if self.open.as_ref().is_some_and(|open| open.fsync) {
+            return Ok(());
+        }
+        let wait = Cmd::internal("WAITAOF").arg(1).arg(0).arg(1);
+        let answer = self.call_each(vec![wait], deadline, budget).await;
+        match answer.map(|mut answer| answer.pop()) {
+            Ok(Some(Err(LinkError::Server(words)))) => {
+                let why = format!("the server can't wait for its append-only file: {words}");
+                Err(Error::not_sent(ErrorKind::Unsupported(why)))
+            }
+            Ok(_) => {
+                if let Some(open) = &mut self.open {
+                    open.fsync = true;
+                }
+                Ok(())
+            }
+            // The write itself was not sent.
+            Err(error) => Err(Error::not_sent(error.kind().clone())),
+        }
+    }
+
+    /// Commands that reach the server with nothing between them: a reply each, or all are lost together.
+    async fn call_each(
+        &mut self,
+        mut cmds: Vec<Cmd>,
+        deadline: Instant,
+        budget: Duration,
+    ) -> Result<Vec<Result<Value, LinkError>>, Error> {
+        // Both taken: if this future is dropped, what it is owed ends with the connection.
+        let Some(busy) = self.busy.take().or_else(|| self.node.busy()) else {
+            return Err(Error::not_sent(ErrorKind::Closed));
+        };
+        let Some(Open { link, mut end, fsync }) = self.open.take() else {
+            return Err(Error::not_sent(ErrorKind::ConnectionLost(
+                "it ended before this call".into(),
+            )));
+        };
+        self.altered |= cmds.iter().any(|cmd| cmd.route() == Route::Unknown);
+        let nonce = supervise::nonce();
+        // At once: fred drops what comes while it waits for nothing, and so an extra reply would go unseen.
+        cmds.push(Cmd::read("PING").arg(&nonce));
+        let mut replies = tokio::select! {
+            biased;
+            reply = tokio::time::timeout_at(deadline.into(), link.call(Request::Batch(&cmds))) => match reply {
+                Ok(Ok(Reply::Many(replies))) => replies,
+                Ok(Ok(Reply::One(_))) => return Err(lost("one reply to several commands".into())),
+                Ok(Err(LinkError::Server(words))) => return Err(server_error(&words, false)),
+                Ok(Err(LinkError::Lost(reason))) => return Err(lost(reason)),
+                Err(_) => return Err(Error::unknown(ErrorKind::Deadline(budget))),
+            },
+            reason = end.wait() => return Err(lost(reason)),
+            () = self.node.ended.cancelled() => return Err(lost("closed while in flight".into())),
+        };
+        let probed = replies.pop().unwrap_or_else(|| Err(LinkError::Lost("no reply".into())));
+        if replies.len() + 1 != cmds.len() {
+            return Err(lost("another number of replies than of commands".into()));
+        }
+        supervise::check_probe(&nonce, probed.map(Reply::One))?;
+        self.open = Some(Open { link, end, fsync });
+        self.busy = Some(busy);
+        Ok(replies)
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if let Some(open) =
+            self.open.take().filter(|_| !self.altered && !self.node.gate.is_closed())
+        {
+            self.node.idle().push(Idle { open, since: Instant::now() });
+        }
+    }
+}
+
+fn lost(reason: String) -> Error {
+    Error::unknown(ErrorKind::ConnectionLost(reason))
+}
