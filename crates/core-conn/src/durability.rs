@@ -1,7 +1,7 @@
 //! How safe a write must be before it counts as done.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::cmd::Cmd;
 use crate::error::{Error, ErrorKind};
@@ -35,6 +35,9 @@ pub enum Durability {
     Fsync,
 }
 
+/// A tenth of a second at the server's default `hz` of 10, and a little.
+const TIMEOUTS_EVERY: Duration = Duration::from_millis(110);
+
 impl fmt::Display for Durability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -46,11 +49,13 @@ impl fmt::Display for Durability {
 }
 
 impl Durability {
-    /// The command that waits for it, for most of the time that is left: its answer must come in time, too.
+    /// The command that waits for it, for most of the time that is left: its answer must come in time, too, and an idle
+    /// server looks at its timeouts every 100 ms only.
     pub(crate) fn wait(self, deadline: Instant) -> Option<Cmd> {
         let left = deadline.saturating_duration_since(Instant::now());
+        let spare = (TIMEOUTS_EVERY + left / 20).min(left / 2);
         // Zero would mean without end.
-        let millis = u64::try_from((left * 9 / 10).as_millis()).unwrap_or(u64::MAX).max(1);
+        let millis = u64::try_from((left - spare).as_millis()).unwrap_or(u64::MAX).max(1);
         match self {
             Self::Async => None,
             Self::Replicas(n) => Some(Cmd::internal("WAIT").arg(n).arg(millis)),
@@ -88,8 +93,6 @@ impl Durability {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::SendOutcome;
 
@@ -121,6 +124,6 @@ mod tests {
         assert_eq!(wait.arguments()[1], "1");
         let wait = Durability::Replicas(3).wait(Instant::now() + Duration::from_secs(10)).unwrap();
         let millis: u64 = std::str::from_utf8(&wait.arguments()[1]).unwrap().parse().unwrap();
-        assert!((8_000..=9_000).contains(&millis), "{millis}");
+        assert!((9_000..=9_500).contains(&millis), "{millis}");
     }
 }

@@ -16,7 +16,7 @@ use crate::table::Route;
 use crate::value::{Value, server_error};
 
 /// How long a connection that nobody uses is kept for the next caller.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(5);
 
 /// A connection in one caller's hands. Each of its calls has a probe right behind it, so that a reply which was lost or
 /// mistaken on the way can only be that call's own. Dropping it leaves the connection to the next caller if it is in

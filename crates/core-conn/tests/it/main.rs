@@ -3,7 +3,9 @@
 
 mod close;
 mod deadlines;
+mod dedicated;
 mod desync;
+mod durability;
 mod lifecycle;
 mod once;
 mod order;
