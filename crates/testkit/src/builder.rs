@@ -8,7 +8,7 @@ use crate::port::Port;
 use crate::process::Process;
 #[cfg(feature = "tls")]
 use crate::tls::{Certificates, Tls};
-use crate::{Error, Result, Server, Version, find_server};
+use crate::{Error, Result, Server, Version, find_server, replicas};
 
 /// How often other ports are tried when another process was faster.
 const TRIES: u32 = 20;
@@ -27,6 +27,7 @@ pub struct Builder {
     unix_socket: bool,
     directives: Vec<(String, String)>,
     patience: Duration,
+    replicas: usize,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
 }
@@ -73,6 +74,7 @@ impl Builder {
             unix_socket: false,
             directives: Vec::new(),
             patience: Duration::from_secs(10),
+            replicas: 0,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -132,6 +134,14 @@ impl Builder {
         self
     }
 
+    /// Starts replicas too, with the same options; [`Server::replicas`] gives them.
+    ///
+    /// They follow as the default user, so an ACL file must leave that user open.
+    pub fn replicas(mut self, count: usize) -> Builder {
+        self.replicas = count;
+        self
+    }
+
     /// Any other directive; the value as one would write it in `redis.conf`, quotes included.
     ///
     /// Directives come after our own, in the order of the calls, and win over them.
@@ -146,7 +156,7 @@ impl Builder {
         self
     }
 
-    /// Starts the server and waits until it answers.
+    /// Starts the server and waits until it answers, and until its replicas follow.
     ///
     /// # Errors
     /// [`Error::ServerNotFound`] and [`Error::NotAServer`] about the binary, [`Error::Config`] about an option,
@@ -166,9 +176,19 @@ impl Builder {
             tries += 1;
             match self.attempt(&binary, &version).await {
                 Err(Error::PortTaken { .. }) if self.port.is_none() && tries < TRIES => {}
+                Ok(mut server) if self.replicas > 0 => {
+                    server.replicas = replicas::start(&self, self.replicas, &server).await?;
+                    server.replicas_follow().await?;
+                    return Ok(server);
+                }
                 result => return result,
             }
         }
+    }
+
+    /// The options that a replica shares.
+    pub(crate) fn of_replica(&self) -> Builder {
+        Builder { port: None, replicas: 0, ..self.clone() }
     }
 
     async fn attempt(&self, binary: &Path, version: &Version) -> Result<Server> {
@@ -190,6 +210,7 @@ impl Builder {
             password: self.password.clone(),
             socket: None,
             patience: self.patience,
+            replicas: Vec::new(),
             #[cfg(feature = "tls")]
             tls: None,
         };
@@ -218,6 +239,13 @@ impl Builder {
         }
         if self.port == Some(0) {
             return wrong("port", "0 is no port; leave it out for a free one".to_owned());
+        }
+        #[cfg(feature = "tls")]
+        if self.replicas > 0 && self.tls.as_ref().is_some_and(Tls::is_only) {
+            return wrong(
+                "replicas",
+                "they follow by the plain port, and there is none".to_owned(),
+            );
         }
         for (key, value) in &self.directives {
             if key.is_empty()
@@ -248,6 +276,8 @@ impl Builder {
         if server.version.at_least(7, 0) {
             lines.push("enable-debug-command yes".to_owned());
         }
+        // A replica must not wait for others that might come and share the transfer.
+        lines.push("repl-diskless-sync-delay 0".to_owned());
         if let Some(Secret(password)) = &self.password {
             lines.push(format!("requirepass {}", quoted(password)));
         }

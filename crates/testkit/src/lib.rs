@@ -30,6 +30,19 @@
 //! The binary is the one that `RUSSET_SERVER` names, else `redis-server`, else `valkey-server` on `PATH`: see
 //! [`find_server`]. Suites that need no server of their own share one: see [`shared`].
 //!
+//! # Replicas
+//! ```no_run
+//! # async fn run() -> russet_testkit::Result<()> {
+//! use russet_testkit::Server;
+//!
+//! let server = Server::start_with_replicas(1).await?;
+//! server.replicas()[0].pause().await?;
+//! // Here the code under test asks for an acknowledgement, and must not get one.
+//! assert_eq!(server.conn().await?.call(&["WAIT", "1", "50"]).await?.int(), Some(0));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Faults
 //! ```no_run
 //! use russet_testkit::{Conn, Error, Match, Proxy, Server};
@@ -73,6 +86,7 @@ mod frame;
 mod port;
 mod process;
 mod proxy;
+mod replicas;
 mod reply;
 mod server;
 pub mod shared;

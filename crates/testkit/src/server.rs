@@ -48,6 +48,7 @@ pub struct Server {
     pub(crate) password: Option<Secret>,
     pub(crate) socket: Option<PathBuf>,
     pub(crate) patience: Duration,
+    pub(crate) replicas: Vec<Server>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Certificates>,
 }
@@ -229,7 +230,7 @@ impl Server {
                 return Err(self.why_it_ended(status, before));
             }
             if begun.elapsed() > self.patience {
-                let log = tail(&self.log());
+                let log = self.log_end();
                 self.kill().await?;
                 return Err(Error::NotReady { after: self.patience, log });
             }
@@ -299,6 +300,11 @@ impl Server {
             return Error::Unsupported { what: "TLS", version: self.version.clone() };
         }
         Error::Exited { status, log: tail(log) }
+    }
+
+    /// Its last words.
+    pub(crate) fn log_end(&self) -> String {
+        tail(&self.log())
     }
 
     /// Whether it has a port without TLS.

@@ -53,6 +53,10 @@ impl Tls {
         self.name = Some(name.into());
         self
     }
+
+    pub(crate) fn is_only(&self) -> bool {
+        self.only
+    }
 }
 
 /// The certificates of one server: a CA made for it alone, and what that has signed. PEM, with ECDSA P-256 keys.

@@ -26,10 +26,14 @@ async fn victim() {
         assert_eq!(shared::url().await.unwrap(), url);
         return;
     }
-    let server = Server::start().await.unwrap();
-    println!("\nserver {} {}", server.pid().unwrap(), server.dir().display());
+    let replicas = if order == "replicas" { 2 } else { 0 };
+    let server = Server::start_with_replicas(replicas).await.unwrap();
+    for server in server.replicas().iter().chain([&server]) {
+        println!("\nserver {} {}", server.pid().unwrap(), server.dir().display());
+    }
     match order.as_str() {
         "wait" => {}
+        "replicas" => server.replicas()[0].pause().await.unwrap(),
         "pause" => server.pause().await.unwrap(),
         "kill" => server.kill().await.unwrap(),
         "restart" => {
@@ -48,8 +52,8 @@ async fn victim() {
 
 struct Victim {
     process: Child,
-    server: Pid,
-    dir: PathBuf,
+    /// Each with its folder; the last is the one that runs.
+    servers: Vec<(Pid, PathBuf)>,
 }
 
 impl Victim {
@@ -65,31 +69,33 @@ impl Victim {
             .spawn()
             .unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let mut told = None;
+        let mut servers = Vec::new();
         for line in lines.take_while(|line| line != "ready") {
             if let Some((pid, dir)) =
                 line.strip_prefix("server ").and_then(|line| line.split_once(' '))
             {
-                told = Some((Pid::from_raw(pid.parse().unwrap()).unwrap(), PathBuf::from(dir)));
+                servers.push((Pid::from_raw(pid.parse().unwrap()).unwrap(), PathBuf::from(dir)));
             }
         }
-        let (server, dir) = told.expect("the victim says where its server is");
-        Victim { process, server, dir }
+        assert!(!servers.is_empty(), "the victim says where its server is");
+        Victim { process, servers }
     }
 
     fn leaves_nothing(mut self) {
         self.process.wait().unwrap();
         let begun = Instant::now();
         loop {
-            let left = (test_kill_process(self.server).is_ok(), self.dir.exists());
-            if left == (false, false) {
+            self.servers.retain(|(server, dir)| test_kill_process(*server).is_ok() || dir.exists());
+            if self.servers.is_empty() {
                 return;
             }
             if begun.elapsed() > Duration::from_secs(2) {
                 // Not for ever, just because a test fails.
-                let _ = kill_process(self.server, Signal::KILL);
-                let _ = std::fs::remove_dir_all(&self.dir);
-                panic!("server still runs: {}, folder still exists: {}", left.0, left.1);
+                for (server, dir) in &self.servers {
+                    let _ = kill_process(*server, Signal::KILL);
+                    let _ = std::fs::remove_dir_all(dir);
+                }
+                panic!("a server still runs, or its folder still exists: {:?}", self.servers);
             }
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -98,10 +104,11 @@ impl Victim {
 
 fn killed(order: &str) {
     let mut victim = Victim::start(order);
+    let (server, dir) = victim.servers.last().unwrap();
     if order != "kill" {
-        assert!(test_kill_process(victim.server).is_ok());
+        assert!(test_kill_process(*server).is_ok());
     }
-    assert!(victim.dir.is_dir());
+    assert!(dir.is_dir());
     victim.process.kill().unwrap();
     victim.leaves_nothing();
 }
@@ -125,6 +132,14 @@ fn a_killed_test_leaves_no_folder_of_a_killed_server() {
 #[test]
 fn a_killed_test_leaves_no_restarted_server() {
     killed("restart");
+}
+
+#[test]
+fn a_killed_test_leaves_no_replicas() {
+    let mut victim = Victim::start("replicas");
+    assert_eq!(victim.servers.len(), 3);
+    victim.process.kill().unwrap();
+    victim.leaves_nothing();
 }
 
 #[test]

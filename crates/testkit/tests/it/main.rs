@@ -5,6 +5,7 @@
 mod guardian;
 mod proxy;
 mod pubsub;
+mod replicas;
 mod server;
 #[cfg(feature = "tls")]
 mod tls;
