@@ -1,6 +1,6 @@
 //! Everything here runs against a real server: the one of `RUSSET_SERVER`, or of `PATH`.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test they are assertions")]
+#![expect(clippy::unwrap_used, reason = "in a test they are assertions")]
 
 mod guardian;
 mod proxy;
