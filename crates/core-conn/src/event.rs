@@ -24,7 +24,7 @@ pub enum ReadyCheck {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Event {
-    /// The node, as `host:port`.
+    /// The node, as `host:port` or the path of its socket.
     pub node: Arc<str>,
     /// Which of the node's connections, from 0.
     pub connection: usize,
@@ -42,7 +42,10 @@ pub enum EventKind {
     Connected,
     /// The server has loaded its data: calls go out.
     Ready(ReadyCheck),
-    /// An attempt failed, or the connection ended with an error.
+    /// The connection has logged in again, with what its provider gave. See
+    /// [`CredentialProvider`](crate::CredentialProvider).
+    LoggedIn,
+    /// An attempt to connect or to log in again failed, or the connection ended with an error.
     Error(Error),
     /// The connection is gone. Follows each `Connected`.
     Closed,

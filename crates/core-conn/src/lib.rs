@@ -80,6 +80,7 @@ mod call;
 mod close;
 mod cmd;
 mod codec;
+mod credentials;
 mod error;
 mod event;
 mod flight;
@@ -91,6 +92,9 @@ mod node;
 mod redis;
 mod script;
 mod table;
+mod target;
+#[cfg(feature = "tls")]
+mod tls;
 mod value;
 
 pub use self::backoff::Backoff;
@@ -98,11 +102,14 @@ pub use self::builder::RedisBuilder;
 pub use self::close::CloseReport;
 pub use self::cmd::{Class, Cmd, IntoArg};
 pub use self::codec::{Codec, CodecBuilder, CodecError, Compression, Format};
-pub use self::error::{Error, ErrorKind, SendOutcome, ServerError};
+pub use self::credentials::{CredentialProvider, Credentials};
+pub use self::error::{Error, ErrorKind, SendOutcome, ServerError, TlsError};
 pub use self::event::{Event, EventKind, Events, Notice, ReadyCheck};
 pub use self::keyspace::{
     InPartition, Key, KeyError, KeySpace, LAYOUT_VERSION, Part, Partition, Segment, Segments,
 };
 pub use self::redis::Redis;
 pub use self::script::{Script, ScriptCall};
+#[cfg(feature = "tls")]
+pub use self::tls::Tls;
 pub use self::value::{FromValue, Value};

@@ -17,14 +17,16 @@ use crate::Backoff;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Announcer, Event, EventKind};
 use crate::flight::{Cut, Place, Slab};
-use crate::link::{Link, LinkError, Reply, Request, Target};
+use crate::link::{Link, LinkError, Reply, Request};
+use crate::target::Target;
 
 mod alone;
 mod gate;
+mod login;
 mod supervise;
 
 /// What a node is told when it is made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) target: Target,
     pub(crate) connections: usize,
@@ -107,7 +109,7 @@ impl Node {
             })
             .collect();
         Arc::new(Self {
-            name: format!("{}:{}", settings.target.host, settings.target.port).into(),
+            name: settings.target.endpoint.to_string().into(),
             lanes,
             turn: AtomicUsize::new(0),
             started: AtomicBool::new(false),
@@ -209,12 +211,14 @@ impl Node {
         };
         match now {
             State::Ready => Ok(()),
-            State::GaveUp(error) => Err(Error::not_sent(error.kind().clone())),
+            State::GaveUp(error) => Err(error),
             State::Ended => Err(Error::not_sent(ErrorKind::Closed)),
-            State::Connecting(last) => {
-                let reason = last
-                    .map_or_else(|| "still connecting".into(), |error| error.kind().to_string());
-                Err(Error::not_sent(ErrorKind::NotConnected(reason)))
+            State::Connecting(None) => {
+                Err(Error::not_sent(ErrorKind::NotConnected("still connecting".into())))
+            }
+            State::Connecting(Some(last)) => {
+                let reason = last.kind().to_string();
+                Err(Error::not_sent(ErrorKind::NotConnected(reason)).caused_by(last.kind()))
             }
         }
     }

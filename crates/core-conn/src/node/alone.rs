@@ -39,14 +39,8 @@ impl Node {
             opened = tokio::time::timeout_at(deadline.into(), Link::open(&self.settings.target)) => opened,
         };
         let (link, mut end) = match opened {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(LinkError::Server(words))) => {
-                // The server refused the connection, not the request.
-                return Err(Error::not_sent(server_error(&words, false).kind().clone()));
-            }
-            Ok(Err(LinkError::Lost(reason))) => {
-                return Err(Error::not_sent(ErrorKind::Connect(reason)));
-            }
+            Ok(Ok(opened)) => (opened.link, opened.end),
+            Ok(Err(error)) => return Err(error),
             Err(_) => return Err(Error::not_sent(ErrorKind::Deadline(budget))),
         };
         let reply = self.answer(&link, &mut end, cmd, deadline, budget).await;
