@@ -45,7 +45,9 @@ pub enum EventKind {
     /// The connection has logged in again, with what its provider gave. See
     /// [`CredentialProvider`](crate::CredentialProvider).
     LoggedIn,
-    /// An attempt to connect or to log in again failed, or the connection ended with an error.
+    /// The connection could not log in again. It stays as whom it was, and will try again.
+    LoginFailed(Error),
+    /// An attempt failed, or the connection ended with an error.
     Error(Error),
     /// The connection is gone. Follows each `Connected`.
     Closed,
@@ -132,6 +134,9 @@ impl Announcer {
 
     pub(crate) fn announce(&self, event: Event) {
         match &event.kind {
+            EventKind::LoginFailed(error) => {
+                tracing::warn!(node = %event.node, connection = event.connection, %error, "login failed");
+            }
             EventKind::Error(error) => {
                 tracing::warn!(node = %event.node, connection = event.connection, %error, "connection error");
             }

@@ -122,6 +122,10 @@ impl Node {
         })
     }
 
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Starts the tasks that connect, once. Needs a runtime.
     fn start(self: &Arc<Self>) {
         if !self.started.load(Relaxed) && !self.started.swap(true, SeqCst) {

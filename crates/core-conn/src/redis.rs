@@ -69,8 +69,16 @@ impl Redis {
         Ok(redis)
     }
 
-    /// Options for a handle: `redis://[[user]:password@]host[:port][/database]`. Without a host it is `localhost`,
-    /// without a port 6379, without a database 0.
+    /// Options for a handle.
+    ///
+    /// | URL | leads |
+    /// |---|---|
+    /// | `redis://[[user]:password@]host[:port][/database]` | by TCP; without a host to `localhost`, without a port to 6379, without a database to 0 |
+    /// | `rediss://…` | the same by TLS, with the feature `tls`; see `RedisBuilder::tls` |
+    /// | `unix:///path[?db=…&user=…&pass=…]`, `redis+unix://…` | by a unix socket |
+    ///
+    /// `valkey` may stand for `redis`. User, password and path may be percent-encoded, and must be where they hold
+    /// `/ : @ ? # & %`. Any other parameter is refused by `build()`.
     pub fn builder(url: &str) -> RedisBuilder {
         RedisBuilder::new(url)
     }
@@ -88,6 +96,21 @@ impl Redis {
         let inner =
             Arc::new(Inner { node, announcer, attempts, close_deadline, call_sites, closed });
         Self { inner, deadline, wait: true }
+    }
+
+    /// Another handle with the same options and connections of its own, as few or as many, opened when it is first
+    /// used. For calls that must not wait behind others' large replies, and for what is closed by itself.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        let Inner { node, attempts, close_deadline, call_sites, .. } = &*self.inner;
+        let own = Self::new(
+            node.settings().clone(),
+            self.deadline,
+            *attempts,
+            *close_deadline,
+            *call_sites,
+        );
+        Self { wait: self.wait, ..own }
     }
 
     /// The same connections, with another deadline for the calls of this handle.

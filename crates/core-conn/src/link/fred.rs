@@ -41,7 +41,7 @@ impl FredLink {
         credentials: Option<&Credentials>,
     ) -> Result<(Self, FredEnd), LinkError> {
         let config = config(target, credentials);
-        let client = Client::new(config, Some(performance()), Some(connection(target)), None);
+        let client = Client::new(config, Some(performance()), Some(connection()), None);
         // Heard from before fred starts: it tells of its first connection, too.
         let mut connected = client.reconnect_rx();
         let task = client.connect();
@@ -127,10 +127,11 @@ fn config(target: &Target, credentials: Option<&Credentials>) -> Config {
     config
 }
 
-fn connection(target: &Target) -> ConnectionConfig {
+fn connection() -> ConnectionConfig {
     ConnectionConfig {
-        connection_timeout: target.connect_timeout,
-        internal_command_timeout: target.connect_timeout,
+        // Whoever opens a link is the one who knows when it has taken too long.
+        connection_timeout: Duration::ZERO,
+        internal_command_timeout: Duration::ZERO,
         max_command_attempts: 1,
         max_redirections: 0,
         ..ConnectionConfig::default()

@@ -30,7 +30,7 @@ pub(super) async fn keep(
                 node.announce(connection, EventKind::LoggedIn);
             }
             Ok(None) => {}
-            Err(error) => node.announce(connection, EventKind::Error(error)),
+            Err(error) => node.announce(connection, EventKind::LoginFailed(error)),
         }
         tokio::time::sleep(PAUSE).await;
     }

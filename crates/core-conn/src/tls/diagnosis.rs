@@ -72,6 +72,8 @@ impl TlsError {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
+            // Signed by a CA that has the name of a known one, and another key.
+            | AlertDescription::DecryptError
             | AlertDescription::AccessDenied => {
                 Self::ClientCertificateRefused(format!("{alert:?}"))
             }

@@ -1,7 +1,9 @@
 //! The core against real servers, well and under fault.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 
+mod address;
 mod close;
+mod credentials;
 mod deadlines;
 mod desync;
 mod lifecycle;
@@ -12,3 +14,5 @@ mod ready;
 mod restart;
 mod scripts;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
