@@ -159,7 +159,7 @@ impl Redis {
     }
 
     #[inline]
-    fn attempt<'a>(
+    pub(crate) fn attempt<'a>(
         &'a self,
         request: Request<'a>,
         deadline: Instant,

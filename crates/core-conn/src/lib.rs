@@ -84,6 +84,7 @@ mod credentials;
 mod error;
 mod event;
 mod flight;
+mod info;
 mod keyspace;
 mod layout;
 mod link;
@@ -105,6 +106,7 @@ pub use self::codec::{Codec, CodecBuilder, CodecError, Compression, Format};
 pub use self::credentials::{CredentialProvider, Credentials};
 pub use self::error::{Error, ErrorKind, SendOutcome, ServerError, TlsError};
 pub use self::event::{Event, EventKind, Events, Notice, ReadyCheck};
+pub use self::info::{Feature, Module, Product, Role, ServerInfo, ServerVersion, Topology};
 pub use self::keyspace::{
     InPartition, Key, KeyError, KeySpace, LAYOUT_VERSION, Part, Partition, Segment, Segments,
 };

@@ -122,6 +122,11 @@ impl Node {
         })
     }
 
+    /// How many connections have been opened: another number, another server perhaps.
+    pub(crate) fn generations(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.generations.load(Relaxed)).sum()
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }

@@ -9,6 +9,7 @@ use crate::close::{self, CloseReport};
 use crate::cmd::Cmd;
 use crate::error::Error;
 use crate::event::{Announcer, Events};
+use crate::info::Known;
 use crate::node::{Node, Settings};
 use crate::script::ScriptCall;
 use crate::{FromValue, Value};
@@ -49,6 +50,7 @@ pub(crate) struct Inner {
     close_deadline: Duration,
     pub(crate) call_sites: bool,
     closed: tokio::sync::OnceCell<CloseReport>,
+    pub(crate) known: Known,
 }
 
 impl Drop for Inner {
@@ -93,8 +95,16 @@ impl Redis {
         let announcer = Announcer::new();
         let node = Node::new(settings, announcer.clone());
         let closed = tokio::sync::OnceCell::new();
-        let inner =
-            Arc::new(Inner { node, announcer, attempts, close_deadline, call_sites, closed });
+        let known = Known::default();
+        let inner = Arc::new(Inner {
+            node,
+            announcer,
+            attempts,
+            close_deadline,
+            call_sites,
+            closed,
+            known,
+        });
         Self { inner, deadline, wait: true }
     }
 

@@ -6,6 +6,7 @@ mod close;
 mod credentials;
 mod deadlines;
 mod desync;
+mod info;
 mod lifecycle;
 mod once;
 mod order;
