@@ -14,6 +14,7 @@ mod own_reply;
 mod ready;
 mod restart;
 mod scripts;
+mod secrets;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
