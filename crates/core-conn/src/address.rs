@@ -1,19 +1,28 @@
 //! The address of a server, as a URL.
 
+use std::path::PathBuf;
+
 use url::Url;
 
 use crate::Error;
 
-const SCHEMES: &str = "redis://[[user]:password@]host[:port][/database]";
+const SCHEMES: &str = "redis://[[user]:password@]host[:port][/database], rediss:// for TLS, or \
+                       unix:///path[?db=database&user=user&pass=password]";
 
 /// What a URL says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
-    pub(crate) host: Option<String>,
-    pub(crate) port: Option<u16>,
+    pub(crate) place: Place,
     pub(crate) database: Option<u8>,
     pub(crate) user: Option<String>,
     pub(crate) password: Option<Password>,
+}
+
+/// Where the server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    Tcp { host: Option<String>, port: Option<u16>, tls: bool },
+    Unix(PathBuf),
 }
 
 /// Never printed.
@@ -31,51 +40,90 @@ impl Address {
         // The text may hold a password: messages name the part that is wrong, never the whole.
         let url =
             Url::parse(text).map_err(|error| Error::config("url", error.to_string(), SCHEMES))?;
-        if url.scheme() != "redis" {
-            return Err(Error::config(
-                "url",
-                format!("unknown scheme `{}`", url.scheme()),
-                SCHEMES,
-            ));
+        if url.fragment() == Some("insecure") {
+            let problem = "`#insecure`: certificates are always verified";
+            return Err(Error::config("url", problem, "a CA of your own, by the option `tls`"));
         }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(Error::config("url", "it has a query or a fragment", SCHEMES));
+        if url.fragment().is_some() {
+            return Err(Error::config("url", "it has a fragment", SCHEMES));
+        }
+        match url.scheme() {
+            "redis" | "valkey" => Self::tcp(&url, false),
+            "rediss" | "valkeys" => Self::tcp(&url, true),
+            "unix" | "redis+unix" | "valkey+unix" => Self::unix(&url),
+            other => Err(Error::config("url", format!("unknown scheme `{other}`"), SCHEMES)),
+        }
+    }
+
+    fn tcp(url: &Url, tls: bool) -> Result<Self, Error> {
+        if let Some((name, _)) = parameters(url).next() {
+            return Err(unknown(name, "none; give options to the builder"));
         }
         let database = match url.path() {
             "" | "/" => None,
-            path => Some(path[1..].parse().map_err(|_| {
-                Error::config(
-                    "url",
-                    format!("`{path}` is not a database"),
-                    "a number from 0 to 255",
-                )
-            })?),
+            path => Some(database(&path[1..])?),
         };
         if url.port() == Some(0) {
             return Err(Error::config("url", "port 0", "a port from 1 to 65535"));
         }
+        let host = url.host_str().filter(|host| !host.is_empty()).map(|host| {
+            // A URL writes IPv6 addresses in brackets; sockets do not.
+            host.trim_start_matches('[').trim_end_matches(']').to_owned()
+        });
         Ok(Self {
-            host: url.host_str().filter(|host| !host.is_empty()).map(|host| {
-                // A URL writes IPv6 addresses in brackets; sockets do not.
-                host.trim_start_matches('[').trim_end_matches(']').to_owned()
-            }),
-            port: url.port(),
+            place: Place::Tcp { host, port: url.port(), tls },
             database,
             user: Some(url.username()).filter(|user| !user.is_empty()).map(decode).transpose()?,
             password: url.password().map(decode).transpose()?.map(Password),
         })
     }
+
+    /// A socket's path leaves the URL no other room for the rest than parameters.
+    fn unix(url: &Url) -> Result<Self, Error> {
+        if url.has_host() || url.path().len() < 2 || !url.path().starts_with('/') {
+            return Err(Error::config("url", "no absolute path of a socket", SCHEMES));
+        }
+        let mut address = Self {
+            place: Place::Unix(decode(url.path())?.into()),
+            database: None,
+            user: None,
+            password: None,
+        };
+        for (name, value) in parameters(url) {
+            let new = match name {
+                "db" => address.database.replace(database(value)?).is_none(),
+                "user" => address.user.replace(decode(value)?).is_none(),
+                "pass" => address.password.replace(Password(decode(value)?)).is_none(),
+                _ => return Err(unknown(name, "`db`, `user`, `pass`")),
+            };
+            if !new {
+                let problem = format!("the parameter `{name}` is there twice");
+                return Err(Error::config("url", problem, "each parameter once"));
+            }
+        }
+        Ok(address)
+    }
+}
+
+/// Split by hand: a form's `+` would be a space, and passwords are full of it.
+fn parameters(url: &Url) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+fn unknown(name: &str, allowed: &'static str) -> Error {
+    Error::config("url", format!("unknown parameter `{name}`"), allowed)
+}
+
+fn database(text: &str) -> Result<u8, Error> {
+    text.parse().map_err(|_| {
+        Error::config("url", format!("`{text}` is not a database"), "a number from 0 to 255")
+    })
 }
 
 /// `%40` and the like, which a password in a URL is full of.
 fn decode(text: &str) -> Result<String, Error> {
-    let bad = || {
-        Error::config(
-            "url",
-            "a broken percent sequence in user or password",
-            "`%` and two hex digits",
-        )
-    };
+    let bad = || Error::config("url", "a broken percent sequence", "`%` and two hex digits");
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -95,22 +143,42 @@ fn decode(text: &str) -> Result<String, Error> {
 mod tests {
     use super::*;
 
+    fn tcp(host: Option<&str>, port: Option<u16>, tls: bool) -> Place {
+        Place::Tcp { host: host.map(str::to_owned), port, tls }
+    }
+
+    fn parsed(url: &str) -> Address {
+        Address::parse(url).unwrap()
+    }
+
     #[test]
     fn every_part_is_optional_but_the_scheme() {
-        assert_eq!(
-            Address::parse("redis://").unwrap(),
-            Address { host: None, ..Address::default() }
-        );
-        let full = Address::parse("redis://ann:p%40ss%3a@[::1]:6380/3").unwrap();
-        assert_eq!(full.host.as_deref(), Some("::1"));
-        assert_eq!((full.port, full.database), (Some(6380), Some(3)));
+        assert_eq!(parsed("redis://").place, tcp(None, None, false));
+        let full = parsed("redis://ann:p%40ss%3a@[::1]:6380/3");
+        assert_eq!(full.place, tcp(Some("::1"), Some(6380), false));
+        assert_eq!(full.database, Some(3));
         assert_eq!(full.user.as_deref(), Some("ann"));
         assert_eq!(full.password, Some(Password("p@ss:".into())));
-        let only_password = Address::parse("redis://:secret@h").unwrap();
+        let only_password = parsed("redis://:secret@h");
         assert_eq!(
             (only_password.user, only_password.password),
             (None, Some(Password("secret".into())))
         );
+    }
+
+    #[test]
+    fn schemes_say_how_to_get_there() {
+        for (url, tls) in [("valkey://h", false), ("rediss://h", true), ("valkeys://h", true)] {
+            assert_eq!(parsed(url).place, tcp(Some("h"), None, tls), "{url}");
+        }
+        for scheme in ["unix", "redis+unix", "valkey+unix"] {
+            let bare = parsed(&format!("{scheme}:///run/a%20b.sock"));
+            assert_eq!(bare.place, Place::Unix("/run/a b.sock".into()));
+            assert_eq!((bare.database, bare.user, bare.password), (None, None, None));
+            let full = parsed(&format!("{scheme}:///s?db=2&user=ann&pass=a+b%26c=d"));
+            assert_eq!((full.database, full.user.as_deref()), (Some(2), Some("ann")));
+            assert_eq!(full.password, Some(Password("a+b&c=d".into())));
+        }
     }
 
     #[test]
@@ -122,7 +190,15 @@ mod tests {
             ("redis://h/one", "database"),
             ("redis://h/256", "database"),
             ("redis://u:hunter2%zz@h", "percent"),
-            ("redis://h?x=1", "query"),
+            ("redis://u:hunter2@h?protocol=resp2", "unknown parameter `protocol`"),
+            ("rediss://u:hunter2@h#insecure", "always verified"),
+            ("redis://u:hunter2@h#x", "fragment"),
+            ("unix://run/redis.sock?pass=hunter2", "absolute path"),
+            ("unix://", "absolute path"),
+            ("unix:relative.sock", "absolute path"),
+            ("unix:///s?db=x&pass=hunter2", "database"),
+            ("unix:///s?pass=hunter2&pass=hunter2", "twice"),
+            ("unix:///s?pass=hunter2&password=hunter2", "unknown parameter `password`"),
             ("localhost:6379", "scheme"),
             ("", "url"),
         ] {
@@ -130,6 +206,8 @@ mod tests {
             assert!(error.contains(word), "{url}: {error}");
             assert!(!error.contains("hunter2"), "{error}");
         }
-        assert!(!format!("{:?}", Address::parse("redis://:hunter2@h")).contains("hunter2"));
+        for url in ["redis://:hunter2@h", "unix:///s?pass=hunter2"] {
+            assert!(!format!("{:?}", Address::parse(url)).contains("hunter2"));
+        }
     }
 }

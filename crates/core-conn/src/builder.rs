@@ -1,13 +1,18 @@
 //! Options, validated by `build()`.
 
+#[cfg(unix)]
+use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
-use crate::address::Address;
-use crate::link::Target;
+use crate::credentials::{CredentialProvider, Login};
 use crate::node::Settings;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use crate::{Backoff, Error, Redis};
+
+mod target;
 
 /// The options of a [`Redis`] handle. See [`Redis::builder`].
 ///
@@ -20,6 +25,13 @@ pub struct RedisBuilder {
     url: SecretString,
     user: Option<String>,
     password: Option<SecretString>,
+    /// The environment variable with the password.
+    password_var: Option<String>,
+    provider: Option<Login>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
+    #[cfg(unix)]
+    socket: Option<PathBuf>,
     database: Option<u8>,
     name: Option<String>,
     deadline: Duration,
@@ -43,6 +55,12 @@ impl RedisBuilder {
             url: SecretString::from(url),
             user: None,
             password: None,
+            password_var: None,
+            provider: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            #[cfg(unix)]
+            socket: None,
             database: None,
             name: None,
             deadline: Duration::from_millis(500),
@@ -73,6 +91,41 @@ impl RedisBuilder {
         self
     }
 
+    /// The password is that of the environment variable `REDIS_PASSWORD`. See
+    /// [`password_from_env_var`](Self::password_from_env_var).
+    pub fn password_from_env(self) -> Self {
+        self.password_from_env_var("REDIS_PASSWORD")
+    }
+
+    /// The password is that of this environment variable, as it is at [`build`](Self::build), which fails and names
+    /// the variable if that is missing or empty: a program that was deployed without its secret stops there.
+    pub fn password_from_env_var(mut self, variable: impl Into<String>) -> Self {
+        self.password_var = Some(variable.into());
+        self
+    }
+
+    /// User and password are those that the provider gives, asked anew at each connection: for credentials that
+    /// change while the program runs.
+    pub fn credentials(mut self, provider: impl CredentialProvider) -> Self {
+        self.provider = Some(Login::provided(provider));
+        self
+    }
+
+    /// How TLS is spoken; for a URL that begins with `rediss://`. Default: the system's CAs, no client certificate.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// The unix socket that the server listens on, for a URL without host and port (`redis://`). The same as
+    /// `unix:///path` in the URL.
+    #[cfg(unix)]
+    pub fn unix_socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.socket = Some(path.into());
+        self
+    }
+
     /// The database, 0 to 255. Default: the URL's, or 0.
     pub fn database(mut self, database: u8) -> Self {
         self.database = Some(database);
@@ -92,7 +145,8 @@ impl RedisBuilder {
         self
     }
 
-    /// The time within which a connection is open and has accepted the user, or the attempt has failed. Default: 2 s.
+    /// The time within which a connection is open and has accepted the user, or the attempt has failed: finding the
+    /// address, asking a provider for credentials and shaking hands for TLS included. Default: 2 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -171,7 +225,7 @@ impl RedisBuilder {
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config), naming the option, what is wrong with it and what is allowed.
     pub fn build(self) -> Result<Redis, Error> {
-        let address = Address::parse(self.url.expose_secret())?;
+        let target = self.target()?;
         self.backoff.validate()?;
         let positive = [
             ("deadline", self.deadline),
@@ -204,28 +258,6 @@ impl RedisBuilder {
             let allowed = "one or more printable ASCII characters, no spaces";
             return Err(Error::config("connection_name", format!("{name:?}"), allowed));
         }
-        let password = match (address.password, self.password) {
-            (Some(_), Some(_)) => return Err(contradiction("password", "two passwords")),
-            (Some(url), None) => Some(SecretString::from(url.0)),
-            (None, given) => given,
-        };
-        let user = agreed("user", address.user, self.user)?;
-        if user.is_some() && password.is_none() {
-            return Err(Error::config(
-                "password",
-                "there is a user and no password",
-                "a password for the user",
-            ));
-        }
-        let target = Target {
-            host: address.host.unwrap_or_else(|| "localhost".into()),
-            port: address.port.unwrap_or(6379),
-            database: agreed("database", address.database, self.database)?,
-            user,
-            password,
-            name: self.name,
-            connect_timeout: self.connect_timeout,
-        };
         let settings = Settings {
             target,
             connections: self.connections,
@@ -241,65 +273,5 @@ impl RedisBuilder {
     }
 }
 
-/// What both say, if they do not contradict each other.
-fn agreed<T: PartialEq>(
-    field: &'static str,
-    url: Option<T>,
-    given: Option<T>,
-) -> Result<Option<T>, Error> {
-    match (url, given) {
-        (Some(url), Some(given)) if url != given => {
-            Err(contradiction(field, "the URL says another"))
-        }
-        (url, given) => Ok(url.or(given)),
-    }
-}
-
-fn contradiction(field: &'static str, problem: &str) -> Error {
-    Error::config(field, problem, "either in the URL or as an option, or the same in both")
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(builder: RedisBuilder, field: &str) {
-        let error = builder.build().unwrap_err().to_string();
-        assert!(error.starts_with(field) && error.contains("allowed"), "{error}");
-    }
-
-    #[test]
-    fn bad_options_are_named() {
-        let ok = || RedisBuilder::new("redis://localhost");
-        assert!(ok().build().is_ok());
-        refused(ok().connections(0), "connections");
-        refused(ok().in_flight(0), "in_flight");
-        refused(ok().queue(0), "queue");
-        refused(ok().dedicated(0), "dedicated");
-        refused(ok().attempts(0), "attempts");
-        refused(ok().deadline(Duration::ZERO), "deadline");
-        refused(ok().probe(Duration::ZERO, Duration::from_secs(1)), "probe.interval");
-        refused(ok().connection_name(""), "connection_name");
-        refused(ok().connection_name("two words"), "connection_name");
-        refused(ok().user("ann"), "password");
-        refused(ok().reconnect(Backoff::constant(Duration::ZERO)), "reconnect");
-        refused(RedisBuilder::new("http://localhost"), "url");
-    }
-
-    #[test]
-    fn url_and_options_may_agree_but_not_contradict() {
-        let url = || RedisBuilder::new("redis://ann:secret@h/2");
-        assert!(url().database(2).user("ann").build().is_ok());
-        refused(url().database(3), "database");
-        refused(url().user("bob"), "user");
-        refused(url().password("other"), "password");
-    }
-
-    #[test]
-    fn no_password_is_printed() {
-        let builder = RedisBuilder::new("redis://h").user("ann").password("hunter2");
-        assert!(!format!("{builder:?}").contains("hunter2"));
-        assert!(!format!("{:?}", builder.build().unwrap()).contains("hunter2"));
-        assert!(!format!("{:?}", RedisBuilder::new("redis://:hunter2@h")).contains("hunter2"));
-    }
-}
+mod tests;

@@ -135,7 +135,7 @@ impl Redis {
     }
 
     #[inline]
-    async fn attempt(
+    pub(crate) async fn attempt(
         &self,
         class: Class,
         request: Request<'_>,

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::server::ServerError;
+pub use self::tls::TlsError;
 use crate::{CodecError, Durability, KeyError};
 
 mod server;
+mod tls;
 
 /// What became of a command that ended in an error.
 ///
@@ -73,6 +75,12 @@ pub enum ErrorKind {
     /// The connection could not be opened.
     #[error("can't connect: {0}")]
     Connect(String),
+    /// Client and server could not agree on a TLS session.
+    #[error("TLS: {0}")]
+    Tls(TlsError),
+    /// The provider of credentials gave none, with its reason.
+    #[error("no credentials: {0}")]
+    Credentials(String),
     /// The connection answered a probe with somebody else's reply, and was ended.
     #[error("the connection gave another call's reply: {0}")]
     Desync(String),
@@ -128,6 +136,7 @@ pub struct Error(Box<Inner>);
 #[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
+    cause: Option<ErrorKind>,
     outcome: SendOutcome,
     context: Context,
 }
@@ -144,7 +153,7 @@ pub(crate) struct Context {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, outcome: SendOutcome) -> Self {
-        Self(Box::new(Inner { kind, outcome, context: Context::default() }))
+        Self(Box::new(Inner { kind, cause: None, outcome, context: Context::default() }))
     }
 
     pub(crate) fn not_sent(kind: ErrorKind) -> Self {
@@ -168,6 +177,11 @@ impl Error {
         self
     }
 
+    pub(crate) fn caused_by(mut self, cause: &ErrorKind) -> Self {
+        self.0.cause = Some(cause.clone());
+        self
+    }
+
     pub(crate) fn rejected(mut self) -> Self {
         self.0.outcome = SendOutcome::Rejected;
         self
@@ -176,6 +190,13 @@ impl Error {
     /// Why.
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind
+    }
+
+    /// Why there was no connection, if there was none: the error of the last attempt to open one. So a call that ends
+    /// as [`NotConnected`](ErrorKind::NotConnected) or [`GaveUp`](ErrorKind::GaveUp) tells a wrong password from an
+    /// expired certificate.
+    pub fn cause(&self) -> Option<&ErrorKind> {
+        self.0.cause.as_ref()
     }
 
     /// What became of the command.
@@ -201,6 +222,7 @@ impl Error {
             | ErrorKind::Backpressure { .. }
             | ErrorKind::ConnectionLost(_)
             | ErrorKind::Connect(_)
+            | ErrorKind::Credentials(_)
             | ErrorKind::Desync(_)
             | ErrorKind::NotDurable { .. } => true,
             ErrorKind::Server(error) => error.is_transient(),
@@ -218,7 +240,7 @@ impl Error {
         self.0.context.script
     }
 
-    /// The node, as `host:port`.
+    /// The node, as `host:port` or the path of its socket.
     pub fn node(&self) -> Option<&str> {
         self.0.context.node.as_deref()
     }
@@ -236,7 +258,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, outcome, context } = &*self.0;
+        let Inner { kind, outcome, context, .. } = &*self.0;
         match (context.operation, context.script) {
             (_, Some(script)) => write!(f, "script {script}: ")?,
             (Some(operation), None) => write!(f, "{operation}: ")?,
@@ -268,6 +290,7 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Error")
             .field("kind", &self.0.kind)
+            .field("cause", &self.0.cause)
             .field("outcome", &self.0.outcome)
             .field("context", &self.0.context)
             .finish()

@@ -24,7 +24,7 @@ pub enum ReadyCheck {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Event {
-    /// The node, as `host:port`.
+    /// The node, as `host:port` or the path of its socket.
     pub node: Arc<str>,
     /// Which of the node's connections, from 0.
     pub connection: usize,
@@ -42,6 +42,11 @@ pub enum EventKind {
     Connected,
     /// The server has loaded its data: calls go out.
     Ready(ReadyCheck),
+    /// The connection has logged in again, with what its provider gave. See
+    /// [`CredentialProvider`](crate::CredentialProvider).
+    LoggedIn,
+    /// The connection could not log in again. It stays as whom it was, and will try again.
+    LoginFailed(Error),
     /// An attempt failed, or the connection ended with an error.
     Error(Error),
     /// The connection is gone. Follows each `Connected`.
@@ -129,6 +134,9 @@ impl Announcer {
 
     pub(crate) fn announce(&self, event: Event) {
         match &event.kind {
+            EventKind::LoginFailed(error) => {
+                tracing::warn!(node = %event.node, connection = event.connection, %error, "login failed");
+            }
             EventKind::Error(error) => {
                 tracing::warn!(node = %event.node, connection = event.connection, %error, "connection error");
             }

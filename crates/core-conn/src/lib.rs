@@ -80,11 +80,13 @@ mod call;
 mod close;
 mod cmd;
 mod codec;
+mod credentials;
 mod dedicated;
 mod durability;
 mod error;
 mod event;
 mod flight;
+mod info;
 mod keyspace;
 mod layout;
 mod link;
@@ -93,6 +95,9 @@ mod node;
 mod redis;
 mod script;
 mod table;
+mod target;
+#[cfg(feature = "tls")]
+mod tls;
 mod transaction;
 mod value;
 
@@ -101,13 +106,17 @@ pub use self::builder::RedisBuilder;
 pub use self::close::CloseReport;
 pub use self::cmd::{Class, Cmd, IntoArg};
 pub use self::codec::{Codec, CodecBuilder, CodecError, Compression, Format};
+pub use self::credentials::{CredentialProvider, Credentials};
 pub use self::dedicated::{Dedicated, Watch};
 pub use self::durability::Durability;
-pub use self::error::{Error, ErrorKind, SendOutcome, ServerError};
+pub use self::error::{Error, ErrorKind, SendOutcome, ServerError, TlsError};
 pub use self::event::{Event, EventKind, Events, Notice, ReadyCheck};
+pub use self::info::{Feature, Module, Product, Role, ServerInfo, ServerVersion, Topology};
 pub use self::keyspace::{
     InPartition, Key, KeyError, KeySpace, LAYOUT_VERSION, Part, Partition, Segment, Segments,
 };
 pub use self::redis::Redis;
 pub use self::script::{Script, ScriptCall};
+#[cfg(feature = "tls")]
+pub use self::tls::Tls;
 pub use self::value::{FromValue, Value};

@@ -4,28 +4,18 @@
 //! a command again, and knows no deadline. All of that is done above it, the same for every kind of link. Another
 //! kind is one file beside `fred.rs` and one arm in each method here.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
-use secrecy::SecretString;
 
 use crate::cmd::Cmd;
+use crate::credentials::Credentials;
+use crate::target::Target;
+use crate::value::server_error;
 use crate::{Error, ErrorKind, Value};
 
 #[cfg(feature = "fred")]
 mod fred;
-
-/// Where a link leads, and as whom.
-#[derive(Debug, Clone)]
-pub(crate) struct Target {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) database: Option<u8>,
-    pub(crate) user: Option<String>,
-    pub(crate) password: Option<SecretString>,
-    pub(crate) name: Option<String>,
-    pub(crate) connect_timeout: Duration,
-}
 
 /// Why a call has no reply.
 #[derive(Debug, Clone)]
@@ -112,14 +102,36 @@ pub(crate) enum LinkEnd {
     Fred(fred::FredEnd),
 }
 
+/// A link that was opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) link: Link,
+    pub(crate) end: LinkEnd,
+    /// As whom it logged in.
+    pub(crate) credentials: Option<Credentials>,
+}
+
 impl Link {
-    /// Opens a connection and waits until the server has accepted protocol, user, database and name. Dropping the
-    /// future closes what was opened.
-    pub(crate) async fn open(target: &Target) -> Result<(Self, LinkEnd), LinkError> {
-        #[cfg(feature = "fred")]
-        {
-            let (link, end) = fred::FredLink::open(target).await?;
-            Ok((Self::Fred(link), LinkEnd::Fred(end)))
+    /// Opens a connection and waits until the server has accepted protocol, user, database and name, all within the
+    /// target's `connect_timeout`. Dropping the future closes what was opened.
+    pub(crate) async fn open(target: &Target) -> Result<Opened, Error> {
+        let deadline = Instant::now() + target.connect_timeout;
+        let credentials = target.credentials(deadline).await?;
+        let opened = tokio::time::timeout_at(deadline.into(), async {
+            #[cfg(feature = "fred")]
+            {
+                let (link, end) = fred::FredLink::open(target, credentials.as_ref()).await?;
+                Ok((Self::Fred(link), LinkEnd::Fred(end)))
+            }
+        });
+        match opened.await {
+            Ok(Ok((link, end))) => Ok(Opened { link, end, credentials }),
+            Ok(Err(LinkError::Server(words))) => {
+                // The server refused the connection, not a request.
+                Err(Error::not_sent(server_error(&words, false).kind().clone()))
+            }
+            Ok(Err(LinkError::Lost(reason))) => Err(why_not(target, reason, deadline).await),
+            Err(_) => Err(target.no_answer()),
         }
     }
 
@@ -147,6 +159,20 @@ impl Link {
             Self::Fred(link) => link.abort(),
         }
     }
+}
+
+/// Why a connection could not be opened, if its client can't tell.
+async fn why_not(target: &Target, reason: String, deadline: Instant) -> Error {
+    #[cfg(feature = "tls")]
+    {
+        let diagnosis = crate::tls::diagnosis::diagnose(target);
+        if let Ok(Some(why)) = tokio::time::timeout_at(deadline.into(), diagnosis).await {
+            return Error::not_sent(ErrorKind::Tls(why));
+        }
+    }
+    #[cfg(not(feature = "tls"))]
+    let _ = (target, deadline);
+    Error::not_sent(ErrorKind::Connect(reason))
 }
 
 impl LinkEnd {

@@ -20,14 +20,16 @@ use crate::Backoff;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Announcer, Event, EventKind};
 use crate::flight::{Cut, Place, Slab};
-use crate::link::{Link, LinkError, Reply, Request, Target};
+use crate::link::{Link, LinkError, Reply, Request};
+use crate::target::Target;
 
 mod gate;
+mod login;
 mod own;
 mod supervise;
 
 /// What a node is told when it is made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) target: Target,
     pub(crate) connections: usize,
@@ -113,7 +115,7 @@ impl Node {
             })
             .collect();
         Arc::new(Self {
-            name: format!("{}:{}", settings.target.host, settings.target.port).into(),
+            name: settings.target.endpoint.to_string().into(),
             lanes,
             turn: AtomicUsize::new(0),
             started: AtomicBool::new(false),
@@ -126,6 +128,15 @@ impl Node {
             ended: CancellationToken::new(),
             settings,
         })
+    }
+
+    /// How many connections have been opened: another number, another server perhaps.
+    pub(crate) fn generations(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.generations.load(Relaxed)).sum()
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Starts the tasks that connect, once. Needs a runtime.
@@ -217,12 +228,14 @@ impl Node {
         };
         match now {
             State::Ready => Ok(()),
-            State::GaveUp(error) => Err(Error::not_sent(error.kind().clone())),
+            State::GaveUp(error) => Err(error),
             State::Ended => Err(Error::not_sent(ErrorKind::Closed)),
-            State::Connecting(last) => {
-                let reason = last
-                    .map_or_else(|| "still connecting".into(), |error| error.kind().to_string());
-                Err(Error::not_sent(ErrorKind::NotConnected(reason)))
+            State::Connecting(None) => {
+                Err(Error::not_sent(ErrorKind::NotConnected("still connecting".into())))
+            }
+            State::Connecting(Some(last)) => {
+                let reason = last.kind().to_string();
+                Err(Error::not_sent(ErrorKind::NotConnected(reason)).caused_by(last.kind()))
             }
         }
     }

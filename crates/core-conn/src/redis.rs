@@ -10,6 +10,7 @@ use crate::cmd::Cmd;
 use crate::durability::Durability;
 use crate::error::Error;
 use crate::event::{Announcer, Events};
+use crate::info::Known;
 use crate::node::{Node, Settings};
 use crate::script::ScriptCall;
 use crate::{FromValue, Value};
@@ -51,6 +52,7 @@ pub(crate) struct Inner {
     close_deadline: Duration,
     pub(crate) call_sites: bool,
     closed: tokio::sync::OnceCell<CloseReport>,
+    pub(crate) known: Known,
 }
 
 impl Drop for Inner {
@@ -71,8 +73,16 @@ impl Redis {
         Ok(redis)
     }
 
-    /// Options for a handle: `redis://[[user]:password@]host[:port][/database]`. Without a host it is `localhost`,
-    /// without a port 6379, without a database 0.
+    /// Options for a handle.
+    ///
+    /// | URL | leads |
+    /// |---|---|
+    /// | `redis://[[user]:password@]host[:port][/database]` | by TCP; without a host to `localhost`, without a port to 6379, without a database to 0 |
+    /// | `rediss://…` | the same by TLS, with the feature `tls`; see `RedisBuilder::tls` |
+    /// | `unix:///path[?db=…&user=…&pass=…]`, `redis+unix://…` | by a unix socket |
+    ///
+    /// `valkey` may stand for `redis`. User, password and path may be percent-encoded, and must be where they hold
+    /// `/ : @ ? # & %`. Any other parameter is refused by `build()`.
     pub fn builder(url: &str) -> RedisBuilder {
         RedisBuilder::new(url)
     }
@@ -87,9 +97,32 @@ impl Redis {
         let announcer = Announcer::new();
         let node = Node::new(settings, announcer.clone());
         let closed = tokio::sync::OnceCell::new();
-        let inner =
-            Arc::new(Inner { node, announcer, attempts, close_deadline, call_sites, closed });
+        let known = Known::default();
+        let inner = Arc::new(Inner {
+            node,
+            announcer,
+            attempts,
+            close_deadline,
+            call_sites,
+            closed,
+            known,
+        });
         Self { inner, deadline, wait: true, durability: Durability::Async }
+    }
+
+    /// Another handle with the same options and connections of its own, as few or as many, opened when it is first
+    /// used. For calls that must not wait behind others' large replies, and for what is closed by itself.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        let Inner { node, attempts, close_deadline, call_sites, .. } = &*self.inner;
+        let own = Self::new(
+            node.settings().clone(),
+            self.deadline,
+            *attempts,
+            *close_deadline,
+            *call_sites,
+        );
+        Self { wait: self.wait, durability: self.durability, ..own }
     }
 
     /// The same connections, with another deadline for the calls of this handle.

@@ -111,7 +111,10 @@ impl ServerError {
                 None => Self::Other(text.to_owned()),
             },
             "ERR" if text.contains("max number of clients") => Self::MaxClients,
-            _ => Self::Other(text.to_owned()),
+            // The server repeats what it was given with a command that it does not know.
+            _ => Self::Other(
+                text.split(", with args beginning with").next().unwrap_or(text).to_owned(),
+            ),
         }
     }
 
@@ -149,5 +152,9 @@ mod tests {
             ServerError::MaxClients
         );
         assert_eq!(ServerError::parse("MOVED x"), ServerError::Other("MOVED x".into()));
+        assert_eq!(
+            ServerError::parse("ERR unknown command 'X', with args beginning with: 'secret' "),
+            ServerError::Other("ERR unknown command 'X'".into())
+        );
     }
 }

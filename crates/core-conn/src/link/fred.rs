@@ -8,14 +8,15 @@ use ::fred::clients::Client;
 use ::fred::error::Error as FredError;
 use ::fred::interfaces::{ClientLike, EventInterface};
 use ::fred::types::RespVersion;
-use ::fred::types::config::{Config, ConnectionConfig, PerformanceConfig, ServerConfig};
-use secrecy::ExposeSecret;
+use ::fred::types::config::{Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use self::reply::link_error;
 use self::seat::{Seated, Seats};
-use super::{LinkError, Request, Target};
+use super::{LinkError, Request};
 use crate::cmd::Cmd;
+use crate::credentials::Credentials;
+use crate::target::{Endpoint, Target};
 
 mod command;
 mod order;
@@ -34,9 +35,12 @@ pub(crate) struct FredLink {
 pub(crate) struct FredEnd(JoinHandle<Result<(), FredError>>);
 
 impl FredLink {
-    pub(super) async fn open(target: &Target) -> Result<(Self, FredEnd), LinkError> {
-        let client =
-            Client::new(config(target), Some(performance()), Some(connection(target)), None);
+    pub(super) async fn open(
+        target: &Target,
+        credentials: Option<&Credentials>,
+    ) -> Result<(Self, FredEnd), LinkError> {
+        let config = config(target, credentials);
+        let client = Client::new(config, Some(performance()), Some(connection()), None);
         // Heard from before fred starts: it tells of its first connection, too.
         let mut connected = client.reconnect_rx();
         let task = client.connect();
@@ -98,21 +102,35 @@ impl FredEnd {
     }
 }
 
-fn config(target: &Target) -> Config {
-    Config {
-        server: ServerConfig::new_centralized(target.host.clone(), target.port),
+fn config(target: &Target, credentials: Option<&Credentials>) -> Config {
+    let mut config = Config {
         version: RespVersion::RESP3,
-        username: target.user.clone(),
-        password: target.password.as_ref().map(|password| password.expose_secret().to_owned()),
+        username: credentials.and_then(Credentials::user).map(str::to_owned),
+        password: credentials.map(|credentials| credentials.secret().to_owned()),
         database: target.database,
         ..Config::default()
-    }
+    };
+    config.server = match &target.endpoint {
+        #[cfg(feature = "tls")]
+        Endpoint::Tcp { host, port, tls: Some(tls) } => {
+            config.tls = Some(tls.connector().into());
+            let name = tls.name().map(str::to_owned);
+            ServerConfig::Centralized { server: Server::new_with_tls(host.as_str(), *port, name) }
+        }
+        Endpoint::Tcp { host, port, .. } => {
+            ServerConfig::Centralized { server: Server::new(host.as_str(), *port) }
+        }
+        #[cfg(unix)]
+        Endpoint::Unix(path) => ServerConfig::new_unix_socket(path),
+    };
+    config
 }
 
-fn connection(target: &Target) -> ConnectionConfig {
+fn connection() -> ConnectionConfig {
     ConnectionConfig {
-        connection_timeout: target.connect_timeout,
-        internal_command_timeout: target.connect_timeout,
+        // Whoever opens a link is the one who knows when it has taken too long.
+        connection_timeout: Duration::ZERO,
+        internal_command_timeout: Duration::ZERO,
         max_command_attempts: 1,
         max_redirections: 0,
         ..ConnectionConfig::default()

@@ -11,7 +11,7 @@ use super::{Node, supervise};
 use crate::cmd::Cmd;
 use crate::durability::Durability;
 use crate::error::{Error, ErrorKind};
-use crate::link::{Link, LinkEnd, LinkError, Reply, Request};
+use crate::link::{Link, LinkEnd, LinkError, Opened, Reply, Request};
 use crate::table::Route;
 use crate::value::{Value, server_error};
 
@@ -96,12 +96,8 @@ impl Node {
             opened = tokio::time::timeout_at(deadline.into(), Link::open(&self.settings.target)) => opened,
         };
         match opened {
-            Ok(Ok((link, end))) => Ok(own(Open { link, end, fsync: false })),
-            // The server refused the connection, not the request.
-            Ok(Err(LinkError::Server(words))) => {
-                Err(Error::not_sent(server_error(&words, false).kind().clone()))
-            }
-            Ok(Err(LinkError::Lost(reason))) => Err(Error::not_sent(ErrorKind::Connect(reason))),
+            Ok(Ok(Opened { link, end, .. })) => Ok(own(Open { link, end, fsync: false })),
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::not_sent(ErrorKind::Deadline(budget))),
         }
     }

@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Generation, Node, State};
+use super::{Generation, Node, State, login};
 use crate::cmd::Cmd;
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventKind, ReadyCheck};
 use crate::link::{Link, LinkEnd, LinkError, Reply, Request};
-use crate::value::server_error;
 use crate::{ServerError, Value};
 
 pub(super) async fn run(node: Arc<Node>, connection: usize) {
@@ -63,7 +62,8 @@ async fn keep(node: &Arc<Node>, connection: usize) {
             }
             ControlFlow::Break(reason) => {
                 let attempts = attempt - 1;
-                let error = Error::not_sent(ErrorKind::GaveUp { attempts, reason });
+                let error =
+                    Error::not_sent(ErrorKind::GaveUp { attempts, reason }).caused_by(error.kind());
                 lane.state.send_replace(State::GaveUp(error.clone()));
                 node.announce(connection, EventKind::GaveUp { attempts, error });
                 return;
@@ -75,20 +75,11 @@ async fn keep(node: &Arc<Node>, connection: usize) {
 /// One life of the connection. Answers why it ended, and how long it was ready.
 async fn one_generation(node: &Arc<Node>, connection: usize) -> (Error, Duration) {
     let lane = &node.lanes[connection];
-    let opened = tokio::time::timeout(
-        node.settings.target.connect_timeout,
-        Link::open(&node.settings.target),
-    )
-    .await;
-    let (link, mut end) = match opened {
-        Ok(Ok(opened)) => opened,
-        Ok(Err(LinkError::Server(words))) => return (server_error(&words, false), Duration::ZERO),
-        Ok(Err(LinkError::Lost(reason))) => return (connect_error(reason), Duration::ZERO),
-        Err(_) => {
-            let reason = format!("no answer within {:?}", node.settings.target.connect_timeout);
-            return (connect_error(reason), Duration::ZERO);
-        }
+    let opened = match Link::open(&node.settings.target).await {
+        Ok(opened) => opened,
+        Err(error) => return (error, Duration::ZERO),
     };
+    let (link, mut end) = (opened.link, opened.end);
     lane.generations.fetch_add(1, Relaxed);
     node.announce(connection, EventKind::Connected);
     let check = tokio::select! {
@@ -110,7 +101,10 @@ async fn one_generation(node: &Arc<Node>, connection: usize) -> (Error, Duration
     lane.current.store(Some(generation.clone()));
     lane.state.send_replace(State::Ready);
     node.announce(connection, EventKind::Ready(check));
-    let error = watch(node, &generation, &mut end).await;
+    let error = tokio::select! {
+        error = watch(node, &generation, &mut end) => error,
+        never = login::keep(node, connection, &generation.link, opened.credentials) => match never {},
+    };
 
     lane.state.send_replace(State::Connecting(Some(error.clone())));
     lane.current.store(None);

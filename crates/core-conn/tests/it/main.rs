@@ -1,11 +1,14 @@
 //! The core against real servers, well and under fault.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 
+mod address;
 mod close;
+mod credentials;
 mod deadlines;
 mod dedicated;
 mod desync;
 mod durability;
+mod info;
 mod lifecycle;
 mod once;
 mod order;
@@ -13,4 +16,7 @@ mod own_reply;
 mod ready;
 mod restart;
 mod scripts;
+mod secrets;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;

@@ -8,7 +8,7 @@ use russet_core_conn::{Event, EventKind, Events, Notice};
 /// Hears events until there are no more, and holds each to what may follow what.
 ///
 /// ```text
-/// away ── Connected ── Ready ── Closed ── Error ── Reconnecting ── away
+/// away ── Connected ── Ready ── Closed ── Error ── Reconnecting ── away    (Ready may log in again)
 ///   │         └──────────────── Closed ─────┘ │
 ///   └──────────────────────────── Error ──────┴── GaveUp ── away
 /// ```
@@ -127,6 +127,7 @@ impl Order {
                 connection.attempt = 0;
                 At::GaveUp
             }
+            (At::Ready, EventKind::LoggedIn | EventKind::LoginFailed(_)) => At::Ready,
             (at, kind) => panic!("{kind:?} can't follow {at:?}: {event:?}"),
         };
         assert_eq!(event.generation, connection.generation, "{event:?}");

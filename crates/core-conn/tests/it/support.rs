@@ -91,6 +91,19 @@ pub(crate) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// Runs one test of this program again, as a process of its own with these variables: no process may change its own
+/// environment. The test finds by them that it is meant. Fails if that fails.
+pub(crate) fn run_again(test: &str, variables: &[(&str, &str)]) {
+    let again = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&again.stdout);
+    let complained = String::from_utf8_lossy(&again.stderr);
+    assert!(again.status.success() && said.contains("1 passed"), "{said}\n{complained}");
+}
+
 /// A line of `CLIENT LIST` for each connection with this name.
 pub(crate) async fn clients(conn: &mut Conn, name: &str) -> Vec<String> {
     let list = conn.call(&["CLIENT", "LIST"]).await.unwrap();

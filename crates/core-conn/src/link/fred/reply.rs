@@ -53,6 +53,8 @@ pub(super) fn link_error(error: &FredError) -> LinkError {
             | ErrorKind::Protocol
             | ErrorKind::Parse
     );
+    #[cfg(feature = "tls")]
+    let own_kind = own_kind || matches!(error.kind(), ErrorKind::Tls);
     if own_kind || OWN_WORDS.contains(&words) {
         LinkError::Lost(error.to_string())
     } else {

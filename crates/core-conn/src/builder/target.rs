@@ -1,0 +1,155 @@
+//! Where to and as whom, from the URL and from the options.
+
+use std::env::{self, VarError};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::RedisBuilder;
+use crate::Error;
+use crate::address::{Address, Place};
+use crate::credentials::{Credentials, Login};
+use crate::target::{Endpoint, Target};
+
+impl RedisBuilder {
+    pub(super) fn target(&self) -> Result<Target, Error> {
+        let address = Address::parse(self.url.expose_secret())?;
+        Ok(Target {
+            endpoint: self.endpoint(&address.place)?,
+            database: agreed("database", address.database, self.database)?,
+            login: self.login(address)?,
+            name: self.name.clone(),
+            connect_timeout: self.connect_timeout,
+        })
+    }
+
+    fn endpoint(&self, place: &Place) -> Result<Endpoint, Error> {
+        #[cfg(unix)]
+        if let Some(path) = &self.socket {
+            let agrees = match place {
+                Place::Unix(other) => other == path,
+                Place::Tcp { host, port, tls } => host.is_none() && port.is_none() && !tls,
+            };
+            if !agrees {
+                return Err(contradiction("unix_socket", "the URL leads elsewhere"));
+            }
+            if !path.is_absolute() {
+                let problem = format!("{} is not absolute", path.display());
+                return Err(Error::config("unix_socket", problem, "the path from the root"));
+            }
+            self.speaks_plainly("over a unix socket")?;
+            return Ok(Endpoint::Unix(path.clone()));
+        }
+        match place {
+            #[cfg(unix)]
+            Place::Unix(path) => {
+                self.speaks_plainly("over a unix socket")?;
+                Ok(Endpoint::Unix(path.clone()))
+            }
+            #[cfg(not(unix))]
+            Place::Unix(_) => {
+                Err(Error::config("url", "a unix socket", "redis:// or rediss:// on this system"))
+            }
+            Place::Tcp { host, port, tls } => {
+                let host = host.as_deref().unwrap_or("localhost");
+                if !tls {
+                    self.speaks_plainly("by `redis://`; write `rediss://`")?;
+                }
+                #[cfg(not(feature = "tls"))]
+                if *tls {
+                    let problem = "TLS, which this build lacks";
+                    return Err(Error::config("url", problem, "the feature `tls`, or redis://"));
+                }
+                Ok(Endpoint::Tcp {
+                    host: host.to_owned(),
+                    port: port.unwrap_or(6379),
+                    #[cfg(feature = "tls")]
+                    tls: tls
+                        .then(|| self.tls.clone().unwrap_or_default().client(host))
+                        .transpose()?,
+                })
+            }
+        }
+    }
+
+    /// Refuses options for TLS where none is spoken: who gives them must not go on in the clear.
+    fn speaks_plainly(&self, how: &str) -> Result<(), Error> {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return Err(contradiction("tls", &format!("none is spoken {how}")));
+        }
+        let _ = how;
+        Ok(())
+    }
+
+    fn login(&self, address: Address) -> Result<Login, Error> {
+        let told = address.password.map(|password| SecretString::from(password.0));
+        let user = agreed("user", address.user, self.user.clone())?;
+        let sources = [told.is_some(), self.password.is_some(), self.password_var.is_some()];
+        let sources = sources.into_iter().filter(|&given| given).count();
+        if let Some(provider) = &self.provider {
+            if sources > 0 || user.is_some() {
+                let problem = "a user or a password beside the provider, which gives both";
+                return Err(contradiction("credentials", problem));
+            }
+            return Ok(provider.clone());
+        }
+        if sources > 1 {
+            return Err(contradiction("password", "two passwords"));
+        }
+        let password = match &self.password_var {
+            Some(variable) => Some(from_environment(variable)?),
+            None => told.or_else(|| self.password.clone()),
+        };
+        match (user, password) {
+            (_, Some(password)) if password.expose_secret().is_empty() => {
+                Err(Error::config("password", "it is empty", "none, or one that is not empty"))
+            }
+            (Some(user), Some(password)) => {
+                Ok(Login::As(Credentials::new(user, password.expose_secret())))
+            }
+            (None, Some(password)) => {
+                Ok(Login::As(Credentials::password(password.expose_secret())))
+            }
+            (Some(_), None) => {
+                let problem = "there is a user and no password";
+                Err(Error::config("password", problem, "a password for the user"))
+            }
+            (None, None) => Ok(Login::Open),
+        }
+    }
+}
+
+fn from_environment(variable: &str) -> Result<SecretString, Error> {
+    let wrong = |what: &str| {
+        let problem = format!("the environment variable `{variable}` {what}");
+        Err(Error::config("password", problem, "a variable that holds the password"))
+    };
+    // The system has no such names, and must not be asked for one.
+    if variable.is_empty() || variable.contains(['=', '\0']) {
+        return wrong("can't be");
+    }
+    match env::var(variable) {
+        Ok(password) if password.is_empty() => wrong("is empty"),
+        Ok(password) => Ok(SecretString::from(password)),
+        Err(VarError::NotPresent) => wrong("is missing"),
+        Err(VarError::NotUnicode(_)) => wrong("is not UTF-8"),
+    }
+}
+
+/// What both say, if they do not contradict each other.
+fn agreed<T: PartialEq>(
+    field: &'static str,
+    url: Option<T>,
+    given: Option<T>,
+) -> Result<Option<T>, Error> {
+    match (url, given) {
+        (Some(url), Some(given)) if url != given => {
+            Err(contradiction(field, "the URL says another"))
+        }
+        (url, given) => Ok(url.or(given)),
+    }
+}
+
+fn contradiction(field: &'static str, problem: &str) -> Error {
+    Error::config(field, problem, "either in the URL or as an option, or the same in both")
+}

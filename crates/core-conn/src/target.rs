@@ -1,0 +1,124 @@
+//! Where connections lead, and as whom.
+
+use std::fmt;
+#[cfg(unix)]
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::credentials::{Credentials, Login};
+use crate::error::{Error, ErrorKind};
+#[cfg(feature = "tls")]
+use crate::tls::TlsClient;
+
+/// One server, as every connection to it is opened.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) database: Option<u8>,
+    pub(crate) login: Login,
+    pub(crate) name: Option<String>,
+    pub(crate) connect_timeout: Duration,
+}
+
+/// Where it listens.
+#[derive(Debug, Clone)]
+pub(crate) enum Endpoint {
+    Tcp {
+        host: String,
+        port: u16,
+        #[cfg(feature = "tls")]
+        tls: Option<TlsClient>,
+    },
+    #[cfg(unix)]
+    Unix(PathBuf),
+}
+
+/// A connection, whatever it is made of.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Io for T {}
+
+impl Target {
+    /// The credentials that are valid now; `None` if the server asks for none.
+    pub(crate) async fn credentials(
+        &self,
+        deadline: Instant,
+    ) -> Result<Option<Credentials>, Error> {
+        match tokio::time::timeout_at(deadline.into(), self.login.fetch()).await {
+            Ok(fetched) => fetched,
+            Err(_) => {
+                let reason = format!("none within {:?}", self.connect_timeout);
+                Err(Error::not_sent(ErrorKind::Credentials(reason)))
+            }
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn speaks_tls(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Tcp { tls: Some(_), .. })
+    }
+
+    /// Connects, and shakes hands if TLS is spoken. Nothing is said yet: neither user nor protocol.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(dead_code, reason = "the link's client connects by itself; a hub does by this")
+    )]
+    pub(crate) async fn connect(&self) -> Result<Box<dyn Io>, Error> {
+        match tokio::time::timeout(self.connect_timeout, self.endpoint.connect()).await {
+            Ok(connected) => connected,
+            Err(_) => Err(self.no_answer()),
+        }
+    }
+
+    pub(crate) fn no_answer(&self) -> Error {
+        let reason = format!("no answer within {:?}", self.connect_timeout);
+        Error::not_sent(ErrorKind::Connect(reason))
+    }
+}
+
+impl Endpoint {
+    async fn connect(&self) -> Result<Box<dyn Io>, Error> {
+        match self {
+            Self::Tcp {
+                host,
+                port,
+                #[cfg(feature = "tls")]
+                tls,
+            } => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
+                stream.set_nodelay(true).map_err(failed)?;
+                #[cfg(feature = "tls")]
+                if let Some(tls) = tls {
+                    return Ok(Box::new(tls.shake_hands(host, stream).await.map_err(failed)?));
+                }
+                Ok(Box::new(stream))
+            }
+            #[cfg(unix)]
+            Self::Unix(path) => {
+                Ok(Box::new(tokio::net::UnixStream::connect(path).await.map_err(failed)?))
+            }
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
+fn failed(error: std::io::Error) -> Error {
+    #[cfg(feature = "tls")]
+    if let Some(why) = crate::TlsError::of(&error) {
+        return Error::not_sent(ErrorKind::Tls(why));
+    }
+    Error::not_sent(ErrorKind::Connect(error.to_string()))
+}
+
+/// As events, errors and spans name it.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port, .. } => write!(f, "{host}:{port}"),
+            #[cfg(unix)]
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
