@@ -93,6 +93,7 @@ mod link;
 mod metrics;
 mod node;
 mod redis;
+mod scan;
 mod script;
 mod table;
 mod target;
@@ -116,6 +117,7 @@ pub use self::keyspace::{
     InPartition, Key, KeyError, KeySpace, LAYOUT_VERSION, Part, Partition, Segment, Segments,
 };
 pub use self::redis::Redis;
+pub use self::scan::Scan;
 pub use self::script::{Script, ScriptCall};
 #[cfg(feature = "tls")]
 pub use self::tls::Tls;

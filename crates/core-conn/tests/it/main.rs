@@ -15,6 +15,7 @@ mod order;
 mod own_reply;
 mod ready;
 mod restart;
+mod scan;
 mod scripts;
 mod secrets;
 mod support;
