@@ -18,6 +18,7 @@ mod restart;
 mod scan;
 mod scripts;
 mod secrets;
+mod soak;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
