@@ -8,6 +8,8 @@ use secrecy::SecretString;
 
 use crate::credentials::{CredentialProvider, Login};
 use crate::node::Settings;
+use crate::redis::Rules;
+use crate::table;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use crate::{Backoff, Error, Redis};
@@ -47,6 +49,8 @@ pub struct RedisBuilder {
     probe_timeout: Duration,
     close_deadline: Duration,
     call_sites: bool,
+    apart: Vec<&'static str>,
+    largest_argument: usize,
 }
 
 impl RedisBuilder {
@@ -76,6 +80,8 @@ impl RedisBuilder {
             probe_timeout: Duration::from_secs(2),
             close_deadline: Duration::from_secs(5),
             call_sites: cfg!(debug_assertions),
+            apart: Vec::new(),
+            largest_argument: 512 << 20,
         }
     }
 
@@ -214,6 +220,25 @@ impl RedisBuilder {
         self
     }
 
+    /// Commands that are kept out of the pipeline: each runs on a [dedicated](Redis::dedicated) connection, so that
+    /// nobody waits behind its reply. For what the table sends as it is or inside a script (see
+    /// [`Cmd`](crate::Cmd)), by the name that is given there, and for `EXEC`: all transactions.
+    ///
+    /// Default: none. Transactions need it not, because they travel as one block, and the server answers `INFO` at once;
+    /// it is for replies that are large and that others should not wait for.
+    pub fn apart(mut self, names: impl IntoIterator<Item = &'static str>) -> Self {
+        self.apart = names.into_iter().collect();
+        self
+    }
+
+    /// The largest key or argument, in bytes, that is sent; a larger one is
+    /// [`Refused`](crate::ErrorKind::Refused), not sent. Default: 512 MiB, which is the server's own default
+    /// (`proto-max-bulk-len`): it would end the connection on a larger one, and all that is in flight there.
+    pub fn largest_argument(mut self, bytes: usize) -> Self {
+        self.largest_argument = bytes;
+        self
+    }
+
     /// Whether errors name the line that made the call. Default: in debug builds.
     pub fn call_sites(mut self, keep: bool) -> Self {
         self.call_sites = keep;
@@ -245,12 +270,17 @@ impl RedisBuilder {
             ("queue", self.queue, 16_777_216),
             ("dedicated", self.dedicated, 10_000),
             ("attempts", self.attempts as usize, 1_000),
+            ("largest_argument", self.largest_argument, 4 << 30),
         ];
         for (field, count, max) in counts {
             if count == 0 || count > max {
                 let allowed = "1 or more, within reason";
                 return Err(Error::config(field, format!("{count} (the most is {max})"), allowed));
             }
+        }
+        if let Some(name) = self.apart.iter().find(|name| !table::can_go_apart(name)) {
+            let allowed = "commands of the table that go as they are or wrapped, and EXEC";
+            return Err(Error::config("apart", format!("`{name}`"), allowed));
         }
         if let Some(name) = &self.name
             && (name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()))
@@ -269,7 +299,14 @@ impl RedisBuilder {
             probe_interval: self.probe_interval,
             probe_timeout: self.probe_timeout,
         };
-        Ok(Redis::new(settings, self.deadline, self.attempts, self.close_deadline, self.call_sites))
+        let rules = Rules {
+            attempts: self.attempts,
+            close_deadline: self.close_deadline,
+            call_sites: self.call_sites,
+            apart: self.apart.into(),
+            largest_argument: self.largest_argument,
+        };
+        Ok(Redis::new(settings, rules, self.deadline))
     }
 }
 

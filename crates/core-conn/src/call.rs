@@ -23,14 +23,15 @@ impl Redis {
         cmd: &Cmd,
         site: &'static Location<'static>,
     ) -> Result<Value, Error> {
-        let result = match cmd.route() {
-            Route::Hot(_) | Route::Direct => {
+        let result = match (self.inner.rules.check_size(cmd.largest()), cmd.route()) {
+            (Err(error), _) => Err(error),
+            (Ok(()), Route::Hot(_) | Route::Direct) => {
                 self.repeat(cmd.class(), cmd.name(), |deadline| {
                     self.send(cmd.class(), Request::Cmd(cmd), deadline)
                 })
                 .await
             }
-            _ => Box::pin(self.roundabout(cmd)).await,
+            (Ok(()), _) => Box::pin(self.roundabout(cmd)).await,
         };
         result.map_err(|error| self.told(error, Some(cmd.name()), None, site))
     }
@@ -104,7 +105,7 @@ impl Redis {
     }
 
     pub(crate) async fn exec(&self, cmds: Vec<Cmd>) -> Result<Vec<Value>, Error> {
-        let block = transaction::block(cmds)?;
+        let block = transaction::block(cmds, &self.inner.rules)?;
         let block = &block;
         let send = |deadline| async move {
             let replies = self.attempt(Class::Write, Request::Batch(block), deadline).await?;
@@ -141,7 +142,7 @@ impl Redis {
         request: Request<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
-        if self.durability_of(class) == Durability::Async {
+        if self.durability_of(class) == Durability::Async && !self.goes_apart(&request) {
             let node = &self.inner.node;
             return node.attempt(request, deadline, self.deadline(), self.wait).await;
         }
@@ -157,6 +158,22 @@ impl Redis {
     ) -> Result<Reply, Error> {
         let mut own = self.inner.node.own(deadline, self.deadline()).await?;
         own.call(request, self.durability_of(class), deadline, self.deadline()).await
+    }
+
+    /// Whether it is one of those that are kept out of the pipeline.
+    #[inline]
+    fn goes_apart(&self, request: &Request<'_>) -> bool {
+        let rules = &self.inner.rules;
+        !rules.apart.is_empty()
+            && match request {
+                Request::Cmd(cmd) => rules.is_apart(cmd.name()),
+                Request::Batch(cmds) => cmds.iter().any(|cmd| rules.is_apart(cmd.name())),
+                // Its first argument is the name of a command that is wrapped.
+                Request::EvalSha { args, .. } | Request::Eval { args, .. } => args
+                    .first()
+                    .and_then(|name| std::str::from_utf8(name).ok())
+                    .is_some_and(|name| rules.is_apart(name)),
+            }
     }
 
     /// How safe what has this class must be.
@@ -179,6 +196,8 @@ impl Redis {
     fn can_be_batched(&self, cmd: &Cmd) -> bool {
         (cmd.class() != Class::Write || self.durability != Durability::Async)
             && matches!(cmd.route(), Route::Hot(_) | Route::Direct)
+            && cmd.largest() <= self.inner.rules.largest_argument
+            && !self.inner.rules.is_apart(cmd.name())
     }
 
     /// Attempts until there is an answer, or no further attempt is right.
@@ -191,7 +210,7 @@ impl Redis {
     ) -> Result<T, Error> {
         let observed = Observed::start(operation, &self.inner.node.name);
         let deadline = Instant::now() + self.deadline();
-        let most = if class == Class::Write { 1 } else { self.inner.attempts };
+        let most = if class == Class::Write { 1 } else { self.inner.rules.attempts };
         let mut made = 1;
         loop {
             match attempt(deadline).await {
@@ -228,7 +247,7 @@ impl Redis {
         script: Option<&'static str>,
         site: &'static Location<'static>,
     ) -> Error {
-        let call_site = self.inner.call_sites.then_some(site);
+        let call_site = self.inner.rules.call_sites.then_some(site);
         let attempt = error.attempt();
         error.with(Context { call_site, ..self.context(operation, script, attempt) })
     }

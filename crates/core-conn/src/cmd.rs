@@ -165,6 +165,12 @@ impl Cmd {
         self.route
     }
 
+    /// Of its keys and arguments, in bytes.
+    #[inline]
+    pub(crate) fn largest(&self) -> usize {
+        self.args.iter().map(Bytes::len).max().unwrap_or(0)
+    }
+
     pub(crate) fn arguments(&self) -> &[Bytes] {
         &self.args
     }

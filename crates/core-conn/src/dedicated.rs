@@ -122,13 +122,17 @@ impl Dedicated {
         let site = Location::caller();
         async move {
             let name = call.script().name();
-            let value = self.evaluate(&call, "EVALSHA").await.and_then(T::from_value);
+            let value = match self.redis.inner.rules.check_size(call.largest()) {
+                Ok(()) => self.evaluate(&call, "EVALSHA").await.and_then(T::from_value),
+                Err(error) => Err(error),
+            };
             value.map_err(|error| self.redis.told(error, Some("EVALSHA"), Some(name), site))
         }
     }
 
     async fn value(&mut self, cmd: &Cmd) -> Result<Value, Error> {
         cmd.check()?;
+        self.redis.inner.rules.check_size(cmd.largest())?;
         match cmd.route() {
             Route::Wrapped => {
                 self.evaluate(&script::wrapped(cmd), cmd.name()).await.map_err(script::single)
@@ -165,7 +169,7 @@ impl Dedicated {
     }
 
     async fn exec(&mut self, cmds: Vec<Cmd>) -> Result<Option<Vec<Value>>, Error> {
-        let block = transaction::block(cmds)?;
+        let block = transaction::block(cmds, &self.redis.inner.rules)?;
         let replies = |reply| transaction::replies(reply, block.len());
         self.observed(Request::Batch(&block), Class::Write, "EXEC", replies).await
     }

@@ -43,6 +43,13 @@
 //! A call whose future is dropped while it waits is not sent. One that is dropped in flight may be applied; its reply
 //! reaches nobody.
 //!
+//! # Errors of the server
+#![doc = include_str!("errors.md")]
+//!
+//! The calls: [`Redis::run`] of a command that goes as it is, is wrapped, is `MGET`, goes alone; [`Redis::script`],
+//! [`Redis::pipeline`], [`Redis::transaction`], [`Dedicated::run`], [`Watch::exec`], and a write by a handle
+//! [`with_durability`](Redis::with_durability). A pipeline has a result for each command; the first error is shown.
+//!
 //! # Reconnecting
 //!
 //! Attempts follow the [`Backoff`], without end by default. A maximum ends with [`EventKind::GaveUp`]: calls then fail

@@ -8,7 +8,7 @@ use crate::builder::RedisBuilder;
 use crate::close::{self, CloseReport};
 use crate::cmd::Cmd;
 use crate::durability::Durability;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::event::{Announcer, Events};
 use crate::info::Known;
 use crate::node::{Node, Settings};
@@ -48,11 +48,40 @@ pub struct Redis {
 pub(crate) struct Inner {
     pub(crate) node: Arc<Node>,
     announcer: Announcer,
-    pub(crate) attempts: u32,
-    close_deadline: Duration,
-    pub(crate) call_sites: bool,
+    pub(crate) rules: Rules,
     closed: tokio::sync::OnceCell<CloseReport>,
     pub(crate) known: Known,
+}
+
+/// How a handle makes its calls, the same for all of its clones.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    /// Of what may be repeated.
+    pub(crate) attempts: u32,
+    pub(crate) close_deadline: Duration,
+    pub(crate) call_sites: bool,
+    /// Commands that are kept out of the pipeline.
+    pub(crate) apart: Arc<[&'static str]>,
+    pub(crate) largest_argument: usize,
+}
+
+impl Rules {
+    /// Refuses what the server would end the connection for.
+    #[inline]
+    pub(crate) fn check_size(&self, largest: usize) -> Result<(), Error> {
+        if largest <= self.largest_argument {
+            return Ok(());
+        }
+        let most = self.largest_argument;
+        let why = format!(
+            "an argument has {largest} bytes; allowed: at most {most} (`largest_argument`)"
+        );
+        Err(Error::not_sent(ErrorKind::Refused(why)))
+    }
+
+    pub(crate) fn is_apart(&self, name: &str) -> bool {
+        !self.apart.is_empty() && self.apart.contains(&name)
+    }
 }
 
 impl Drop for Inner {
@@ -87,26 +116,12 @@ impl Redis {
         RedisBuilder::new(url)
     }
 
-    pub(crate) fn new(
-        settings: Settings,
-        deadline: Duration,
-        attempts: u32,
-        close_deadline: Duration,
-        call_sites: bool,
-    ) -> Self {
+    pub(crate) fn new(settings: Settings, rules: Rules, deadline: Duration) -> Self {
         let announcer = Announcer::new();
         let node = Node::new(settings, announcer.clone());
         let closed = tokio::sync::OnceCell::new();
         let known = Known::default();
-        let inner = Arc::new(Inner {
-            node,
-            announcer,
-            attempts,
-            close_deadline,
-            call_sites,
-            closed,
-            known,
-        });
+        let inner = Arc::new(Inner { node, announcer, rules, closed, known });
         Self { inner, deadline, wait: true, durability: Durability::Async }
     }
 
@@ -114,14 +129,8 @@ impl Redis {
     /// used. For calls that must not wait behind others' large replies, and for what is closed by itself.
     #[must_use]
     pub fn duplicate(&self) -> Self {
-        let Inner { node, attempts, close_deadline, call_sites, .. } = &*self.inner;
-        let own = Self::new(
-            node.settings().clone(),
-            self.deadline,
-            *attempts,
-            *close_deadline,
-            *call_sites,
-        );
+        let Inner { node, rules, .. } = &*self.inner;
+        let own = Self::new(node.settings().clone(), rules.clone(), self.deadline);
         Self { wait: self.wait, durability: self.durability, ..own }
     }
 
@@ -243,9 +252,13 @@ impl Redis {
         let site = Location::caller();
         async move {
             let name = call.script().name();
-            let reply = self
-                .repeat(call.class(), "EVALSHA", |deadline| self.evaluate(&call, deadline))
-                .await;
+            let reply = match self.inner.rules.check_size(call.largest()) {
+                Ok(()) => {
+                    let evaluate = |deadline| self.evaluate(&call, deadline);
+                    self.repeat(call.class(), "EVALSHA", evaluate).await
+                }
+                Err(error) => Err(error),
+            };
             reply
                 .and_then(T::from_value)
                 .map_err(|error| self.told(error, Some("EVALSHA"), Some(name), site))
@@ -269,7 +282,7 @@ impl Redis {
     ///
     /// In a web server: stop accepting requests first, let the open ones finish, and close Redis last.
     pub async fn close(&self) -> CloseReport {
-        self.close_within(self.inner.close_deadline).await
+        self.close_within(self.inner.rules.close_deadline).await
     }
 
     pub(crate) async fn close_within(&self, deadline: Duration) -> CloseReport {

@@ -152,6 +152,11 @@ impl ScriptCall<'_> {
         args.into_iter().fold(self, Self::arg)
     }
 
+    /// Of its keys and arguments, in bytes.
+    pub(crate) fn largest(&self) -> usize {
+        self.keys.iter().chain(&self.args).map(Bytes::len).max().unwrap_or(0)
+    }
+
     pub(crate) fn script(&self) -> &Script {
         self.script
     }

@@ -54,6 +54,11 @@ pub(crate) fn route(name: &str) -> Route {
     }
 }
 
+/// Whether a command of this name can be kept out of the pipeline.
+pub(crate) fn can_go_apart(name: &str) -> bool {
+    name == "EXEC" || matches!(route(name), Route::Hot(_) | Direct | Wrapped | Led)
+}
+
 fn look_up(name: &str) -> Route {
     match TABLE.binary_search_by(|(known, _)| (*known).cmp(name)) {
         Ok(position) => TABLE[position].1,

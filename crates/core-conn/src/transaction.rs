@@ -4,13 +4,15 @@ use crate::call::link_error;
 use crate::cmd::Cmd;
 use crate::error::{Error, ErrorKind};
 use crate::link::Reply;
+use crate::redis::Rules;
 use crate::table::Route;
 use crate::{ServerError, Value};
 
 /// The block that runs these commands with nothing between them.
-pub(crate) fn block(cmds: Vec<Cmd>) -> Result<Vec<Cmd>, Error> {
+pub(crate) fn block(cmds: Vec<Cmd>, rules: &Rules) -> Result<Vec<Cmd>, Error> {
     for cmd in &cmds {
         cmd.check()?;
+        rules.check_size(cmd.largest())?;
         if matches!(cmd.route(), Route::Alone | Route::Unknown) {
             let why = format!(
                 "`{}` can't be in a transaction: it needs a connection of its own",

@@ -111,6 +111,11 @@ impl ServerError {
                 None => Self::Other(text.to_owned()),
             },
             "ERR" if text.contains("max number of clients") => Self::MaxClients,
+            // What a script ran for a user who may not; 7.0 says the one, later servers the other.
+            "ERR" if text.starts_with("ERR The user executing the script can't") => {
+                Self::NoPerm(text.to_owned())
+            }
+            "ERR" if text.starts_with("ERR ACL failure in script") => Self::NoPerm(text.to_owned()),
             // The server repeats what it was given with a command that it does not know.
             _ => Self::Other(
                 text.split(", with args beginning with").next().unwrap_or(text).to_owned(),

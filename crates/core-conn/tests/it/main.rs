@@ -8,6 +8,7 @@ mod deadlines;
 mod dedicated;
 mod desync;
 mod durability;
+mod errors;
 mod info;
 mod lifecycle;
 mod once;

@@ -14,7 +14,7 @@ use crate::order::Order;
 use crate::support::{ms, patient, until};
 
 /// A server that takes a second or more to load its data, and answers meanwhile.
-async fn slow_loader(builder: Builder) -> Server {
+pub(crate) async fn slow_loader(builder: Builder) -> Server {
     let server = builder
         // Microseconds for each key, and how many bytes it reads before it looks at its clients.
         .config("key-load-delay", "500")
@@ -35,7 +35,7 @@ fn quick(url: &str) -> RedisBuilder {
     patient(url).reconnect(Backoff::constant(ms(10)))
 }
 
-async fn until_loading(server: &Server) {
+pub(crate) async fn until_loading(server: &Server) {
     until("a server that loads", async || {
         let Ok(mut conn) = Conn::tcp(server.addr()).await else { return false };
         let loading =
