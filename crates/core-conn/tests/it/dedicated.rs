@@ -244,3 +244,30 @@ async fn a_watch_that_is_dropped_watches_no_more() {
     }
     assert_eq!(info(&mut conn, "total_connections_received").await, before);
 }
+
+#[tokio::test]
+async fn what_is_kept_apart_runs_on_a_connection_of_its_own() {
+    let server = Server::start().await.unwrap();
+    let redis = patient(&server.url()).apart(["CLIENT ID", "EXEC", "LRANGE"]).build().unwrap();
+    let mut own = redis.dedicated().await.unwrap();
+    let own_id: i64 = own.run(Cmd::read("CLIENT ID")).await.unwrap();
+    drop(own);
+    let id = || Cmd::read("CLIENT ID");
+    assert_eq!(redis.run::<i64>(id()).await.unwrap(), own_id);
+    assert_eq!(redis.transaction([id()]).await.unwrap(), [Value::Int(own_id)]);
+    for reply in redis.pipeline([id(), id()]).await {
+        // The second one, made at once, has one of its own, too.
+        assert!(matches!(reply.unwrap(), Value::Int(n) if n >= own_id));
+    }
+    let read: Vec<String> =
+        redis.run(Cmd::read("LRANGE").key(&Key::raw("l")).arg(0).arg(-1)).await.unwrap();
+    assert!(read.is_empty());
+    let mut conn = server.conn().await.unwrap();
+    let list = conn.call(&["CLIENT", "LIST"]).await.unwrap();
+    let scripted = list.text().unwrap().lines().filter(|line| line.contains("cmd=ping"));
+    assert!(scripted.count() >= 1, "{list:?}");
+    for name in ["get", "SELECT", "BLPOP", ""] {
+        let error = Redis::builder("redis://h").apart([name]).build().unwrap_err().to_string();
+        assert!(error.contains("apart") && error.contains("allowed"), "{error}");
+    }
+}

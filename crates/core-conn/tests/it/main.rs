@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 
 mod address;
+mod cancel;
 mod close;
 mod credentials;
 mod deadlines;

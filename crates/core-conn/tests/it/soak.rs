@@ -9,7 +9,7 @@ use russet_testkit::{Proxy, Server};
 
 use self::faults::{Faults, Weather};
 use self::load::{Tally, Worker};
-use crate::support::{ms, record_figures, seed};
+use crate::support::{ms, record_figures, rss, seed};
 
 mod faults;
 mod load;
@@ -94,10 +94,4 @@ async fn run(time: Duration) -> Found {
     assert!(tally.unknown > 0 && tally.rechecked > 0, "nothing was ever in doubt: {tally:?}");
     redis.close().await;
     Found { server, tally, faults, rss: (early, late) }
-}
-
-fn rss() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }

@@ -118,3 +118,10 @@ pub(crate) async fn info(conn: &mut Conn, field: &str) -> u64 {
     let line = info.text().unwrap().lines().find_map(|line| line.strip_prefix(&prefix)).unwrap();
     line.trim().parse().unwrap()
 }
+
+/// The memory of this process that is in use, in KiB.
+pub(crate) fn rss() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
