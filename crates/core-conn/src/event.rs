@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use tokio::sync::broadcast;
-
+pub(crate) use self::broadcast::Broadcast;
+pub use self::broadcast::{Events, Notice};
 use crate::Error;
+
+mod broadcast;
 
 /// How a connection was found to be ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,33 +64,7 @@ pub enum EventKind {
     },
 }
 
-/// Either an event, or how many this listener was too slow for.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Notice {
-    /// The next event.
-    Event(Event),
-    /// This many events, the oldest ones, were dropped: the listener lagged behind.
-    Missed(u64),
-}
-
-/// A listener's end of the events: bounded, and never in anybody's way.
-///
-/// Each listener sees what happened after it was made. The last 256 events are kept for it; a slower listener is told
-/// how many it missed. Nobody needs to listen.
-#[derive(Debug)]
-pub struct Events(broadcast::Receiver<Event>);
-
 impl Events {
-    /// The next event or gap; `None` once the handle is closed or dropped and everything was read.
-    pub async fn next(&mut self) -> Option<Notice> {
-        match self.0.recv().await {
-            Ok(event) => Some(Notice::Event(event)),
-            Err(broadcast::error::RecvError::Lagged(count)) => Some(Notice::Missed(count)),
-            Err(broadcast::error::RecvError::Closed) => None,
-        }
-    }
-
     /// Waits for an event that `wanted` picks, skipping the others; `None` if there will be none.
     pub async fn find(&mut self, mut wanted: impl FnMut(&EventKind) -> bool) -> Option<Event> {
         loop {
@@ -103,28 +78,20 @@ impl Events {
 
 /// The sending end.
 #[derive(Debug, Clone)]
-pub(crate) struct Announcer {
-    /// None after the end.
-    sender: Arc<ArcSwapOption<broadcast::Sender<Event>>>,
-}
+pub(crate) struct Announcer(Broadcast<Event>);
 
 impl Announcer {
     pub(crate) fn new() -> Self {
-        let sender = Arc::new(broadcast::Sender::new(256));
-        Self { sender: Arc::new(ArcSwapOption::new(Some(sender))) }
+        Self(Broadcast::new())
     }
 
     pub(crate) fn listen(&self) -> Events {
-        match &*self.sender.load() {
-            Some(sender) => Events(sender.subscribe()),
-            // Its sender is gone at once.
-            None => Events(broadcast::Sender::new(1).subscribe()),
-        }
+        self.0.listen()
     }
 
     /// There will be no more events, although the handle may live on.
     pub(crate) fn end(&self) {
-        self.sender.store(None);
+        self.0.end();
     }
 
     pub(crate) fn announce(&self, event: Event) {
@@ -139,10 +106,7 @@ impl Announcer {
                 tracing::debug!(node = %event.node, connection = event.connection, ?kind, "connection event");
             }
         }
-        if let Some(sender) = &*self.sender.load() {
-            // Nobody listening is fine.
-            let _ = sender.send(event);
-        }
+        self.0.send(event);
     }
 }
 

@@ -77,6 +77,7 @@ mod address;
 mod backoff;
 mod builder;
 mod call;
+mod clock;
 mod close;
 mod cmd;
 mod codec;
@@ -91,10 +92,15 @@ mod node;
 mod redis;
 mod script;
 mod table;
+#[cfg(any(test, feature = "test-util"))]
+mod test_util;
 mod value;
 
 pub use self::backoff::Backoff;
 pub use self::builder::RedisBuilder;
+pub use self::clock::Clock;
+#[cfg(any(test, feature = "test-util"))]
+pub use self::clock::ManualClock;
 pub use self::close::CloseReport;
 pub use self::cmd::{Class, Cmd, IntoArg};
 pub use self::codec::{Codec, CodecBuilder, CodecError, Compression, Format};
@@ -105,4 +111,6 @@ pub use self::keyspace::{
 };
 pub use self::redis::Redis;
 pub use self::script::{Script, ScriptCall};
+#[cfg(any(test, feature = "test-util"))]
+pub use self::test_util::FakeEvents;
 pub use self::value::{FromValue, Value};
