@@ -182,6 +182,14 @@ impl Redis {
         mut attempt: impl FnMut(Instant) -> F,
     ) -> Result<T, Error> {
         let observed = Observed::start(operation, &self.inner.node.name);
+        let permit = match self.permit() {
+            Ok(permit) => permit,
+            Err(error) => {
+                let refused = Err(error.with(self.context(None, None, 0)));
+                observed.end(&refused, 0);
+                return refused;
+            }
+        };
         let deadline = Instant::now() + self.deadline();
         let most = if class == Class::Write { 1 } else { self.inner.attempts };
         let mut made = 1;
@@ -191,6 +199,9 @@ impl Redis {
                     made += 1;
                 }
                 result => {
+                    if let Some(permit) = permit {
+                        permit.record(&result);
+                    }
                     observed.end(&result, made);
                     return result.map_err(|error| error.with(self.context(None, None, made)));
                 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::server::ServerError;
-use crate::{CodecError, KeyError};
+use crate::{BreakerOpen, CodecError, KeyError};
 
 mod server;
 
@@ -67,6 +67,9 @@ pub enum ErrorKind {
         /// The bound.
         waiting: usize,
     },
+    /// The handle's breaker is open; see [`Redis::with_breaker`](crate::Redis::with_breaker).
+    #[error(transparent)]
+    BreakerOpen(BreakerOpen),
     /// The connection ended.
     #[error("the connection ended: {0}")]
     ConnectionLost(String),
@@ -188,6 +191,7 @@ impl Error {
             ErrorKind::NotConnected(_)
             | ErrorKind::Deadline(_)
             | ErrorKind::Backpressure { .. }
+            | ErrorKind::BreakerOpen(_)
             | ErrorKind::ConnectionLost(_)
             | ErrorKind::Connect(_)
             | ErrorKind::Desync(_) => true,

@@ -39,6 +39,7 @@
 //! | is loading its data | waits | | waits |
 //! | answers with an error | | [`Server`](ErrorKind::Server), rejected; unknown if raised inside a script | is not affected |
 //! | is out of step | | until the probe finds it, the fault of whoever corrupted the stream; then unknown | goes to a new connection |
+//! | did not answer, and the handle has a [`Breaker`] | | | [`BreakerOpen`](ErrorKind::BreakerOpen) at once, not sent, but for a probe now and then |
 //!
 //! A call whose future is dropped while it waits is not sent. One that is dropped in flight may be applied; its reply
 //! reaches nobody.
@@ -47,6 +48,12 @@
 //!
 //! Attempts follow the [`Backoff`], without end by default. A maximum ends with [`EventKind::GaveUp`]: calls then fail
 //! at once with [`ErrorKind::GaveUp`], not sent, until [`Redis::reconnect`]. [`Redis::events`] tells of each step.
+//!
+//! # Going on without Redis
+//!
+//! [`Redis::without_waiting`] fails at once while the server is known to be away. [`Redis::with_breaker`] also while it
+//! hangs: after a few calls have waited in vain, the next are refused at once, and now and then one is let through to
+//! see whether it is back.
 //!
 //! # Pipelining
 //!
@@ -66,7 +73,8 @@
 //! | `fred` | yes | the link over the `fred` client; at least one link is needed |
 //! | `json` | | [`Format::Json`](Format) |
 //! | `lz4`, `zstd` | | compression |
-//! | `metrics` | | counters and histograms by the `metrics` facade: `russet_redis_calls_total` (`operation`, `outcome`), `russet_redis_call_seconds` (`operation`), `russet_redis_attempts_total` (`operation`) |
+//! | `metrics` | | counters and histograms by the `metrics` facade: `russet_redis_calls_total` (`operation`, `outcome`), `russet_redis_call_seconds` (`operation`), `russet_redis_attempts_total` (`operation`), `russet_breaker_transitions_total` (`breaker`, `to`), `russet_breaker_refused_total` (`breaker`) |
+//! | `test-util` | | for tests of what stands on this crate: `ManualClock`, `Error::fake`, `Events::fake` |
 //!
 //! Each call is a `tracing` span `redis.call` at debug level. No span, metric, event or error holds a key or a value.
 
@@ -75,6 +83,7 @@ compile_error!("choose a link: the feature `fred` (on by default)");
 
 mod address;
 mod backoff;
+mod breaker;
 mod builder;
 mod call;
 mod clock;
@@ -97,6 +106,10 @@ mod test_util;
 mod value;
 
 pub use self::backoff::Backoff;
+pub use self::breaker::{
+    Breaker, BreakerBuilder, BreakerError, BreakerEvent, BreakerOpen, BreakerPermit, BreakerReason,
+    BreakerState, Trip, Verdict,
+};
 pub use self::builder::RedisBuilder;
 pub use self::clock::Clock;
 #[cfg(any(test, feature = "test-util"))]

@@ -4,6 +4,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::breaker::Breaker;
 use crate::builder::RedisBuilder;
 use crate::close::{self, CloseReport};
 use crate::cmd::Cmd;
@@ -39,6 +40,7 @@ pub struct Redis {
     pub(crate) inner: Arc<Inner>,
     deadline: Duration,
     pub(crate) wait: bool,
+    pub(crate) breaker: Option<Breaker>,
 }
 
 #[derive(Debug)]
@@ -87,7 +89,7 @@ impl Redis {
         let closed = tokio::sync::OnceCell::new();
         let inner =
             Arc::new(Inner { node, announcer, attempts, close_deadline, call_sites, closed });
-        Self { inner, deadline, wait: true }
+        Self { inner, deadline, wait: true, breaker: None }
     }
 
     /// The same connections, with another deadline for the calls of this handle.
