@@ -44,6 +44,12 @@ pub enum ErrorKind {
     /// A call that can't be made this way.
     #[error("{0}")]
     Refused(String),
+    /// A registry has an entry of this name already.
+    #[error("the registry has an entry {0:?} already")]
+    NameTaken(Box<str>),
+    /// The registry takes no more entries: it was closed, or is being closed.
+    #[error("the registry is closed")]
+    RegistryClosed,
     /// The handle was closed.
     #[error("the handle is closed")]
     Closed,

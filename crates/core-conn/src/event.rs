@@ -1,6 +1,6 @@
 //! What happens to connections, for whoever wants to know.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub(crate) use self::broadcast::Broadcast;
@@ -33,6 +33,16 @@ pub struct Event {
     pub generation: u64,
     /// What happened.
     pub kind: EventKind,
+}
+
+/// Something that happened to a connection of a [`Registry`](crate::Registry)'s entry.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EntryEvent {
+    /// The entry's name.
+    pub entry: Arc<str>,
+    /// What happened, and to which connection.
+    pub event: Event,
 }
 
 /// What happened.
@@ -78,20 +88,30 @@ impl Events {
 
 /// The sending end.
 #[derive(Debug, Clone)]
-pub(crate) struct Announcer(Broadcast<Event>);
+pub(crate) struct Announcer {
+    own: Broadcast<Event>,
+    /// Who else is told, and under which name.
+    registry: Arc<OnceLock<(Arc<str>, Broadcast<EntryEvent>)>>,
+}
 
 impl Announcer {
     pub(crate) fn new() -> Self {
-        Self(Broadcast::new())
+        Self { own: Broadcast::new(), registry: Arc::default() }
     }
 
     pub(crate) fn listen(&self) -> Events {
-        self.0.listen()
+        self.own.listen()
+    }
+
+    /// From now on a registry's listeners hear of it, too. Once.
+    pub(crate) fn relay(&self, entry: Arc<str>, to: Broadcast<EntryEvent>) {
+        // A handle is in one registry, for good.
+        let _ = self.registry.set((entry, to));
     }
 
     /// There will be no more events, although the handle may live on.
     pub(crate) fn end(&self) {
-        self.0.end();
+        self.own.end();
     }
 
     pub(crate) fn announce(&self, event: Event) {
@@ -106,7 +126,10 @@ impl Announcer {
                 tracing::debug!(node = %event.node, connection = event.connection, ?kind, "connection event");
             }
         }
-        self.0.send(event);
+        if let Some((entry, registry)) = self.registry.get() {
+            registry.send(EntryEvent { entry: entry.clone(), event: event.clone() });
+        }
+        self.own.send(event);
     }
 }
 

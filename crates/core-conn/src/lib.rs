@@ -55,6 +55,10 @@
 //! hangs: after a few calls have waited in vain, the next are refused at once, and now and then one is let through to
 //! see whether it is back.
 //!
+//! # Several servers
+//!
+//! [`Registry`] holds a program's handles by name, asks all of them for their health, and closes them at its end.
+//!
 //! # Pipelining
 //!
 //! Concurrent calls share a connection and are written one behind the other without waiting for replies, up to
@@ -99,6 +103,7 @@ mod link;
 mod metrics;
 mod node;
 mod redis;
+mod registry;
 mod script;
 mod table;
 #[cfg(any(test, feature = "test-util"))]
@@ -118,11 +123,12 @@ pub use self::close::CloseReport;
 pub use self::cmd::{Class, Cmd, IntoArg};
 pub use self::codec::{Codec, CodecBuilder, CodecError, Compression, Format};
 pub use self::error::{Error, ErrorKind, SendOutcome, ServerError};
-pub use self::event::{Event, EventKind, Events, Notice, ReadyCheck};
+pub use self::event::{EntryEvent, Event, EventKind, Events, Notice, ReadyCheck};
 pub use self::keyspace::{
     InPartition, Key, KeyError, KeySpace, LAYOUT_VERSION, Part, Partition, Segment, Segments,
 };
 pub use self::redis::Redis;
+pub use self::registry::{Health, Registry, RegistryReport};
 pub use self::script::{Script, ScriptCall};
 #[cfg(any(test, feature = "test-util"))]
 pub use self::test_util::FakeEvents;

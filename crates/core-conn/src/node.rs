@@ -21,6 +21,7 @@ use crate::link::{Link, LinkError, Reply, Request, Target};
 
 mod alone;
 mod gate;
+mod look;
 mod supervise;
 
 /// What a node is told when it is made.

@@ -46,7 +46,7 @@ pub struct Redis {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) node: Arc<Node>,
-    announcer: Announcer,
+    pub(crate) announcer: Announcer,
     pub(crate) attempts: u32,
     close_deadline: Duration,
     pub(crate) call_sites: bool,

@@ -10,6 +10,7 @@ mod once;
 mod order;
 mod own_reply;
 mod ready;
+mod registry;
 mod restart;
 mod scripts;
 mod support;
