@@ -126,6 +126,10 @@ async fn what_is_being_removed_is_closed_too_also_when_nobody_waits_for_it() {
     assert!(poll_once(removing.as_mut()).await.is_none());
     assert!(registry.get("one").is_none());
     drop(removing);
+    until("its closing begins", async || {
+        matches!(redis.ready().await, Err(error) if matches!(error.kind(), ErrorKind::Closed))
+    })
+    .await;
     let mut closing = Box::pin(registry.close_all());
     assert!(poll_once(closing.as_mut()).await.is_none(), "it does not wait for what is removed");
     proxy.unstall();

@@ -109,8 +109,8 @@ async fn what_is_away_is_said_at_once() {
     let mut waiting = Box::pin(queued.run::<i64>(incr("n")));
     assert!(poll_once(waiting.as_mut()).await.is_none());
     let started = Instant::now();
-    let report = registry.health_within(Duration::from_secs(60)).await;
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    let report = registry.health_within(Duration::from_secs(10)).await;
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     for name in ["used", "queued", "never used"] {
         let ErrorKind::NotConnected(why) = reason(&report, name) else { panic!("{report:?}") };
         assert!(why.contains("refused"), "{name}: {why}");
