@@ -152,7 +152,14 @@ impl<E> Breaker<E> {
     where
         F: Future<Output = Result<T, E>>,
     {
-        let permit = self.try_acquire()?;
+        let permit = match self.try_acquire() {
+            Ok(permit) => permit,
+            Err(open) => {
+                // Whoever goes on without the call may wait for nothing else, and must not keep others from running.
+                tokio::task::coop::consume_budget().await;
+                return Err(BreakerError::Open(open));
+            }
+        };
         let result = call().await;
         permit.record(&result);
         result.map_err(BreakerError::Call)

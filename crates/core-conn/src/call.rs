@@ -185,6 +185,8 @@ impl Redis {
         let permit = match self.permit() {
             Ok(permit) => permit,
             Err(error) => {
+                // Whoever goes on without Redis may wait for nothing else, and must not keep others from running.
+                tokio::task::coop::consume_budget().await;
                 let refused = Err(error.with(self.context(None, None, 0)));
                 observed.end(&refused, 0);
                 return refused;

@@ -173,3 +173,24 @@ async fn calls_that_are_dropped_count_for_nothing_and_leave_no_place_taken() {
     guarded.ping().await.unwrap();
     assert_eq!(breaker.state(), BreakerState::Closed);
 }
+
+#[tokio::test]
+async fn whoever_goes_on_without_it_lets_others_run() {
+    let redis = Redis::builder("redis://localhost").build().unwrap();
+    let breaker = Breaker::new("open");
+    breaker.force_open();
+    let guarded = redis.with_breaker(&breaker);
+    for around in [false, true] {
+        let other = tokio::spawn(async {});
+        let mut refused = 0;
+        while !other.is_finished() {
+            refused += 1;
+            assert!(refused < 100_000, "nobody else runs");
+            if around {
+                breaker.call(|| async { Ok(()) }).await.unwrap_err();
+            } else {
+                is_refused(&guarded.ping().await.unwrap_err());
+            }
+        }
+    }
+}
