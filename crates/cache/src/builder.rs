@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use russet_core_conn::{Codec, KeySpace, Redis};
+use russet_core_conn::{Breaker, Codec, KeySpace, Redis};
 
 use crate::cache::{Cache, Policy};
 use crate::error::Error;
@@ -21,8 +21,17 @@ pub struct CacheBuilder<V> {
     absent_ttl: Duration,
     jitter: f64,
     budget: Duration,
+    breaker: Guard,
     codec: Codec,
     value: PhantomData<fn() -> V>,
+}
+
+/// Which breaker lookups with a loader go through.
+#[derive(Debug, Clone)]
+enum Guard {
+    Own,
+    Shared(Breaker),
+    None,
 }
 
 impl<V> CacheBuilder<V> {
@@ -35,6 +44,7 @@ impl<V> CacheBuilder<V> {
             absent_ttl: Duration::from_secs(30),
             jitter: 0.1,
             budget: Duration::from_millis(100),
+            breaker: Guard::Own,
             codec: Codec::default(),
             value: PhantomData,
         }
@@ -64,6 +74,23 @@ impl<V> CacheBuilder<V> {
     /// handle's deadline.
     pub fn budget(mut self, budget: Duration) -> Self {
         self.budget = budget;
+        self
+    }
+
+    /// The breaker that lookups with a loader go through: while it is open, they ask the loader at once instead of
+    /// waiting for their budget. Default: the handle's, and else [`Breaker::new`] of this cache's name. Caches on one
+    /// server do well to share one, so that what one has seen the others know.
+    ///
+    /// Calls without a loader to fall back to (`get`, `insert`, `remove`) go through the handle's breaker alone, if it
+    /// has one.
+    pub fn breaker(mut self, breaker: &Breaker) -> Self {
+        self.breaker = Guard::Shared(breaker.clone());
+        self
+    }
+
+    /// No breaker but the handle's, if it has one.
+    pub fn without_breaker(mut self) -> Self {
+        self.breaker = Guard::None;
         self
     }
 
@@ -97,6 +124,13 @@ impl<V> CacheBuilder<V> {
         let policy = Policy { ttl: self.ttl, absent_ttl: self.absent_ttl, jitter: self.jitter };
         let budgeted =
             self.redis.with_deadline(self.budget.min(self.redis.deadline())).without_waiting();
+        let budgeted = match self.breaker {
+            Guard::Shared(breaker) => budgeted.with_breaker(&breaker),
+            Guard::Own if budgeted.breaker().is_none() => {
+                budgeted.with_breaker(&Breaker::new(&self.name))
+            }
+            Guard::Own | Guard::None => budgeted,
+        };
         Ok(Cache::assemble(self.redis, budgeted, &self.space, &self.name, policy, self.codec))
     }
 }

@@ -1,14 +1,15 @@
 //! The cache: look up, load what is missing, fill.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rand::RngExt;
-use russet_core_conn::{Cmd, Codec, Key, KeySpace, Redis, Segments};
+use russet_core_conn::{Breaker, Cmd, Codec, Key, KeySpace, Redis, Segments};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::OnceCell;
 
 use crate::builder::CacheBuilder;
 use crate::entry;
@@ -53,7 +54,7 @@ pub(crate) struct Inner<V> {
     pub(crate) counters: Counters,
     policy: Policy,
     codec: Codec,
-    agreed: OnceCell<()>,
+    agreed: AtomicBool,
     value: std::marker::PhantomData<fn() -> V>,
 }
 
@@ -110,7 +111,7 @@ impl<V> Cache<V> {
             counters: Counters::new(name),
             policy,
             codec,
-            agreed: OnceCell::new(),
+            agreed: AtomicBool::new(false),
             value: std::marker::PhantomData,
         };
         Self { inner: Arc::new(inner) }
@@ -119,6 +120,11 @@ impl<V> Cache<V> {
     /// What this cache has done in this process.
     pub fn stats(&self) -> Stats {
         self.inner.counters.snapshot()
+    }
+
+    /// The breaker that lookups with a loader go through: for its state and events.
+    pub fn breaker(&self) -> Option<&Breaker> {
+        self.inner.budgeted.breaker()
     }
 
     /// Forgets what is cached under the key, value or absence. Answers whether there was anything. One round trip.
@@ -177,8 +183,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     ///
     /// The loader gives `V`, `Option<V>` (`None`: there is no such value, which is remembered for its own time), or a
     /// [`Load`] with more to say. It is asked, too, when what is cached can't be read, and when Redis does not answer
-    /// within the budget: the caller is served without Redis, and nothing is cached then. That a value could not be
-    /// cached is counted and logged, not an error.
+    /// within the budget or the breaker is open: the caller is served without Redis, and nothing is cached then. That a
+    /// value could not be cached is counted and logged, not an error.
     ///
     /// Concurrent misses of one key each ask their loader.
     ///
@@ -225,12 +231,14 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 }
 
 impl<V> Inner<V> {
-    /// Once before the first key: is the key space laid out as we think?
+    /// Before the first key: is the key space laid out as we think? Whoever comes before it is known asks for itself,
+    /// because nobody's time may depend on another's.
     pub(crate) async fn agree(&self, redis: &Redis) -> Result<(), russet_core_conn::Error> {
-        if self.agreed.initialized() {
-            return Ok(());
+        if !self.agreed.load(Acquire) {
+            redis.agree(self.keys.space()).await?;
+            self.agreed.store(true, Release);
         }
-        self.agreed.get_or_try_init(|| redis.agree(self.keys.space())).await.copied()
+        Ok(())
     }
 }
 

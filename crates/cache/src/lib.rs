@@ -25,7 +25,9 @@
 //! # What you can rely on
 //!
 //! - **Without Redis the loader serves.** A lookup with a loader waits for Redis for its budget (100 ms) at most, and
-//!   not at all while the connection is known to be away. Then the loader is asked and nothing is cached.
+//!   not at all while the connection is known to be away. Then the loader is asked and nothing is cached. When Redis
+//!   hangs the first few lookups wait; then a [breaker](CacheBuilder::breaker) lets only one through now and then, to
+//!   see whether it is back. It is asked again within about 2 s of its return.
 //! - **Many keys are one trip.** [`Cache::get_or_load_many`] reads them in one, loads what is missing with one call, and
 //!   caches it in one.
 //! - **Absence is remembered**, for its own shorter time: what does not exist does not cost a load each time.

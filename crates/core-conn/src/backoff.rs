@@ -104,7 +104,7 @@ impl Backoff {
         self
     }
 
-    pub(crate) fn validate(&self) -> Result<(), Error> {
+    pub(crate) fn validate(&self, field: &'static str) -> Result<(), Error> {
         let allowed = "a delay above zero, a first delay no longer than the longest";
         let bad = match &self.shape {
             Shape::Constant(delay) => delay.is_zero(),
@@ -113,19 +113,26 @@ impl Backoff {
             Shape::Custom(_) => false,
         };
         if bad {
-            return Err(Error::config("reconnect", format!("{self:?}"), allowed));
+            return Err(Error::config(field, format!("{self:?}"), allowed));
         }
         if !(0.0..=1.0).contains(&self.jitter) {
-            return Err(Error::config("reconnect.jitter", self.jitter.to_string(), "0 to 1"));
+            return Err(Error::config(field, format!("jitter {}", self.jitter), "0 to 1"));
         }
         if self.max_attempts == Some(0) {
-            return Err(Error::config(
-                "reconnect.max_attempts",
-                "0",
-                "1 or more; leave it out for no maximum",
-            ));
+            let allowed = "1 or more; leave it out for no maximum";
+            return Err(Error::config(field, "max_attempts 0", allowed));
         }
         Ok(())
+    }
+
+    /// The same, for what never stops and has no error to ask a rule about.
+    pub(crate) fn validate_endless(&self, field: &'static str) -> Result<(), Error> {
+        let custom = matches!(self.shape, Shape::Custom(_));
+        if custom || self.max_attempts.is_some() || self.max_elapsed.is_some() {
+            let allowed = "constant, linear or exponential, without a maximum";
+            return Err(Error::config(field, format!("{self:?}, which may end"), allowed));
+        }
+        self.validate(field)
     }
 
     pub(crate) fn is_stable(&self, ready_for: Duration) -> bool {
@@ -146,20 +153,33 @@ impl Backoff {
             return ControlFlow::Break(format!("the maximum of time; last error: {last}"));
         }
         let delay = match &self.shape {
+            Shape::Custom(rule) => match rule(attempt, last) {
+                ControlFlow::Continue(delay) => self.by_chance(delay),
+                ControlFlow::Break(reason) => {
+                    return ControlFlow::Break(format!("{reason}; last error: {last}"));
+                }
+            },
+            _ => self.endless_delay(attempt),
+        };
+        ControlFlow::Continue(delay)
+    }
+
+    /// The delay of what never stops; none for a rule of the user's own, which needs an error to judge.
+    pub(crate) fn endless_delay(&self, attempt: u32) -> Duration {
+        let delay = match &self.shape {
             Shape::Constant(delay) => *delay,
             Shape::Linear { step, max } => step.saturating_mul(attempt).min(*max),
             Shape::Exponential { first, max } => {
                 first.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1))).min(*max)
             }
-            Shape::Custom(rule) => match rule(attempt, last) {
-                ControlFlow::Continue(delay) => delay,
-                ControlFlow::Break(reason) => {
-                    return ControlFlow::Break(format!("{reason}; last error: {last}"));
-                }
-            },
+            Shape::Custom(_) => Duration::ZERO,
         };
+        self.by_chance(delay)
+    }
+
+    fn by_chance(&self, delay: Duration) -> Duration {
         let chance: f64 = rand::rng().random();
-        ControlFlow::Continue(delay.mul_f64(1.0 - self.jitter * chance))
+        delay.mul_f64(1.0 - self.jitter * chance)
     }
 }
 
@@ -249,8 +269,17 @@ mod tests {
             Backoff::default().jitter(1.5),
             Backoff::default().max_attempts(0),
         ] {
-            assert!(bad.validate().is_err(), "{bad:?}");
+            assert!(bad.validate("reconnect").is_err(), "{bad:?}");
         }
-        assert!(Backoff::default().validate().is_ok());
+        assert!(Backoff::default().validate("reconnect").is_ok());
+        assert!(Backoff::default().validate_endless("open_for").is_ok());
+        for ends in [
+            Backoff::default().max_attempts(3),
+            Backoff::default().max_elapsed(ms(3)),
+            Backoff::custom(|_, _| ControlFlow::Continue(Duration::ZERO)),
+        ] {
+            assert!(ends.validate("reconnect").is_ok(), "{ends:?}");
+            assert!(ends.validate_endless("open_for").is_err(), "{ends:?}");
+        }
     }
 }

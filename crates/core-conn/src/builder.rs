@@ -251,7 +251,7 @@ impl RedisBuilder {
     /// [`ErrorKind::Config`](crate::ErrorKind::Config), naming the option, what is wrong with it and what is allowed.
     pub fn build(self) -> Result<Redis, Error> {
         let target = self.target()?;
-        self.backoff.validate()?;
+        self.backoff.validate("reconnect")?;
         let positive = [
             ("deadline", self.deadline),
             ("connect_timeout", self.connect_timeout),

@@ -209,6 +209,16 @@ impl Redis {
         mut attempt: impl FnMut(Instant) -> F,
     ) -> Result<T, Error> {
         let observed = Observed::start(operation, &self.inner.node.name);
+        let permit = match self.permit() {
+            Ok(permit) => permit,
+            Err(error) => {
+                // Whoever goes on without Redis may wait for nothing else, and must not keep others from running.
+                tokio::task::coop::consume_budget().await;
+                let refused = Err(error.with(self.context(None, None, 0)));
+                observed.end(&refused, 0);
+                return refused;
+            }
+        };
         let deadline = Instant::now() + self.deadline();
         let most = if class == Class::Write { 1 } else { self.inner.rules.attempts };
         let mut made = 1;
@@ -218,6 +228,9 @@ impl Redis {
                     made += 1;
                 }
                 result => {
+                    if let Some(permit) = permit {
+                        permit.record(&result);
+                    }
                     observed.end(&result, made);
                     return result.map_err(|error| error.with(self.context(None, None, made)));
                 }

@@ -36,12 +36,20 @@ pub(crate) async fn drain(node: &Arc<Node>, deadline: Duration) -> CloseReport {
 }
 
 pub(crate) async fn on_signal(redis: &Redis) -> std::io::Result<CloseReport> {
+    at_signals(redis.close(), redis.close_within(Duration::ZERO)).await
+}
+
+/// Waits for a signal to close, and if another comes before it has closed, cuts.
+pub(crate) async fn at_signals<T>(
+    close: impl Future<Output = T>,
+    cut: impl Future<Output = T>,
+) -> std::io::Result<T> {
     let mut signals = Signals::listen()?;
     signals.next().await;
     tracing::info!("closing; another signal cuts what is in flight");
     tokio::select! {
-        report = redis.close() => Ok(report),
-        () = signals.next() => Ok(redis.close_within(Duration::ZERO).await),
+        report = close => Ok(report),
+        () = signals.next() => Ok(cut.await),
     }
 }
 

@@ -183,9 +183,13 @@ impl Dedicated {
     ) -> Result<T, Error> {
         let (budget, durability) = (self.redis.deadline(), self.redis.durability_of(class));
         let observed = Observed::start(operation, &self.redis.inner.node.name);
+        let permit = self.redis.permit()?;
         let reply = self.own.call(request, durability, Instant::now() + budget, budget).await;
         self.own.rest();
         let reply = reply.and_then(read);
+        if let Some(permit) = permit {
+            permit.record(&reply);
+        }
         observed.end(&reply, 1);
         reply.map_err(|error| error.with(self.redis.context(None, None, 1)))
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 pub use self::server::ServerError;
 pub use self::tls::TlsError;
-use crate::{CodecError, Durability, KeyError};
+use crate::{BreakerOpen, CodecError, Durability, KeyError};
 
 mod server;
 mod tls;
@@ -46,6 +46,12 @@ pub enum ErrorKind {
     /// A call that can't be made this way.
     #[error("{0}")]
     Refused(String),
+    /// A registry has an entry of this name already.
+    #[error("the registry has an entry {0:?} already")]
+    NameTaken(Box<str>),
+    /// The registry takes no more entries: it was closed, or is being closed.
+    #[error("the registry is closed")]
+    RegistryClosed,
     /// The handle was closed.
     #[error("the handle is closed")]
     Closed,
@@ -69,6 +75,9 @@ pub enum ErrorKind {
         /// The bound.
         waiting: usize,
     },
+    /// The handle's breaker is open; see [`Redis::with_breaker`](crate::Redis::with_breaker).
+    #[error(transparent)]
+    BreakerOpen(BreakerOpen),
     /// The connection ended.
     #[error("the connection ended: {0}")]
     ConnectionLost(String),
@@ -220,6 +229,7 @@ impl Error {
             ErrorKind::NotConnected(_)
             | ErrorKind::Deadline(_)
             | ErrorKind::Backpressure { .. }
+            | ErrorKind::BreakerOpen(_)
             | ErrorKind::ConnectionLost(_)
             | ErrorKind::Connect(_)
             | ErrorKind::Credentials(_)

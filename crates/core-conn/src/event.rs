@@ -1,12 +1,13 @@
 //! What happens to connections, for whoever wants to know.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use tokio::sync::broadcast;
-
+pub(crate) use self::broadcast::Broadcast;
+pub use self::broadcast::{Events, Notice};
 use crate::Error;
+
+mod broadcast;
 
 /// How a connection was found to be ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,16 @@ pub struct Event {
     pub generation: u64,
     /// What happened.
     pub kind: EventKind,
+}
+
+/// Something that happened to a connection of a [`Registry`](crate::Registry)'s entry.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EntryEvent {
+    /// The entry's name.
+    pub entry: Arc<str>,
+    /// What happened, and to which connection.
+    pub event: Event,
 }
 
 /// What happened.
@@ -68,33 +79,7 @@ pub enum EventKind {
     },
 }
 
-/// Either an event, or how many this listener was too slow for.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Notice {
-    /// The next event.
-    Event(Event),
-    /// This many events, the oldest ones, were dropped: the listener lagged behind.
-    Missed(u64),
-}
-
-/// A listener's end of the events: bounded, and never in anybody's way.
-///
-/// Each listener sees what happened after it was made. The last 256 events are kept for it; a slower listener is told
-/// how many it missed. Nobody needs to listen.
-#[derive(Debug)]
-pub struct Events(broadcast::Receiver<Event>);
-
 impl Events {
-    /// The next event or gap; `None` once the handle is closed or dropped and everything was read.
-    pub async fn next(&mut self) -> Option<Notice> {
-        match self.0.recv().await {
-            Ok(event) => Some(Notice::Event(event)),
-            Err(broadcast::error::RecvError::Lagged(count)) => Some(Notice::Missed(count)),
-            Err(broadcast::error::RecvError::Closed) => None,
-        }
-    }
-
     /// Waits for an event that `wanted` picks, skipping the others; `None` if there will be none.
     pub async fn find(&mut self, mut wanted: impl FnMut(&EventKind) -> bool) -> Option<Event> {
         loop {
@@ -109,27 +94,29 @@ impl Events {
 /// The sending end.
 #[derive(Debug, Clone)]
 pub(crate) struct Announcer {
-    /// None after the end.
-    sender: Arc<ArcSwapOption<broadcast::Sender<Event>>>,
+    own: Broadcast<Event>,
+    /// Who else is told, and under which name.
+    registry: Arc<OnceLock<(Arc<str>, Broadcast<EntryEvent>)>>,
 }
 
 impl Announcer {
     pub(crate) fn new() -> Self {
-        let sender = Arc::new(broadcast::Sender::new(256));
-        Self { sender: Arc::new(ArcSwapOption::new(Some(sender))) }
+        Self { own: Broadcast::new(), registry: Arc::default() }
     }
 
     pub(crate) fn listen(&self) -> Events {
-        match &*self.sender.load() {
-            Some(sender) => Events(sender.subscribe()),
-            // Its sender is gone at once.
-            None => Events(broadcast::Sender::new(1).subscribe()),
-        }
+        self.own.listen()
+    }
+
+    /// From now on a registry's listeners hear of it, too. Once.
+    pub(crate) fn relay(&self, entry: Arc<str>, to: Broadcast<EntryEvent>) {
+        // A handle is in one registry, for good.
+        let _ = self.registry.set((entry, to));
     }
 
     /// There will be no more events, although the handle may live on.
     pub(crate) fn end(&self) {
-        self.sender.store(None);
+        self.own.end();
     }
 
     pub(crate) fn announce(&self, event: Event) {
@@ -147,10 +134,10 @@ impl Announcer {
                 tracing::debug!(node = %event.node, connection = event.connection, ?kind, "connection event");
             }
         }
-        if let Some(sender) = &*self.sender.load() {
-            // Nobody listening is fine.
-            let _ = sender.send(event);
+        if let Some((entry, registry)) = self.registry.get() {
+            registry.send(EntryEvent { entry: entry.clone(), event: event.clone() });
         }
+        self.own.send(event);
     }
 }
 

@@ -39,6 +39,7 @@
 //! | is loading its data | waits | | waits |
 //! | answers with an error | | [`Server`](ErrorKind::Server), rejected; unknown if raised inside a script | is not affected |
 //! | is out of step | | until the probe finds it, the fault of whoever corrupted the stream; then unknown | goes to a new connection |
+//! | did not answer, and the handle has a [`Breaker`] | | | [`BreakerOpen`](ErrorKind::BreakerOpen) at once, not sent, but for a probe now and then |
 //!
 //! A call whose future is dropped while it waits is not sent. One that is dropped in flight may be applied; its reply
 //! reaches nobody.
@@ -63,6 +64,16 @@
 //! Attempts follow the [`Backoff`], without end by default. A maximum ends with [`EventKind::GaveUp`]: calls then fail
 //! at once with [`ErrorKind::GaveUp`], not sent, until [`Redis::reconnect`]. [`Redis::events`] tells of each step.
 //!
+//! # Going on without Redis
+//!
+//! [`Redis::without_waiting`] fails at once while the server is known to be away. [`Redis::with_breaker`] also while it
+//! hangs: after a few calls have waited in vain, the next are refused at once, and now and then one is let through to
+//! see whether it is back.
+//!
+//! # Several servers
+//!
+//! [`Registry`] holds a program's handles by name, asks all of them for their health, and closes them at its end.
+//!
 //! # Pipelining
 //!
 //! Concurrent calls share a connection and are written one behind the other without waiting for replies, up to
@@ -82,7 +93,8 @@
 //! | `json` | | [`Format::Json`](Format) |
 //! | `lz4`, `zstd` | | compression |
 //! | `tls` | | `rediss://` by rustls, over aws-lc-rs |
-//! | `metrics` | | counters and histograms by the `metrics` facade: `russet_redis_calls_total` (`operation`, `outcome`), `russet_redis_call_seconds` (`operation`), `russet_redis_attempts_total` (`operation`) |
+//! | `metrics` | | counters and histograms by the `metrics` facade: `russet_redis_calls_total` (`operation`, `outcome`), `russet_redis_call_seconds` (`operation`), `russet_redis_attempts_total` (`operation`), `russet_breaker_transitions_total` (`breaker`, `to`), `russet_breaker_refused_total` (`breaker`) |
+//! | `test-util` | | for tests of what stands on this crate: `ManualClock`, `Error::fake`, `Events::fake` |
 //!
 //! Each call is a `tracing` span `redis.call` at debug level. No span, metric, event or error holds a key, a value or a
 //! password.
@@ -92,8 +104,10 @@ compile_error!("choose a link: the feature `fred` (on by default)");
 
 mod address;
 mod backoff;
+mod breaker;
 mod builder;
 mod call;
+mod clock;
 mod close;
 mod cmd;
 mod codec;
@@ -110,17 +124,27 @@ mod link;
 mod metrics;
 mod node;
 mod redis;
+mod registry;
 mod scan;
 mod script;
 mod table;
 mod target;
+#[cfg(any(test, feature = "test-util"))]
+mod test_util;
 #[cfg(feature = "tls")]
 mod tls;
 mod transaction;
 mod value;
 
 pub use self::backoff::Backoff;
+pub use self::breaker::{
+    Breaker, BreakerBuilder, BreakerError, BreakerEvent, BreakerOpen, BreakerPermit, BreakerReason,
+    BreakerState, Trip, Verdict,
+};
 pub use self::builder::RedisBuilder;
+pub use self::clock::Clock;
+#[cfg(any(test, feature = "test-util"))]
+pub use self::clock::ManualClock;
 pub use self::close::CloseReport;
 pub use self::cmd::{Class, Cmd, IntoArg};
 pub use self::codec::{Codec, CodecBuilder, CodecError, Compression, Format};
@@ -128,14 +152,17 @@ pub use self::credentials::{CredentialProvider, Credentials};
 pub use self::dedicated::{Dedicated, Watch};
 pub use self::durability::Durability;
 pub use self::error::{Error, ErrorKind, SendOutcome, ServerError, TlsError};
-pub use self::event::{Event, EventKind, Events, Notice, ReadyCheck};
+pub use self::event::{EntryEvent, Event, EventKind, Events, Notice, ReadyCheck};
 pub use self::info::{Feature, Module, Product, Role, ServerInfo, ServerVersion, Topology};
 pub use self::keyspace::{
     InPartition, Key, KeyError, KeySpace, LAYOUT_VERSION, Part, Partition, Segment, Segments,
 };
 pub use self::redis::Redis;
+pub use self::registry::{Health, Registry, RegistryReport};
 pub use self::scan::Scan;
 pub use self::script::{Script, ScriptCall};
+#[cfg(any(test, feature = "test-util"))]
+pub use self::test_util::FakeEvents;
 #[cfg(feature = "tls")]
 pub use self::tls::Tls;
 pub use self::value::{FromValue, Value};

@@ -25,6 +25,7 @@ use crate::target::Target;
 
 mod gate;
 mod login;
+mod look;
 mod own;
 mod supervise;
 

@@ -4,6 +4,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::breaker::Breaker;
 use crate::builder::RedisBuilder;
 use crate::close::{self, CloseReport};
 use crate::cmd::Cmd;
@@ -42,12 +43,13 @@ pub struct Redis {
     deadline: Duration,
     pub(crate) wait: bool,
     pub(crate) durability: Durability,
+    pub(crate) breaker: Option<Breaker>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) node: Arc<Node>,
-    announcer: Announcer,
+    pub(crate) announcer: Announcer,
     pub(crate) rules: Rules,
     closed: tokio::sync::OnceCell<CloseReport>,
     pub(crate) known: Known,
@@ -122,7 +124,7 @@ impl Redis {
         let closed = tokio::sync::OnceCell::new();
         let known = Known::default();
         let inner = Arc::new(Inner { node, announcer, rules, closed, known });
-        Self { inner, deadline, wait: true, durability: Durability::Async }
+        Self { inner, deadline, wait: true, durability: Durability::Async, breaker: None }
     }
 
     /// Another handle with the same options and connections of its own, as few or as many, opened when it is first
@@ -131,7 +133,8 @@ impl Redis {
     pub fn duplicate(&self) -> Self {
         let Inner { node, rules, .. } = &*self.inner;
         let own = Self::new(node.settings().clone(), rules.clone(), self.deadline);
-        Self { wait: self.wait, durability: self.durability, ..own }
+        let (wait, durability, breaker) = (self.wait, self.durability, self.breaker.clone());
+        Self { wait, durability, breaker, ..own }
     }
 
     /// The same connections, with another deadline for the calls of this handle.

@@ -3,6 +3,7 @@
 
 mod acl;
 mod batch;
+mod breaker;
 mod fault;
 mod single;
 mod support;

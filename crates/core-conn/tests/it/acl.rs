@@ -3,7 +3,9 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use russet_core_conn::{Cmd, Error, Key, KeySpace, RedisBuilder, Script, SendOutcome, ServerError};
+use russet_core_conn::{
+    Cmd, Durability, Error, Key, KeySpace, RedisBuilder, Script, SendOutcome, ServerError,
+};
 use russet_testkit::{Conn, Server, shared};
 
 use crate::support::{ACL, clients, patient};
@@ -20,6 +22,9 @@ async fn everything(builder: RedisBuilder, space: &KeySpace) -> Result<(), Error
     let _: Vec<Option<String>> =
         redis.run(Cmd::read("HMGET").key(&space.layout_key()).arg("version")).await?;
     redis.transaction([Cmd::read("PING")]).await?;
+    let watch = redis.watch(&[space.layout_key()]).await?;
+    watch.exec([Cmd::read("PING")]).await?;
+    redis.with_durability(Durability::Replicas(0)).agree(space).await?;
     redis.close().await;
     Ok(())
 }

@@ -11,17 +11,17 @@ use crate::order::{At, Order};
 use crate::support::{clients, key, ms, patient, poll_once, until};
 
 mod leaks;
-mod signal;
+pub(crate) mod signal;
 
 /// A server behind a proxy.
-async fn behind_proxy() -> (Server, Proxy) {
+pub(crate) async fn behind_proxy() -> (Server, Proxy) {
     let server = Server::start().await.unwrap();
     let proxy = Proxy::start(server.addr()).await.unwrap();
     (server, proxy)
 }
 
 /// So many calls, each on a key of its own.
-fn calls(redis: &Redis, name: &str, count: usize) -> JoinSet<Result<i64, Error>> {
+pub(crate) fn calls(redis: &Redis, name: &str, count: usize) -> JoinSet<Result<i64, Error>> {
     let mut calls = JoinSet::new();
     for n in 0..count {
         let (redis, key) = (redis.clone(), key(name, n));
@@ -30,7 +30,7 @@ fn calls(redis: &Redis, name: &str, count: usize) -> JoinSet<Result<i64, Error>>
     calls
 }
 
-fn assert_closed(error: &Error) {
+pub(crate) fn assert_closed(error: &Error) {
     assert!(matches!(error.kind(), ErrorKind::Closed), "{error}");
     assert_eq!(error.outcome(), SendOutcome::NotSent, "{error}");
     assert!(!error.is_retryable());

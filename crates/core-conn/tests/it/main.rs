@@ -3,6 +3,7 @@
 
 mod acl;
 mod address;
+mod breaker;
 mod cancel;
 mod close;
 mod credentials;
@@ -17,6 +18,7 @@ mod once;
 mod order;
 mod own_reply;
 mod ready;
+mod registry;
 mod restart;
 mod scan;
 mod scripts;

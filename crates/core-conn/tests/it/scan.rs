@@ -24,6 +24,7 @@ async fn all_that_match_are_found_by_pattern_and_type() {
     fill(&redis, &prefix, 2_000).await;
     let hash = key(&prefix, "hash");
     redis.run::<()>(Cmd::idempotent("HSET").key(&hash).arg("f").arg("v")).await.unwrap();
+    // Neither braces nor colons mean anything in a pattern.
     let pattern = format!("{prefix}:*");
     let all = found(&redis, Scan::matching(pattern.clone()).count(100)).await;
     assert_eq!(all.len(), 2_001);
@@ -34,8 +35,9 @@ async fn all_that_match_are_found_by_pattern_and_type() {
 
 #[tokio::test]
 async fn what_a_user_typed_is_matched_as_itself() {
-    let (redis, prefix) = shared("scan-typed").await;
-    let space = KeySpace::new(prefix.replace(':', ".")).unwrap();
+    let server = Server::start().await.unwrap();
+    let redis = patient(&server.url()).build().unwrap();
+    let space = KeySpace::new("shop").unwrap();
     let (star, other) = (space.key("v", "a*b"), space.key("v", "axb"));
     for key in [&star, &other] {
         redis.run::<()>(Cmd::idempotent("SET").key(key).arg(1)).await.unwrap();

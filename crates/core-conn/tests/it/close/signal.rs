@@ -11,7 +11,8 @@ use tokio::process::{Child, ChildStdout, Command};
 use super::{behind_proxy, calls};
 use crate::support::{patient, poll_once};
 
-const CALLS: usize = 8;
+/// In flight when the signal comes.
+pub(crate) const CALLS: usize = 8;
 
 /// A service: calls are in flight, and it waits for a signal. Says `closing` and then what the report says.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,8 +50,16 @@ async fn service() {
 
 /// Starts it, and waits until its calls are in flight; their replies come when the proxy is told so.
 async fn start(proxy: &Proxy) -> (Child, Lines<BufReader<ChildStdout>>) {
+    start_as(proxy, "close::signal::service").await
+}
+
+/// The same for another service.
+pub(crate) async fn start_as(
+    proxy: &Proxy,
+    service: &str,
+) -> (Child, Lines<BufReader<ChildStdout>>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "close::signal::service", "--ignored", "--nocapture"])
+        .args(["--exact", service, "--ignored", "--nocapture"])
         .env("RUSSET_TEST_SERVICE", proxy.url())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -65,13 +74,13 @@ async fn start(proxy: &Proxy) -> (Child, Lines<BufReader<ChildStdout>>) {
     (child, lines)
 }
 
-async fn signal(child: &Child, name: &str) {
+pub(crate) async fn signal(child: &Child, name: &str) {
     let pid = child.id().unwrap();
     let kill = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
     assert!(kill.await.unwrap().success());
 }
 
-async fn line(lines: &mut Lines<BufReader<ChildStdout>>, begin: &str) -> String {
+pub(crate) async fn line(lines: &mut Lines<BufReader<ChildStdout>>, begin: &str) -> String {
     let reading = async {
         while let Some(line) = lines.next_line().await.unwrap() {
             if line.starts_with(begin) {
