@@ -43,6 +43,14 @@
 //! A call whose future is dropped while it waits is not sent. One that is dropped in flight may be applied; its reply
 //! reaches nobody.
 //!
+//! # Connecting
+//!
+//! [`Redis::builder`] has the forms of a URL. Who logs in is said by the URL, by options, by the environment
+//! ([`RedisBuilder::password_from_env`]) or by a [`CredentialProvider`], which may change it while the program runs.
+//! What keeps a handle from connecting is in [`Error::cause`] of each call that fails for it and in the events: a wrong
+//! password, an expired certificate ([`TlsError`]), a provider that gives nothing. It is tried again all the same, since
+//! others may set it right. [`Redis::info`] tells what server it is.
+//!
 //! # Errors of the server
 #![doc = include_str!("errors.md")]
 //!
@@ -73,9 +81,11 @@
 //! | `fred` | yes | the link over the `fred` client; at least one link is needed |
 //! | `json` | | [`Format::Json`](Format) |
 //! | `lz4`, `zstd` | | compression |
+//! | `tls` | | `rediss://` by rustls, over aws-lc-rs |
 //! | `metrics` | | counters and histograms by the `metrics` facade: `russet_redis_calls_total` (`operation`, `outcome`), `russet_redis_call_seconds` (`operation`), `russet_redis_attempts_total` (`operation`) |
 //!
-//! Each call is a `tracing` span `redis.call` at debug level. No span, metric, event or error holds a key or a value.
+//! Each call is a `tracing` span `redis.call` at debug level. No span, metric, event or error holds a key, a value or a
+//! password.
 
 #[cfg(not(feature = "fred"))]
 compile_error!("choose a link: the feature `fred` (on by default)");

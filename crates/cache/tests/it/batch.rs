@@ -7,7 +7,7 @@ use russet_cache::{Cache, Freshness, LoadError, Tier};
 use russet_core_conn::KeySpace;
 use russet_testkit::{Proxy, Server};
 
-use crate::support::{Origin, entries, patient, route, routes, space};
+use crate::support::{Origin, entries, patient, route, routes, space, url, users};
 
 #[tokio::test]
 async fn one_result_a_key_in_the_order_asked_duplicates_too() {
@@ -114,11 +114,11 @@ async fn a_loader_that_fails_fails_the_batch() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_trip_to_read_one_load_one_trip_to_fill() {
     const KEYS: u64 = 100;
-    let server = Server::start().await.unwrap();
+    let server = Server::builder().acl_file(users("trips")).start().await.unwrap();
     let proxy = Proxy::start(server.addr()).await.unwrap();
     // Replies that take their time keep one trip's requests apart from the next trip's.
     proxy.delay_replies(Duration::from_millis(100));
-    let redis = patient(&proxy.url());
+    let redis = patient(&url(proxy.addr()));
     let cache: Cache<u64> = Cache::builder(&redis, &KeySpace::new("trips").unwrap(), "n")
         .budget(Duration::from_secs(10))
         .build()

@@ -4,19 +4,24 @@ use std::time::{Duration, Instant};
 
 use russet_cache::{Cache, Reason, Tier};
 use russet_core_conn::{EventKind, KeySpace, Redis, SendOutcome, ServerError};
-use russet_testkit::{Eviction, Server};
+use russet_testkit::{Builder, Eviction, Server};
 
-use crate::support::{patient, route, routes};
+use crate::support::{patient, route, routes, url, users};
 
 fn space() -> KeySpace {
     KeySpace::new("fault").unwrap()
 }
 
+async fn start(builder: Builder) -> Server {
+    builder.acl_file(users("fault")).start().await.unwrap()
+}
+
 #[tokio::test]
 async fn without_a_server_the_loader_serves_and_the_rest_says_why() {
-    let server = Server::start().await.unwrap();
+    let server = start(Server::builder()).await;
     server.kill().await.unwrap();
-    let redis = Redis::builder(&server.url()).deadline(Duration::from_millis(300)).build().unwrap();
+    let redis =
+        Redis::builder(&url(server.addr())).deadline(Duration::from_millis(300)).build().unwrap();
     let cache = routes(&redis, &space()).build().unwrap();
     for _ in 0..20 {
         let found = cache
@@ -52,8 +57,8 @@ async fn without_a_server_the_loader_serves_and_the_rest_says_why() {
 
 #[tokio::test]
 async fn a_hung_server_costs_the_budget_and_then_nothing() {
-    let server = Server::start().await.unwrap();
-    let redis = Redis::builder(&server.url())
+    let server = start(Server::builder()).await;
+    let redis = Redis::builder(&url(server.addr()))
         .probe(Duration::from_millis(50), Duration::from_millis(200))
         .build()
         .unwrap();
@@ -88,8 +93,8 @@ async fn a_hung_server_costs_the_budget_and_then_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_and_restarted_under_load_every_lookup_is_served() {
-    let server = Server::start().await.unwrap();
-    let redis = patient(&server.url());
+    let server = start(Server::builder()).await;
+    let redis = patient(&url(server.addr()));
     redis.ready().await.unwrap();
     let cache: Cache<u64> = Cache::new(&redis, &space(), "n").unwrap();
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -131,8 +136,8 @@ async fn killed_and_restarted_under_load_every_lookup_is_served() {
 
 #[tokio::test]
 async fn a_full_server_refuses_the_fill_and_the_caller_is_served() {
-    let server = Server::builder().maxmemory(0, Eviction::NoEviction).start().await.unwrap();
-    let redis = patient(&server.url());
+    let server = start(Server::builder().maxmemory(0, Eviction::NoEviction)).await;
+    let redis = patient(&url(server.addr()));
     let cache = routes(&redis, &space()).build().unwrap();
     cache.insert("before", route(1)).await.unwrap();
     server.conn().await.unwrap().call(&["CONFIG", "SET", "maxmemory", "1"]).await.unwrap();
@@ -143,23 +148,4 @@ async fn a_full_server_refuses_the_fill_and_the_caller_is_served() {
         panic!("not Redis's")
     };
     assert_eq!((error.server(), error.outcome()), (Some(&ServerError::Oom), SendOutcome::Rejected));
-}
-
-#[tokio::test]
-async fn a_user_without_the_right_is_told_so() {
-    let acl = "user default off\nuser app on >secret ~fault* ~{fault* +@all -set\n";
-    let server = Server::builder().acl_file(acl).start().await.unwrap();
-    let redis = Redis::builder(&format!("redis://app:secret@{}", server.addr()))
-        .deadline(Duration::from_secs(10))
-        .build()
-        .unwrap();
-    let cache = routes(&redis, &space()).build().unwrap();
-    let russet_cache::Error::Redis(error) = cache.insert("k", route(1)).await.unwrap_err() else {
-        panic!("not Redis's")
-    };
-    assert!(matches!(error.server(), Some(ServerError::NoPerm(_))), "{error}");
-    let found =
-        cache.get_or_load("k", |_| async { Ok::<_, std::io::Error>(route(1)) }).await.unwrap();
-    assert_eq!(found.value(), Some(&route(1)));
-    assert_eq!(cache.stats().fill_errors, 2);
 }

@@ -1,6 +1,7 @@
 //! The cache against real servers, well and under fault.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod acl;
 mod batch;
 mod fault;
 mod single;

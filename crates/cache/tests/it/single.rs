@@ -5,7 +5,7 @@ use std::time::Duration;
 use russet_cache::{Cache, Freshness, Load, LoadError, Reason, Tier};
 use russet_core_conn::{Codec, ErrorKind, KeySpace};
 
-use crate::support::{Origin, Route, entries, patient, route, routes, space};
+use crate::support::{Origin, Route, entries, route, routes, space};
 
 #[tokio::test]
 async fn a_value_is_loaded_once_and_then_found() {
@@ -187,8 +187,7 @@ async fn another_layout_in_redis_is_refused_and_the_loader_serves() {
     let (redis, space) = space("layout").await;
     routes(&redis, &space).build().unwrap().insert("k", route(1)).await.unwrap();
     let other = KeySpace::new(space.prefix()).unwrap().partitions(16.try_into().unwrap());
-    let cache =
-        routes(&patient(&russet_testkit::shared::url().await.unwrap()), &other).build().unwrap();
+    let cache = routes(&redis, &other).build().unwrap();
     let russet_cache::Error::Redis(refused) = cache.insert("k", route(2)).await.unwrap_err() else {
         panic!("not Redis's")
     };

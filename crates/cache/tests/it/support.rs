@@ -1,6 +1,7 @@
 //! What the tests share.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use russet_cache::{Cache, CacheBuilder};
 use russet_core_conn::{KeySpace, Redis};
-use russet_testkit::Conn;
+use russet_testkit::{Conn, shared};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,11 +27,26 @@ pub(crate) fn patient(url: &str) -> Redis {
     Redis::builder(url).deadline(Duration::from_secs(10)).build().unwrap()
 }
 
-/// A key space on the shared server that is this test's alone.
+/// The rights that this crate asks for.
+pub(crate) const ACL: &str = include_str!("../../acl/cache.acl");
+
+/// A key space on the shared server that is this test's alone, and a handle of the user of the crate's ACL file.
 pub(crate) async fn space(test: &str) -> (Redis, KeySpace) {
-    let redis = patient(&russet_testkit::shared::url().await.unwrap());
-    let prefix = russet_testkit::shared::prefix(test).replace(':', "-");
+    let prefix = shared::prefix(test);
+    let redis = patient(&shared::url_as(ACL, &prefix, &[]).await.unwrap());
     (redis, KeySpace::new(prefix).unwrap())
+}
+
+/// An ACL file for a private server: its default user is the test's own, and the user of the crate's file has this
+/// prefix.
+pub(crate) fn users(prefix: &str) -> String {
+    let user = ACL.replace("PASSWORD", "secret").replace("PREFIX", prefix);
+    format!("user default on nopass ~* &* +@all\n{user}")
+}
+
+/// The URL for that user.
+pub(crate) fn url(addr: SocketAddr) -> String {
+    format!("redis://russet-cache:secret@{addr}")
 }
 
 pub(crate) fn routes(redis: &Redis, space: &KeySpace) -> CacheBuilder<Route> {

@@ -107,7 +107,8 @@ fn config(target: &Target, credentials: Option<&Credentials>) -> Config {
         version: RespVersion::RESP3,
         username: credentials.and_then(Credentials::user).map(str::to_owned),
         password: credentials.map(|credentials| credentials.secret().to_owned()),
-        database: target.database,
+        // Where each connection begins needs no SELECT, for which a user may lack the right.
+        database: target.database.filter(|&database| database != 0),
         ..Config::default()
     };
     config.server = match &target.endpoint {

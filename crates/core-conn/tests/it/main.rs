@@ -1,6 +1,7 @@
 //! The core against real servers, well and under fault.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 
+mod acl;
 mod address;
 mod close;
 mod credentials;

@@ -15,10 +15,16 @@ pub(crate) fn seed() -> u64 {
     std::env::var("RUSSET_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7)
 }
 
-/// A handle to a server that other tests use, too, and a prefix that is this test's alone.
+/// The rights that this crate asks for.
+pub(crate) const ACL: &str = include_str!("../../acl/core-conn.acl");
+
+/// A handle to a server that other tests use, too, and the beginning of keys that is this test's alone. The user is
+/// that of the crate's ACL file, with the commands that read and write, which are the application's own.
 pub(crate) async fn shared(test: &str) -> (Redis, String) {
-    let redis = patient(&russet_testkit::shared::url().await.unwrap()).build().unwrap();
-    (redis, russet_testkit::shared::prefix(test))
+    let prefix = russet_testkit::shared::prefix(test);
+    let more = ["+@read", "+@write"];
+    let url = russet_testkit::shared::url_as(ACL, &prefix, &more).await.unwrap();
+    (patient(&url).build().unwrap(), format!("{{{prefix}:0}}"))
 }
 
 /// Options for tests that are not about deadlines: a busy machine must not fail them.

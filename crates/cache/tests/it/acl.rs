@@ -1,0 +1,113 @@
+//! The rights that the ACL file asks for are enough, none of them is too many, and who has fewer is told so.
+
+use russet_cache::{Cache, Error};
+use russet_core_conn::{Cmd, Key, KeySpace, Redis, SendOutcome, ServerError};
+use russet_testkit::{Conn, Server, shared};
+
+use crate::support::{ACL, patient, route, routes, space, url, users};
+
+fn refused(error: &russet_core_conn::Error) {
+    assert!(matches!(error.server(), Some(ServerError::NoPerm(_))), "{error}");
+    assert_eq!(error.outcome(), SendOutcome::Rejected, "{error}");
+}
+
+#[tokio::test]
+async fn the_suite_runs_as_the_user_of_the_file() {
+    let prefix = shared::prefix("acl");
+    let redis = patient(&shared::url_as(ACL, &prefix, &["+acl|whoami"]).await.unwrap());
+    let user: String = redis.run(Cmd::read("ACL WHOAMI")).await.unwrap();
+    assert_eq!(user, format!("russet-cache-{prefix}"));
+
+    // The suite's own handles come as such a user.
+    let (redis, space) = space("acl-own").await;
+    let cache = routes(&redis, &space).build().unwrap();
+    cache.insert("k", route(1)).await.unwrap();
+    let list = shared::conn().await.unwrap().call(&["CLIENT", "LIST"]).await.unwrap();
+    let own = format!(" user=russet-cache-{} ", space.prefix());
+    assert!(list.text().unwrap().contains(&own));
+    // What is another's, or not a cache's, is out of its reach; and so are commands that it does not need.
+    let set = |key: Key| redis.run::<()>(Cmd::idempotent("SET").key(&key).arg("v"));
+    refused(&set(Key::raw("outside")).await.unwrap_err());
+    refused(&set(space.key("session", "k")).await.unwrap_err());
+    for forbidden in ["FLUSHALL", "KEYS", "CONFIG GET"] {
+        refused(&redis.run::<()>(Cmd::write(forbidden).arg("x")).await.unwrap_err());
+    }
+    let elsewhere = KeySpace::new("outside").unwrap();
+    let Error::Redis(error) =
+        routes(&redis, &elsewhere).build().unwrap().insert("k", route(1)).await.unwrap_err()
+    else {
+        panic!("not Redis's")
+    };
+    // Inside a script, so what came before it may have been applied.
+    assert!(matches!(error.server(), Some(ServerError::NoPerm(_))), "{error}");
+}
+
+/// Does all that a cache can do, once.
+async fn everything(redis: &Redis, space: &KeySpace) -> Result<(), Error> {
+    let cache: Cache<u64> = Cache::new(redis, space, "n").unwrap();
+    redis.ping().await?;
+    cache.insert(1_u64, 1).await?;
+    cache.get(1_u64).await?;
+    let load = |key: u64| cache.get_or_load(key, move |_| async move { Ok::<_, Error>(key) });
+    load(1).await.unwrap();
+    load(2).await.unwrap();
+    let many = cache.get_or_load_many(1..5_u64, |missing, _| async move {
+        Ok::<_, Error>(missing.into_iter().map(|key| (key, key)).collect::<Vec<_>>())
+    });
+    many.await.unwrap();
+    cache.remove(1_u64).await?;
+    cache.remove_many(2..5_u64).await?;
+    Ok(())
+}
+
+async fn denials(conn: &mut Conn) -> usize {
+    let log = conn.call(&["ACL", "LOG"]).await.unwrap();
+    log.items().unwrap().len()
+}
+
+#[tokio::test]
+async fn the_rights_are_enough_and_each_is_needed() {
+    let server = Server::builder().acl_file(users("shop")).start().await.unwrap();
+    let mut conn = server.conn().await.unwrap();
+    let line = ACL.replace("PASSWORD", "secret").replace("PREFIX", "shop");
+    let rules: Vec<&str> = line.split_whitespace().skip(2).collect();
+    let granted: Vec<&str> = rules.iter().copied().filter(|rule| rule.starts_with('+')).collect();
+    assert!(granted.len() >= 10, "{granted:?}");
+    for without in std::iter::once(None).chain(granted.into_iter().map(Some)) {
+        let rules = rules.iter().copied().filter(|rule| Some(*rule) != without);
+        let user = ["ACL", "SETUSER", "russet-cache", "reset"].into_iter().chain(rules);
+        for command in [
+            &Vec::from_iter(user)[..],
+            &["ACL", "LOG", "RESET"],
+            &["SCRIPT", "FLUSH"],
+            &["FLUSHALL"],
+        ] {
+            assert!(conn.call(command).await.unwrap().is_ok(), "{command:?}");
+        }
+        let redis = patient(&url(server.addr()));
+        let done = everything(&redis, &KeySpace::new("shop").unwrap()).await;
+        match without {
+            None => {
+                done.unwrap();
+                assert_eq!(denials(&mut conn).await, 0);
+            }
+            Some(right) => assert!(denials(&mut conn).await > 0, "nobody needs {right}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_user_without_the_right_is_told_so() {
+    let fewer = users("fewer").replace(" +set", "");
+    let server = Server::builder().acl_file(fewer).start().await.unwrap();
+    let redis = patient(&url(server.addr()));
+    let cache = routes(&redis, &KeySpace::new("fewer").unwrap()).build().unwrap();
+    let Error::Redis(error) = cache.insert("k", route(1)).await.unwrap_err() else {
+        panic!("not Redis's")
+    };
+    refused(&error);
+    let found =
+        cache.get_or_load("k", |_| async { Ok::<_, std::io::Error>(route(1)) }).await.unwrap();
+    assert_eq!(found.value(), Some(&route(1)));
+    assert_eq!(cache.stats().fill_errors, 2);
+}
