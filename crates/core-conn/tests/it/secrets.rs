@@ -88,7 +88,6 @@ fn server() -> russet_testkit::Builder {
 async fn calls(redis: &Redis, seen: &Seen) {
     let key = Key::raw("hunterKey");
     let set = Cmd::idempotent("SET").key(&key).arg("hunterValue");
-    seen.debug(&set.name());
     let () = redis.run(set.clone()).await.unwrap();
     let got: String = redis.run(Cmd::read("GET").key(&key)).await.unwrap();
     assert_eq!(got, "hunterValue");
