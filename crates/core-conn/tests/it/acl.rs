@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use russet_core_conn::{
-    Cmd, Durability, Error, Key, KeySpace, RedisBuilder, Script, SendOutcome, ServerError,
+    Cmd, Durability, Error, Key, KeySpace, RedisBuilder, Scan, Script, SendOutcome, ServerError,
 };
 use russet_testkit::{Conn, Server, shared};
 
@@ -22,9 +23,10 @@ async fn everything(builder: RedisBuilder, space: &KeySpace) -> Result<(), Error
     let _: Vec<Option<String>> =
         redis.run(Cmd::read("HMGET").key(&space.layout_key()).arg("version")).await?;
     redis.transaction([Cmd::read("PING")]).await?;
-    let watch = redis.watch(&[space.layout_key()]).await?;
-    watch.exec([Cmd::read("PING")]).await?;
-    redis.with_durability(Durability::Replicas(0)).agree(space).await?;
+    redis.watch(&[space.layout_key()]).await?.exec([Cmd::read("PING")]).await?;
+    let durable = redis.with_durability(Durability::Replicas(0));
+    let () = durable.run(Cmd::write("HSET").key(&space.layout_key()).arg("f").arg("v")).await?;
+    let _: Vec<Key> = redis.scan(Scan::all()).try_collect().await?;
     redis.close().await;
     Ok(())
 }
