@@ -83,6 +83,7 @@ mod codec;
 mod error;
 mod event;
 mod flight;
+mod hub;
 mod keyspace;
 mod layout;
 mod link;
@@ -99,7 +100,8 @@ pub use self::close::CloseReport;
 pub use self::cmd::{Class, Cmd, IntoArg};
 pub use self::codec::{Codec, CodecBuilder, CodecError, Compression, Format};
 pub use self::error::{Error, ErrorKind, SendOutcome, ServerError};
-pub use self::event::{Event, EventKind, Events, Notice, ReadyCheck};
+pub use self::event::{Event, EventKind, Events, Notice, Purpose, ReadyCheck};
+pub use self::hub::{Delivery, Gap, Hub, HubBuilder, HubReport, Message, Subscription, Topic};
 pub use self::keyspace::{
     InPartition, Key, KeyError, KeySpace, LAYOUT_VERSION, Part, Partition, Segment, Segments,
 };

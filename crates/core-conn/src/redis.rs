@@ -1,7 +1,7 @@
 //! The handle.
 
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::builder::RedisBuilder;
@@ -9,6 +9,7 @@ use crate::close::{self, CloseReport};
 use crate::cmd::Cmd;
 use crate::error::Error;
 use crate::event::{Announcer, Events};
+use crate::hub::{Hub, Shared};
 use crate::node::{Node, Settings};
 use crate::script::ScriptCall;
 use crate::{FromValue, Value};
@@ -49,6 +50,7 @@ pub(crate) struct Inner {
     close_deadline: Duration,
     pub(crate) call_sites: bool,
     closed: tokio::sync::OnceCell<CloseReport>,
+    hub: OnceLock<Arc<Shared>>,
 }
 
 impl Drop for Inner {
@@ -85,8 +87,9 @@ impl Redis {
         let announcer = Announcer::new();
         let node = Node::new(settings, announcer.clone());
         let closed = tokio::sync::OnceCell::new();
+        let hub = OnceLock::new();
         let inner =
-            Arc::new(Inner { node, announcer, attempts, close_deadline, call_sites, closed });
+            Arc::new(Inner { node, announcer, attempts, close_deadline, call_sites, closed, hub });
         Self { inner, deadline, wait: true }
     }
 
@@ -204,6 +207,13 @@ impl Redis {
                 .and_then(T::from_value)
                 .map_err(|error| self.told(error, Some("EVALSHA"), Some(name), site))
         }
+    }
+
+    /// The hub that all clones of this handle share: subscriptions on one connection, opened by the first of them.
+    /// This handle's deadline and [`without_waiting`](Self::without_waiting) hold for its `subscribe`.
+    pub fn hub(&self) -> Hub {
+        let shared = self.inner.hub.get_or_init(|| Shared::of(&self.inner.node));
+        Hub::new(self.clone(), shared.clone())
     }
 
     /// Listens to what happens to the connections from now on.
