@@ -8,10 +8,10 @@ use std::time::Instant;
 
 pub use self::builder::HubBuilder;
 pub use self::delivery::{Delivery, Gap, Message};
-pub use self::subscription::Subscription;
-pub use self::topic::Topic;
 use self::mailbox::{Mailbox, Standing};
 use self::state::{Settings, State};
+pub use self::subscription::Subscription;
+pub use self::topic::Topic;
 use self::wire::frame::NAME;
 use crate::error::{Error, ErrorKind};
 use crate::metrics::Observed;

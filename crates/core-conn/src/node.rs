@@ -345,7 +345,13 @@ impl Node {
         self.tell(Purpose::Calls, connection, generation, kind);
     }
 
-    pub(crate) fn tell(&self, purpose: Purpose, connection: usize, generation: u64, kind: EventKind) {
+    pub(crate) fn tell(
+        &self,
+        purpose: Purpose,
+        connection: usize,
+        generation: u64,
+        kind: EventKind,
+    ) {
         let node = self.name.clone();
         self.announcer.announce(Event { node, purpose, connection, generation, kind });
     }

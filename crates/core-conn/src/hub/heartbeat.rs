@@ -14,7 +14,8 @@ pub(super) fn compare(info: &[u8], held: [u64; 3]) -> Result<(), Error> {
             .find(|(name, _)| *name == wanted)
             .map(|(_, count)| count.parse::<u64>().ok())
     });
-    let agree = |(counted, held): (Option<Option<u64>>, u64)| counted.is_none_or(|n| n == Some(held));
+    let agree =
+        |(counted, held): (Option<Option<u64>>, u64)| counted.is_none_or(|n| n == Some(held));
     if counted[0].is_some() && counted.into_iter().zip(held).all(agree) {
         return Ok(());
     }

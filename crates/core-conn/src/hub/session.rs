@@ -126,7 +126,9 @@ impl<'a, S: AsyncRead + AsyncWrite> Session<'a, S> {
     /// Tells the server what the board wants; true if there is more.
     fn give_orders(&mut self) -> bool {
         for _ in 0..ORDERS {
-            let Some((topic, subscribe)) = self.talk.state.board(Board::order) else { return false };
+            let Some((topic, subscribe)) = self.talk.state.board(Board::order) else {
+                return false;
+            };
             let kind = topic.kind;
             let verb = if subscribe { kind.subscribe() } else { kind.unsubscribe() };
             // One topic a command, so that a refusal concerns no other.
@@ -180,9 +182,8 @@ impl Talk<'_> {
         let wakers = &mut self.wakers;
         match frame {
             Frame::Message { kind, topic, channel, payload } => {
-                let deliver = |board: &mut Board| {
-                    board.deliver(kind, topic, channel, payload, wakers)
-                };
+                let deliver =
+                    |board: &mut Board| board.deliver(kind, topic, channel, payload, wakers);
                 self.delivered += self.state.board(deliver);
                 return Ok(());
             }
@@ -229,7 +230,9 @@ impl Talk<'_> {
                 self.beaten(true, ReadyCheck::Info);
             }
             (Some(Expected::Counts), Frame::Error(_)) => {
-                tracing::warn!("the user may not call CLIENT INFO: a deaf subscription is not found");
+                tracing::warn!(
+                    "the user may not call CLIENT INFO: a deaf subscription is not found"
+                );
                 self.blind = true;
                 self.beaten(true, ReadyCheck::Ping);
             }
