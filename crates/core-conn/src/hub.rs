@@ -57,6 +57,7 @@ mod wire;
 /// # What you can rely on
 ///
 /// 1. **[`subscribe`](Self::subscribe) resolves when the server has confirmed**: what is published after that arrives.
+///    Where others had subscribed to it here before, what was published a moment earlier may arrive, too.
 /// 2. **Messages of one topic arrive in order and once.** One that is published to a channel and matches a pattern,
 ///    too, arrives by each.
 /// 3. **A slow subscriber is in nobody's way.** At most [`queue`](HubBuilder::queue) messages and
@@ -69,8 +70,9 @@ mod wire;
 ///    number and for how many subscriptions it has (`CLIENT INFO`). Another number, another count, or no answer within
 ///    the timeout ends the connection. Where the user may not call `CLIENT INFO`, only the number is asked for, and
 ///    the event [`Ready`](crate::EventKind::Ready) says so by [`ReadyCheck::Ping`](crate::ReadyCheck::Ping).
-/// 6. **Memory is bounded**: the bounds of the queues times the subscribers, and one message of
-///    [`max_message`](HubBuilder::max_message) on its way. All subscribers share one copy of a message.
+/// 6. **Memory is bounded**: by the bounds of the queues times the subscribers, and one message of
+///    [`max_message`](HubBuilder::max_message) on its way. All subscribers share one copy of a message, so that it is
+///    far less where they are slow together.
 ///
 /// # Connection
 ///

@@ -13,9 +13,9 @@ use bytes::Bytes;
 
 use super::HubReport;
 use super::delivery::Message;
-use super::mailbox::{Mailbox, Standing};
+use super::mailbox::{Mailbox, Standing, not_connected, outcome};
 use super::topic::{Kind, Topic};
-use crate::{Error, ErrorKind, SendOutcome};
+use crate::{Error, ErrorKind};
 
 /// Not `Debug`: it has the names of channels.
 pub(super) struct Board {
@@ -77,7 +77,7 @@ impl Board {
         match &self.line {
             Line::Ended => return Err(Error::not_sent(ErrorKind::Closed)),
             Line::GaveUp(error) => return Err(error.clone()),
-            Line::Down(Some(error)) if !patient => return Err(not_connected(error)),
+            Line::Down(Some(error)) if !patient => return Err(not_connected(error, false)),
             Line::Down(_) | Line::Up => {}
         }
         let entry = self.topics[topic.kind as usize].entry(topic.name.clone()).or_default();
@@ -265,7 +265,7 @@ impl Board {
         self.line = Line::Ended;
         self.todo.clear();
         let mut report = HubReport::default();
-        let closed = |asked| Error::new(ErrorKind::Closed, sent(asked));
+        let closed = |asked| Error::new(ErrorKind::Closed, outcome(asked));
         for entry in self.topics.iter_mut().flat_map(HashMap::drain) {
             for mailbox in entry.1.mailboxes {
                 let (standing, waker) = mailbox.end(closed);
@@ -287,23 +287,15 @@ impl Board {
     /// What to tell a subscriber that waited in vain.
     pub(super) fn in_vain(&self, asked: bool, budget: Duration) -> Error {
         match &self.line {
-            Line::Down(Some(error)) => Error::new(not_connected(error).kind().clone(), sent(asked)),
+            Line::Down(Some(error)) => not_connected(error, asked),
             Line::Down(None) => {
-                Error::new(ErrorKind::NotConnected("still connecting".into()), sent(asked))
+                Error::new(ErrorKind::NotConnected("still connecting".into()), outcome(asked))
             }
-            _ => Error::new(ErrorKind::Deadline(budget), sent(asked)),
+            _ => Error::new(ErrorKind::Deadline(budget), outcome(asked)),
         }
     }
 
     fn entry(&mut self, topic: &Topic) -> Option<&mut Entry> {
         self.topics[topic.kind as usize].get_mut(&topic.name)
     }
-}
-
-fn sent(asked: bool) -> SendOutcome {
-    if asked { SendOutcome::Unknown } else { SendOutcome::NotSent }
-}
-
-fn not_connected(error: &Error) -> Error {
-    Error::not_sent(ErrorKind::NotConnected(error.kind().to_string()))
 }

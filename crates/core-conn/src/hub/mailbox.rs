@@ -8,7 +8,7 @@ use std::time::Instant;
 pub(super) use self::queue::Limits;
 use self::queue::Queue;
 use super::delivery::{Delivery, Gap, Message};
-use crate::Error;
+use crate::{Error, ErrorKind, SendOutcome};
 
 mod queue;
 
@@ -57,6 +57,16 @@ pub(super) enum Standing {
     Joined { unread: usize },
     /// It has its error or its end.
     Done,
+}
+
+/// What became of asking the server.
+pub(super) fn outcome(asked: bool) -> SendOutcome {
+    if asked { SendOutcome::Unknown } else { SendOutcome::NotSent }
+}
+
+/// For whom there is no connection, because of this.
+pub(super) fn not_connected(error: &Error, asked: bool) -> Error {
+    Error::new(ErrorKind::NotConnected(error.kind().to_string()), outcome(asked))
 }
 
 impl Mailbox {
@@ -115,7 +125,9 @@ impl Mailbox {
     pub(super) fn lose(&self, since: Instant, error: &Error) -> Option<Waker> {
         let mut inner = self.inner();
         match inner.phase {
-            Phase::Joining { patient: false, .. } => inner.phase = Phase::Failed(error.clone()),
+            Phase::Joining { patient: false, asked } => {
+                inner.phase = Phase::Failed(not_connected(error, asked));
+            }
             Phase::Open => {
                 let (since, losses) = inner.queue.away(since, error);
                 inner.phase = Phase::Away { since, losses };

@@ -4,6 +4,7 @@
 mod close;
 mod deadlines;
 mod desync;
+mod hub;
 mod lifecycle;
 mod once;
 mod order;

@@ -49,7 +49,10 @@ impl Queue {
     pub(super) fn message(&mut self, message: &Message) {
         self.bytes += message.bytes();
         self.items.push_back(Item::Message(message.clone()));
-        while self.items.len() > self.limits.messages || self.bytes > self.limits.bytes {
+        // The newest stays, however long it is.
+        while self.items.len() > 1
+            && (self.items.len() > self.limits.messages || self.bytes > self.limits.bytes)
+        {
             self.drop_oldest();
         }
     }

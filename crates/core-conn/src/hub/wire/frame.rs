@@ -17,7 +17,7 @@ pub(in crate::hub) enum Frame<'a> {
         channel: &'a [u8],
         payload: &'a [u8],
     },
-    /// A message whose payload (or the name of whose channel) is longer than allowed. It is passed over.
+    /// A message whose payload, or the name of whose channel, is longer than allowed. It is passed over.
     TooLong {
         kind: Kind,
         topic: &'a [u8],
@@ -50,7 +50,7 @@ const ELEMENTS: u64 = 64 * 1024;
 
 #[derive(Debug)]
 pub(in crate::hub) struct Decoder {
-    /// The most bytes of a payload, or of the name of the channel that came by a pattern.
+    /// The most bytes of a payload.
     max: usize,
     /// Bytes that are still to be passed over.
     skip: u64,
@@ -128,6 +128,14 @@ impl Decoder {
         Ok(Some((frame, cursor.at)))
     }
 
+    /// The most bytes of this element of a push. The name of a channel may be as long as one to subscribe to.
+    fn most_of(&self, at: usize, parts: &Parts<'_>) -> usize {
+        match message(parts) {
+            Some((Kind::Pattern, _)) if at == 2 => self.max.max(NAME),
+            _ => self.max,
+        }
+    }
+
     /// Reads so many elements, those inside others among them, and keeps the first four.
     fn elements<'a>(
         &self,
@@ -150,7 +158,7 @@ impl Decoder {
                     if kind != b'>' || at < 2 {
                         // Words, names that we sent, and what nobody asks for.
                         named(bytes)?;
-                    } else if bytes > self.max {
+                    } else if bytes > self.most_of(at, &parts) {
                         return Ok(Some(Elements::TooLong { parts, bytes, left }));
                     }
                     let Some(text) = cursor.string(bytes)? else { return Ok(None) };

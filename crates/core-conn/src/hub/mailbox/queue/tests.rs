@@ -63,6 +63,7 @@ fn bytes_are_a_bound_too() {
     queue.message(&message(4, 100));
     assert_eq!(read(&mut queue), "-4 4");
     queue.message(&message(5, 101));
+    assert_eq!(queue.messages(), 1, "the newest stays");
     queue.message(&message(6, 50));
     assert_eq!(read(&mut queue), "-1 6");
 }
