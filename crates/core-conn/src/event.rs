@@ -9,13 +9,25 @@ use crate::Error;
 
 mod broadcast;
 
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Purpose {
+    /// Calls.
+    Calls,
+    /// The subscriptions of a [`Hub`](crate::Hub).
+    Subscriptions,
+}
+
 /// How a connection was found to be ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadyCheck {
-    /// `INFO persistence` said that nothing is being loaded.
+    /// `INFO persistence` said that nothing is being loaded. For subscriptions: `CLIENT INFO` counted as many as there
+    /// should be.
     Info,
-    /// The user may not call `INFO`; the server answered `PING`, which it refuses while loading.
+    /// The user may not call `INFO`; the server answered `PING`, which it refuses while loading. For subscriptions: the
+    /// user may not call `CLIENT INFO`, and it is not found if the server forgets one.
     Ping,
     /// The check is turned off.
     Off,
@@ -27,7 +39,9 @@ pub enum ReadyCheck {
 pub struct Event {
     /// The node, as `host:port` or the path of its socket.
     pub node: Arc<str>,
-    /// Which of the node's connections, from 0.
+    /// What the connection is for.
+    pub purpose: Purpose,
+    /// Which of the node's connections, from 0. Those of hubs are counted on after those for calls.
     pub connection: usize,
     /// How often this connection had been opened when it happened; 0 before the first time.
     pub generation: u64,
@@ -146,7 +160,8 @@ mod tests {
     use super::*;
 
     fn event(generation: u64) -> Event {
-        Event { node: "n:1".into(), connection: 0, generation, kind: EventKind::Connected }
+        let (purpose, kind) = (Purpose::Calls, EventKind::Connected);
+        Event { node: "n:1".into(), purpose, connection: 0, generation, kind }
     }
 
     #[tokio::test]

@@ -117,6 +117,7 @@ mod durability;
 mod error;
 mod event;
 mod flight;
+mod hub;
 mod info;
 mod keyspace;
 mod layout;
@@ -152,7 +153,8 @@ pub use self::credentials::{CredentialProvider, Credentials};
 pub use self::dedicated::{Dedicated, Watch};
 pub use self::durability::Durability;
 pub use self::error::{Error, ErrorKind, SendOutcome, ServerError, TlsError};
-pub use self::event::{EntryEvent, Event, EventKind, Events, Notice, ReadyCheck};
+pub use self::event::{EntryEvent, Event, EventKind, Events, Notice, Purpose, ReadyCheck};
+pub use self::hub::{Delivery, Gap, Hub, HubBuilder, HubReport, Message, Subscription, Topic};
 pub use self::info::{Feature, Module, Product, Role, ServerInfo, ServerVersion, Topology};
 pub use self::keyspace::{
     InPartition, Key, KeyError, KeySpace, LAYOUT_VERSION, Part, Partition, Segment, Segments,

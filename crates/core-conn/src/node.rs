@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, Semaphore, SetOnce, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::gate::Gate;
 use self::own::Idle;
@@ -18,7 +19,7 @@ pub(crate) use self::own::Own;
 
 use crate::Backoff;
 use crate::error::{Error, ErrorKind};
-use crate::event::{Announcer, Event, EventKind};
+use crate::event::{Announcer, Event, EventKind, Purpose};
 use crate::flight::{Cut, Place, Slab};
 use crate::link::{Link, LinkError, Reply, Request};
 use crate::target::Target;
@@ -28,6 +29,8 @@ mod login;
 mod look;
 mod own;
 mod supervise;
+
+pub(crate) use self::supervise::nonce;
 
 /// What a node is told when it is made.
 #[derive(Debug, Clone)]
@@ -47,7 +50,7 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) name: Arc<str>,
-    settings: Settings,
+    pub(crate) settings: Settings,
     lanes: Box<[Lane]>,
     turn: AtomicUsize,
     started: AtomicBool,
@@ -60,6 +63,12 @@ pub(crate) struct Node {
     busy: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
     announcer: Announcer,
+    /// The tasks of the hubs, each with one connection.
+    pub(crate) hubs: TaskTracker,
+    /// Lanes and hubs.
+    numbered: AtomicUsize,
+    /// Cuts a hub's wait before the next attempt.
+    pub(crate) hurry: Notify,
     /// No further call is taken.
     pub(crate) gate: Gate,
     /// Everything ends.
@@ -125,6 +134,9 @@ impl Node {
             busy: Arc::new(Semaphore::new(settings.dedicated)),
             idle: Mutex::default(),
             announcer,
+            hubs: TaskTracker::new(),
+            numbered: AtomicUsize::new(settings.connections),
+            hurry: Notify::new(),
             gate: Gate::default(),
             ended: CancellationToken::new(),
             settings,
@@ -284,6 +296,7 @@ impl Node {
 
     /// Tries again now, also after the maximum of attempts.
     pub(crate) fn reconnect(self: &Arc<Self>) {
+        self.hurry.notify_waiters();
         for (connection, lane) in self.lanes.iter().enumerate() {
             let revived = lane.state.send_if_modified(|state| {
                 let gave_up = matches!(state, State::GaveUp(_));
@@ -329,6 +342,9 @@ impl Node {
         }
         self.ended.cancel();
         self.end_idle();
+        // They ended with the gate, and wait for nobody.
+        self.hubs.close();
+        self.hubs.wait().await;
         if self.started.load(SeqCst) {
             for lane in &self.lanes {
                 let over = |state: &State| matches!(state, State::Ended | State::GaveUp(_));
@@ -342,9 +358,25 @@ impl Node {
         (waiting / TURNED_AWAY + waiting % TURNED_AWAY, cut)
     }
 
+    /// The number of another connection than the lanes.
+    pub(crate) fn one_more_connection(&self) -> usize {
+        self.numbered.fetch_add(1, Relaxed)
+    }
+
     fn announce(&self, connection: usize, kind: EventKind) {
         let generation = self.lanes[connection].generations.load(Relaxed);
-        self.announcer.announce(Event { node: self.name.clone(), connection, generation, kind });
+        self.tell(Purpose::Calls, connection, generation, kind);
+    }
+
+    pub(crate) fn tell(
+        &self,
+        purpose: Purpose,
+        connection: usize,
+        generation: u64,
+        kind: EventKind,
+    ) {
+        let node = self.name.clone();
+        self.announcer.announce(Event { node, purpose, connection, generation, kind });
     }
 }
 

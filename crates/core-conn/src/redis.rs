@@ -1,7 +1,7 @@
 //! The handle.
 
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::breaker::Breaker;
@@ -11,6 +11,7 @@ use crate::cmd::Cmd;
 use crate::durability::Durability;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Announcer, Events};
+use crate::hub::{Hub, Shared};
 use crate::info::Known;
 use crate::node::{Node, Settings};
 use crate::script::ScriptCall;
@@ -53,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) rules: Rules,
     closed: tokio::sync::OnceCell<CloseReport>,
     pub(crate) known: Known,
+    hub: OnceLock<Arc<Shared>>,
 }
 
 /// How a handle makes its calls, the same for all of its clones.
@@ -122,8 +124,8 @@ impl Redis {
         let announcer = Announcer::new();
         let node = Node::new(settings, announcer.clone());
         let closed = tokio::sync::OnceCell::new();
-        let known = Known::default();
-        let inner = Arc::new(Inner { node, announcer, rules, closed, known });
+        let (known, hub) = (Known::default(), OnceLock::new());
+        let inner = Arc::new(Inner { node, announcer, rules, closed, known, hub });
         Self { inner, deadline, wait: true, durability: Durability::Async, breaker: None }
     }
 
@@ -266,6 +268,13 @@ impl Redis {
                 .and_then(T::from_value)
                 .map_err(|error| self.told(error, Some("EVALSHA"), Some(name), site))
         }
+    }
+
+    /// The hub that all clones of this handle share: subscriptions on one connection, opened by the first of them.
+    /// This handle's deadline and [`without_waiting`](Self::without_waiting) hold for its `subscribe`.
+    pub fn hub(&self) -> Hub {
+        let shared = self.inner.hub.get_or_init(|| Shared::of(&self.inner.node));
+        Hub::new(self.clone(), shared.clone())
     }
 
     /// Listens to what happens to the connections from now on.

@@ -61,10 +61,6 @@ impl Target {
     }
 
     /// Connects, and shakes hands if TLS is spoken. Nothing is said yet: neither user nor protocol.
-    #[cfg_attr(
-        not(feature = "tls"),
-        expect(dead_code, reason = "the link's client connects by itself; a hub does by this")
-    )]
     pub(crate) async fn connect(&self) -> Result<Box<dyn Io>, Error> {
         match tokio::time::timeout(self.connect_timeout, self.endpoint.connect()).await {
             Ok(connected) => connected,

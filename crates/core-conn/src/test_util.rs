@@ -1,6 +1,6 @@
 //! What tests of other crates need to bring about without a server (feature `test-util`).
 
-use crate::event::{Broadcast, Event, EventKind, Events};
+use crate::event::{Broadcast, Event, EventKind, Events, Purpose};
 use crate::{Error, ErrorKind, SendOutcome};
 
 impl Error {
@@ -49,6 +49,7 @@ pub struct FakeEvents(Broadcast<Event>);
 impl FakeEvents {
     /// An event of the node's first connection, in its first generation.
     pub fn tell(&self, node: &str, kind: EventKind) {
-        self.0.send(Event { node: node.into(), connection: 0, generation: 1, kind });
+        let purpose = Purpose::Calls;
+        self.0.send(Event { node: node.into(), purpose, connection: 0, generation: 1, kind });
     }
 }

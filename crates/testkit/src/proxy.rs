@@ -156,6 +156,12 @@ impl Proxy {
         self.shared.set(requests, Action::InjectBefore(bytes.into()))
     }
 
+    /// Does not forward the request, and sends these bytes in the place of its reply: the client takes as done what the
+    /// server has never heard of. They do not count as a reply.
+    pub fn answer(&self, requests: Match, bytes: impl Into<Bytes>) -> Fault {
+        self.shared.set(requests, Action::Answer(bytes.into()))
+    }
+
     /// Sends these bytes to each client that is connected, now, between two frames. Returns how many these are; each
     /// counts as a strike.
     pub fn inject_reply(&self, bytes: impl Into<Bytes>) -> usize {

@@ -156,7 +156,7 @@ async fn probe(link: &Link) -> Result<(), Error> {
     check_probe(&nonce, link.call(Request::Cmd(&ping)).await)
 }
 
-pub(super) fn nonce() -> Bytes {
+pub(crate) fn nonce() -> Bytes {
     Bytes::from(format!("{:032x}", rand::random::<u128>()))
 }
 

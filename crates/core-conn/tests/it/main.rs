@@ -12,6 +12,7 @@ mod dedicated;
 mod desync;
 mod durability;
 mod errors;
+mod hub;
 mod info;
 mod lifecycle;
 mod once;

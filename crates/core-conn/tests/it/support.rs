@@ -75,7 +75,7 @@ pub(crate) fn record_figures(
     print!("{report}");
 }
 
-pub(crate) fn ms(ms: u64) -> Duration {
+pub(crate) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 

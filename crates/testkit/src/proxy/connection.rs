@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout};
 
 use super::line::{self, Clerk, End, Item, Kind};
-use super::link::{Link, Way};
+use super::link::{Link, Out, Strikes, Way};
 use super::request::Requests;
 use super::shared::Shared;
 use crate::frame::Scanner;
@@ -92,6 +92,7 @@ impl Wire {
                 // Servers pass over an empty line.
                 Ok(Some(request)) if request.args.is_empty() => put(request.bytes, Kind::Aside),
                 Ok(Some(request)) => {
+                    let (mut out, mut struck) = (Vec::new(), Vec::new());
                     let mut link = self.link();
                     let has_reply = link.has_reply(&request.args);
                     let new_trip = link.begins_trip();
@@ -100,12 +101,14 @@ impl Wire {
                         true => link.take(&request.args, fate),
                         false => Way::On,
                     };
-                    if way != Way::Nowhere {
-                        put(request.bytes, if has_reply { Kind::Request } else { Kind::Aside });
-                    } else if let Some((bytes, kind)) = link.cut() {
-                        self.put_reply(bytes, kind);
+                    match way {
+                        Way::On | Way::Last if has_reply => put(request.bytes, Kind::Request),
+                        Way::On | Way::Last => put(request.bytes, Kind::Aside),
+                        Way::Aside | Way::Nowhere => link.settle(&mut out, &mut struck),
                     }
-                    if way != Way::On {
+                    drop(link);
+                    self.put_replies(out, &struck);
+                    if matches!(way, Way::Last | Way::Nowhere) {
                         return;
                     }
                 }
@@ -131,20 +134,14 @@ impl Wire {
 
     /// Reads replies and puts them in line for the client, until the server or a cut ends that.
     async fn read_replies(&self, mut from: impl AsyncRead + Unpin) {
-        let (mut scanner, mut buffer, mut out) = (Scanner::new(), BytesMut::new(), Vec::new());
+        let (mut scanner, mut buffer) = (Scanner::new(), BytesMut::new());
         loop {
             match scanner.scan(&buffer) {
                 Ok(Some(len)) => {
-                    let struck = self.link().answer(buffer.split_to(len).freeze(), &mut out);
-                    if let Some(strikes) = struck {
-                        self.shared.struck(&strikes);
-                    }
-                    for (bytes, kind) in out.drain(..) {
-                        let over = matches!(kind, Kind::Close(_));
-                        self.put_reply(bytes, kind);
-                        if over {
-                            return;
-                        }
+                    let (mut out, mut struck) = (Vec::new(), Vec::new());
+                    self.link().answer(buffer.split_to(len).freeze(), &mut out, &mut struck);
+                    if self.put_replies(out, &struck) {
+                        return;
                     }
                 }
                 Ok(None) => {
@@ -164,6 +161,19 @@ impl Wire {
                 }
             }
         }
+    }
+
+    /// Counts the strikes and puts everything in line for the client; whether that is its end.
+    fn put_replies(&self, out: Vec<Out>, struck: &[Strikes]) -> bool {
+        struck.iter().for_each(|strikes| self.shared.struck(strikes));
+        for (bytes, kind) in out {
+            let over = matches!(kind, Kind::Close(_));
+            self.put_reply(bytes, kind);
+            if over {
+                return true;
+            }
+        }
+        false
     }
 
     fn put_reply(&self, bytes: Bytes, kind: Kind) {

@@ -18,7 +18,7 @@ pub struct Counters {
     /// handing their reply to the client whole: of these a client cannot know whether they were applied.
     pub lost: u64,
     /// Faults that struck. A cut strikes when the connection is closed, just before the client can see it; a
-    /// corruption or injection when its bytes are put in line for the client.
+    /// corruption, an injection or an answer when its bytes are put in line for the client.
     pub strikes: u64,
     /// Round trips. A trip begins with the first request of a connection, and with each request that arrives when a
     /// reply has been handed to this client since its previous request arrived. So a pipeline is one trip, if no

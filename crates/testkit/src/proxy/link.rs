@@ -56,12 +56,17 @@ pub(super) enum Way {
     On,
     /// Forward it, but nothing after it.
     Last,
+    /// Do not forward it, and read on.
+    Aside,
     /// Forward neither it nor anything after it.
     Nowhere,
 }
 
 /// What is to be sent to the client.
 pub(super) type Out = (Bytes, Kind);
+
+/// Counts the strikes of one fault.
+pub(super) type Strikes = Arc<AtomicU64>;
 
 /// Requests whose replies are confirmations, each with the kind of its channels.
 const SUBSCRIPTIONS: [(&str, &str); 6] = [
@@ -111,31 +116,43 @@ impl Link {
         let way = match fate.as_ref().map(|fate| &fate.action) {
             None | Some(Action::Corrupt(_) | Action::InjectBefore(_)) => Way::On,
             Some(Action::CutAfter | Action::CutInReply(_)) => Way::Last,
+            Some(Action::Answer(_)) => Way::Aside,
             Some(Action::CutBefore) => Way::Nowhere,
         };
         self.waiting.push_back(Waiting { expect: expectation(args), fate });
         way
     }
 
-    /// The end, if it is the turn of a request that was cut before it was forwarded.
-    pub(super) fn cut(&mut self) -> Option<Out> {
-        let fate = self.waiting.front()?.fate.as_ref()?;
-        matches!(fate.action, Action::CutBefore).then(|| close(&fate.strikes))
+    /// What is due without the server: answers in its place, and the end before a request that was cut. Adds what is
+    /// to be sent, and the faults that strike without ending the connection.
+    pub(super) fn settle(&mut self, out: &mut Vec<Out>, struck: &mut Vec<Strikes>) {
+        while let Some(fate) = self.waiting.front().and_then(|waiting| waiting.fate.as_ref()) {
+            match &fate.action {
+                Action::CutBefore => return out.push(close(&fate.strikes)),
+                Action::Answer(bytes) => {
+                    out.push((bytes.clone(), Kind::Aside));
+                    struck.push(Arc::clone(&fate.strikes));
+                    self.waiting.pop_front();
+                }
+                _ => return,
+            }
+        }
     }
 
-    /// Takes a whole frame from the server. Adds what is to be sent; a fault that strikes without ending the
-    /// connection is returned.
-    pub(super) fn answer(&mut self, frame: Bytes, out: &mut Vec<Out>) -> Option<Arc<AtomicU64>> {
+    /// Takes a whole frame from the server. Adds what is to be sent, and the faults that strike without ending the
+    /// connection.
+    pub(super) fn answer(&mut self, frame: Bytes, out: &mut Vec<Out>, struck: &mut Vec<Strikes>) {
         if !self.completes(&frame) {
-            out.push((frame, Kind::Aside));
-            return None;
+            return out.push((frame, Kind::Aside));
         }
         let fate = self.waiting.pop_front().and_then(|waiting| waiting.fate);
-        let mut struck = None;
         match fate {
             None => out.push((frame, Kind::Reply)),
             Some(Fate { action, strikes }) => match action {
-                Action::CutBefore | Action::CutAfter => out.push(close(&strikes)),
+                // A request that was not forwarded is settled before a frame can be taken for its reply.
+                Action::CutBefore | Action::Answer(_) | Action::CutAfter => {
+                    out.push(close(&strikes));
+                }
                 Action::CutInReply(at) if at < frame.len() => {
                     out.push((frame.slice(..at), Kind::Aside));
                     out.push(close(&strikes));
@@ -146,17 +163,16 @@ impl Link {
                 }
                 Action::Corrupt(change) => {
                     out.push((change(&frame).into(), Kind::Reply));
-                    struck = Some(strikes);
+                    struck.push(strikes);
                 }
                 Action::InjectBefore(extra) => {
                     out.push((extra, Kind::Aside));
                     out.push((frame, Kind::Reply));
-                    struck = Some(strikes);
+                    struck.push(strikes);
                 }
             },
         }
-        out.extend(self.cut());
-        struck
+        self.settle(out, struck);
     }
 
     pub(super) fn handing_to_server(&mut self) {
@@ -242,6 +258,6 @@ fn channels(word: &str) -> &'static str {
     SUBSCRIPTIONS.iter().find(|(known, _)| *known == word).map_or("", |(_, channels)| channels)
 }
 
-fn close(strikes: &Arc<AtomicU64>) -> Out {
+fn close(strikes: &Strikes) -> Out {
     (Bytes::new(), Kind::Close(Some(Arc::clone(strikes))))
 }

@@ -89,6 +89,7 @@ pub(super) enum Action {
     CutInReply(usize),
     Corrupt(Arc<Change>),
     InjectBefore(Bytes),
+    Answer(Bytes),
 }
 
 impl Action {
@@ -105,6 +106,7 @@ impl fmt::Debug for Action {
             Action::CutInReply(at) => f.debug_tuple("CutInReply").field(at).finish(),
             Action::Corrupt(_) => f.write_str("Corrupt"),
             Action::InjectBefore(frame) => f.debug_tuple("InjectBefore").field(frame).finish(),
+            Action::Answer(frame) => f.debug_tuple("Answer").field(frame).finish(),
         }
     }
 }

@@ -110,6 +110,29 @@ async fn resp3_pushes_come_between_replies() {
 }
 
 #[tokio::test]
+async fn an_answer_in_the_servers_place_keeps_its_turn() {
+    let (proxy, mut conn, mut real, key) = start().await;
+    conn.call(&["HELLO", "3"]).await.unwrap();
+    // The client thinks itself subscribed, and the server knows nothing of it.
+    let confirmation = format!(">3\r\n$9\r\nsubscribe\r\n${}\r\n{key}\r\n:1\r\n", key.len());
+    let fault = proxy.answer(Match::name("SUBSCRIBE"), confirmation);
+    let nobody = ["PUBLISH", &key, "m"];
+    conn.send(&encode(&["SUBSCRIBE", &key])).await.unwrap();
+    assert_eq!(first(&conn.push().await.unwrap()), "subscribe");
+    assert_eq!((fault.strikes(), real.call(&nobody).await.unwrap().int()), (1, Some(0)));
+
+    // Between the replies of the server, and the next one is not lost.
+    proxy.answer(Match::name("INCR").every(2), &b"+never\r\n"[..]);
+    // The third of those that were left to it.
+    proxy.cut_before(Match::name("INCR").nth(3));
+    let sent: Vec<_> = (0..6).flat_map(|_| encode(&["INCR", &key])).collect();
+    conn.send(&sent).await.unwrap();
+    assert_eq!(conn.rest().await.unwrap(), b":1\r\n+never\r\n:2\r\n+never\r\n");
+    assert_eq!(real.call(&["GET", &key]).await.unwrap().text(), Some("2"));
+    assert_eq!((proxy.strikes(), proxy.lost(), proxy.requests("INCR")), (4, 0, 5));
+}
+
+#[tokio::test]
 async fn silenced_requests_have_no_reply() {
     let (proxy, mut conn, _, key) = start().await;
     let commands: &[&[&str]] = &[

@@ -1,0 +1,301 @@
+//! Who subscribes to what, and what of that the server has.
+//!
+//! What is wanted changes with the subscribers, what the server has with its confirmations; a topic for which they may
+//! differ is on the list of what is to be done. At most one command for a topic is under way.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::HubReport;
+use super::delivery::Message;
+use super::mailbox::{Mailbox, Standing, not_connected, outcome};
+use super::topic::{Kind, Topic};
+use crate::{Error, ErrorKind};
+
+/// Not `Debug`: it has the names of channels.
+pub(super) struct Board {
+    topics: [HashMap<Bytes, Entry>; 3],
+    todo: VecDeque<Topic>,
+    /// How many topics of each kind the server has confirmed.
+    held: [u64; 3],
+    line: Line,
+}
+
+#[derive(Default)]
+struct Entry {
+    mailboxes: Vec<Arc<Mailbox>>,
+    wire: OnWire,
+    /// It is on the list.
+    listed: bool,
+}
+
+/// What the server has of a topic.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum OnWire {
+    #[default]
+    Absent,
+    /// It was told to subscribe, and has not answered.
+    Asked,
+    Held,
+    /// It was told to unsubscribe, and has not answered.
+    Leaving,
+}
+
+enum Line {
+    /// With the last error, if there was one.
+    Down(Option<Error>),
+    Up,
+    GaveUp(Error),
+    Ended,
+}
+
+/// Those to be woken once no lock is held.
+pub(super) type Wakers = Vec<Waker>;
+
+impl Board {
+    pub(super) fn new() -> Self {
+        Self {
+            topics: Default::default(),
+            todo: VecDeque::new(),
+            held: [0; 3],
+            line: Line::Down(None),
+        }
+    }
+
+    /// Adds a subscriber, who may have what it wants at once.
+    pub(super) fn join(
+        &mut self,
+        topic: &Topic,
+        mailbox: &Arc<Mailbox>,
+        patient: bool,
+    ) -> Result<(), Error> {
+        match &self.line {
+            Line::Ended => return Err(Error::not_sent(ErrorKind::Closed)),
+            Line::GaveUp(error) => return Err(error.clone()),
+            Line::Down(Some(error)) if !patient => return Err(not_connected(error, false)),
+            Line::Down(_) | Line::Up => {}
+        }
+        let entry = self.topics[topic.kind as usize].entry(topic.name.clone()).or_default();
+        mailbox.place.store(entry.mailboxes.len(), Relaxed);
+        entry.mailboxes.push(mailbox.clone());
+        match entry.wire {
+            // Nobody waits for it yet.
+            OnWire::Held => drop(mailbox.open()),
+            OnWire::Asked => mailbox.asked(),
+            OnWire::Absent | OnWire::Leaving => self.list(topic),
+        }
+        Ok(())
+    }
+
+    /// Takes a subscriber off.
+    pub(super) fn leave(&mut self, topic: &Topic, mailbox: &Arc<Mailbox>) {
+        let Some(entry) = self.entry(topic) else { return };
+        let place = mailbox.place.load(Relaxed);
+        if !entry.mailboxes.get(place).is_some_and(|there| Arc::ptr_eq(there, mailbox)) {
+            return;
+        }
+        entry.mailboxes.swap_remove(place);
+        if let Some(moved) = entry.mailboxes.get(place) {
+            moved.place.store(place, Relaxed);
+        }
+        if entry.mailboxes.is_empty() {
+            self.list(topic);
+        }
+    }
+
+    fn list(&mut self, topic: &Topic) {
+        let Some(entry) = self.entry(topic) else { return };
+        if !std::mem::replace(&mut entry.listed, true) {
+            self.todo.push_back(topic.clone());
+        }
+    }
+
+    /// Whether there is anything on the list.
+    pub(super) fn has_work(&self) -> bool {
+        !self.todo.is_empty()
+    }
+
+    /// The next topic for which the server must be told something: to subscribe, or to unsubscribe.
+    pub(super) fn order(&mut self) -> Option<(Topic, bool)> {
+        while let Some(topic) = self.todo.pop_front() {
+            let topics = &mut self.topics[topic.kind as usize];
+            let Some(entry) = topics.get_mut(&topic.name) else { continue };
+            entry.listed = false;
+            match (entry.wire, entry.mailboxes.is_empty()) {
+                (OnWire::Absent, false) => {
+                    entry.wire = OnWire::Asked;
+                    entry.mailboxes.iter().for_each(|mailbox| mailbox.asked());
+                    return Some((topic, true));
+                }
+                (OnWire::Held, true) => {
+                    entry.wire = OnWire::Leaving;
+                    return Some((topic, false));
+                }
+                (OnWire::Absent, true) => {
+                    topics.remove(&topic.name);
+                }
+                // As it should be, or it comes back on the list with the answer.
+                (OnWire::Held, false) | (OnWire::Asked | OnWire::Leaving, _) => {}
+            }
+        }
+        None
+    }
+
+    /// The server has subscribed.
+    pub(super) fn subscribed(&mut self, topic: &Topic, wakers: &mut Wakers) {
+        if self.hold(topic, wakers) {
+            self.held[topic.kind as usize] += 1;
+        }
+    }
+
+    /// The server did not unsubscribe: it goes on sending what nobody may want.
+    pub(super) fn kept(&mut self, topic: &Topic, wakers: &mut Wakers) {
+        self.hold(topic, wakers);
+    }
+
+    fn hold(&mut self, topic: &Topic, wakers: &mut Wakers) -> bool {
+        let Some(entry) = self.entry(topic) else { return false };
+        let asked = entry.wire == OnWire::Asked;
+        entry.wire = OnWire::Held;
+        wakers.extend(entry.mailboxes.iter().filter_map(|mailbox| mailbox.open()));
+        // The last one left while the server was being asked.
+        if asked && entry.mailboxes.is_empty() {
+            self.list(topic);
+        }
+        true
+    }
+
+    /// The server has unsubscribed.
+    pub(super) fn unsubscribed(&mut self, topic: &Topic) {
+        let Some(entry) = self.entry(topic) else { return };
+        entry.wire = OnWire::Absent;
+        self.held[topic.kind as usize] -= 1;
+        // To be forgotten, or asked for again.
+        self.list(topic);
+    }
+
+    /// The server does not subscribe.
+    pub(super) fn refused(&mut self, topic: &Topic, error: &Error, wakers: &mut Wakers) {
+        let Some(entry) = self.topics[topic.kind as usize].remove(&topic.name) else { return };
+        wakers.extend(entry.mailboxes.iter().filter_map(|mailbox| mailbox.refuse(error)));
+    }
+
+    /// A message for all that are subscribed to the topic. How many these are.
+    pub(super) fn deliver(
+        &self,
+        kind: Kind,
+        topic: &[u8],
+        channel: &[u8],
+        payload: &[u8],
+        wakers: &mut Wakers,
+    ) -> usize {
+        let Some((name, entry)) = self.topics[kind as usize].get_key_value(topic) else { return 0 };
+        if entry.mailboxes.is_empty() {
+            return 0;
+        }
+        let message = Message::new(kind, name, channel, payload);
+        wakers.extend(entry.mailboxes.iter().filter_map(|mailbox| mailbox.deliver(&message)));
+        entry.mailboxes.len()
+    }
+
+    /// A message came for them that can't be kept.
+    pub(super) fn miss(&self, kind: Kind, topic: &[u8], wakers: &mut Wakers) {
+        if let Some(entry) = self.topics[kind as usize].get(topic) {
+            wakers.extend(entry.mailboxes.iter().filter_map(|mailbox| mailbox.miss()));
+        }
+    }
+
+    /// How many channels, patterns and sharded channels the server has confirmed.
+    pub(super) fn held(&self) -> [u64; 3] {
+        self.held
+    }
+
+    /// There is a connection: all that is wanted is on the list.
+    pub(super) fn up(&mut self) {
+        self.set(Line::Up);
+    }
+
+    /// An attempt is about to be made, after the last one was.
+    pub(super) fn again(&mut self) {
+        self.set(Line::Down(None));
+    }
+
+    /// False after the end, from which nothing leads back.
+    fn set(&mut self, line: Line) -> bool {
+        let lives = !matches!(self.line, Line::Ended);
+        if lives {
+            self.line = line;
+        }
+        lives
+    }
+
+    /// There is no connection, and what the last one had is gone; all that was published before `since` has arrived.
+    pub(super) fn down(&mut self, since: Instant, error: &Error, wakers: &mut Wakers) {
+        if !self.set(Line::Down(Some(error.clone()))) {
+            return;
+        }
+        self.held = [0; 3];
+        self.todo.clear();
+        for (kind, topics) in Kind::ALL.into_iter().zip(&mut self.topics) {
+            topics.retain(|_, entry| !entry.mailboxes.is_empty());
+            for (name, entry) in topics {
+                (entry.wire, entry.listed) = (OnWire::Absent, true);
+                self.todo.push_back(Topic { kind, name: name.clone() });
+                let mailboxes = entry.mailboxes.iter();
+                wakers.extend(mailboxes.filter_map(|mailbox| mailbox.lose(since, error)));
+            }
+        }
+    }
+
+    /// No further attempt will be made by itself.
+    pub(super) fn gave_up(&mut self, error: &Error, wakers: &mut Wakers) {
+        self.set(Line::GaveUp(error.clone()));
+        for entry in self.topics.iter().flat_map(HashMap::values) {
+            wakers.extend(entry.mailboxes.iter().filter_map(|mailbox| mailbox.fail(error)));
+        }
+    }
+
+    /// Everything ends. Again, it finds nothing.
+    pub(super) fn end(&mut self, wakers: &mut Wakers) -> HubReport {
+        self.line = Line::Ended;
+        self.todo.clear();
+        let mut report = HubReport::default();
+        let closed = |asked| Error::new(ErrorKind::Closed, outcome(asked));
+        for entry in self.topics.iter_mut().flat_map(HashMap::drain) {
+            for mailbox in entry.1.mailboxes {
+                let (standing, waker) = mailbox.end(closed);
+                wakers.extend(waker);
+                match standing {
+                    Standing::Joining { asked: false } => report.not_sent += 1,
+                    Standing::Joining { asked: true } => report.unknown += 1,
+                    Standing::Joined { unread } => {
+                        report.subscribers += 1;
+                        report.unread += unread as u64;
+                    }
+                    Standing::Done => {}
+                }
+            }
+        }
+        report
+    }
+
+    /// What to tell a subscriber that waited in vain.
+    pub(super) fn in_vain(&self, asked: bool, budget: Duration) -> Error {
+        match &self.line {
+            Line::Down(Some(error)) => not_connected(error, asked),
+            Line::Down(None) => {
+                Error::new(ErrorKind::NotConnected("still connecting".into()), outcome(asked))
+            }
+            _ => Error::new(ErrorKind::Deadline(budget), outcome(asked)),
+        }
+    }
+
+    fn entry(&mut self, topic: &Topic) -> Option<&mut Entry> {
+        self.topics[topic.kind as usize].get_mut(&topic.name)
+    }
+}
