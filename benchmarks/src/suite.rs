@@ -100,7 +100,7 @@ impl Row<'_> {
     /// The first operation that fails, of either side.
     pub async fn run(self, ours: (&str, impl Side), other: (&str, impl Side)) -> Result {
         let Self { suite, name, tasks, floor, better } = self;
-        if !suite.only.is_empty() && !suite.only.iter().any(|part| name.contains(part.as_str())) {
+        if !suite.runs(&name) {
             return Ok(());
         }
         eprint!("{name}: {} beside {} ", ours.0, other.0);
@@ -112,22 +112,59 @@ impl Row<'_> {
             let ours = throughput(&ours.1, tasks, suite.window).await?;
             let other = throughput(&other.1, tasks, suite.window).await?;
             pairs.push([ours, other].map(|rate| better.figure(rate, tasks)));
-            eprint!(".");
-            std::io::stderr().flush()?;
+            dot()?;
         }
-        let [ours, theirs] = [0, 1].map(|side| median(pairs.iter().map(|pair| pair[side])));
-        let ratio = better.ratio(ours, theirs);
-        eprintln!(" {ratio:.3}");
-        suite.figures.add(Figure {
-            name,
-            better,
-            ours,
-            other: theirs,
-            against: other.0.to_owned(),
-            ratio,
-            floor,
-            pairs,
-        });
+        suite.add(Measured { name, better, against: other.0.to_owned(), floor, pairs });
         Ok(())
     }
+
+    /// Runs ours alone, beside a rate that was promised: the floor is 1, unless another was given.
+    ///
+    /// # Errors
+    /// The first operation that fails.
+    pub async fn run_alone(self, ours: (&str, impl Side), promised: f64) -> Result {
+        let Self { suite, name, tasks, floor, better } = self;
+        if !suite.runs(&name) {
+            return Ok(());
+        }
+        eprint!("{name}: {} alone ", ours.0);
+        throughput(&ours.1, tasks, suite.window / 4).await?;
+        let mut pairs = Vec::with_capacity(suite.pairs);
+        for _ in 0..suite.pairs {
+            let ours = throughput(&ours.1, tasks, suite.window).await?;
+            pairs.push([ours, promised].map(|rate| better.figure(rate, tasks)));
+            dot()?;
+        }
+        let (against, floor) = (format!("{promised} a second, as promised"), floor.or(Some(1.0)));
+        suite.add(Measured { name, better, against, floor, pairs });
+        Ok(())
+    }
+}
+
+/// What a row has measured.
+struct Measured {
+    name: String,
+    better: Better,
+    against: String,
+    floor: Option<f64>,
+    pairs: Vec<[f64; 2]>,
+}
+
+impl Suite {
+    fn runs(&self, row: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| row.contains(part.as_str()))
+    }
+
+    fn add(&mut self, measured: Measured) {
+        let Measured { name, better, against, floor, pairs } = measured;
+        let [ours, other] = [0, 1].map(|side| median(pairs.iter().map(|pair| pair[side])));
+        let ratio = better.ratio(ours, other);
+        eprintln!(" {ratio:.3}");
+        self.figures.add(Figure { name, better, ours, other, against, ratio, floor, pairs });
+    }
+}
+
+fn dot() -> Result {
+    eprint!(".");
+    Ok(std::io::stderr().flush()?)
 }

@@ -24,9 +24,11 @@ mod delivery;
 mod heartbeat;
 mod keeper;
 mod mailbox;
+mod run;
 mod session;
 mod state;
 mod subscription;
+mod talk;
 mod topic;
 mod wire;
 

@@ -185,22 +185,18 @@ impl Board {
         wakers.extend(entry.mailboxes.iter().filter_map(|mailbox| mailbox.refuse(error)));
     }
 
-    /// A message for all that are subscribed to the topic. How many these are.
-    pub(super) fn deliver(
-        &self,
-        kind: Kind,
-        topic: &[u8],
-        channel: &[u8],
-        payload: &[u8],
-        wakers: &mut Wakers,
-    ) -> usize {
-        let Some((name, entry)) = self.topics[kind as usize].get_key_value(topic) else { return 0 };
-        if entry.mailboxes.is_empty() {
-            return 0;
+    /// A topic that has subscribers, and how many.
+    pub(super) fn find(&self, kind: Kind, name: &[u8]) -> Option<(Topic, usize)> {
+        let (name, entry) = self.topics[kind as usize].get_key_value(name)?;
+        let topic = Topic { kind, name: name.clone() };
+        (!entry.mailboxes.is_empty()).then_some((topic, entry.mailboxes.len()))
+    }
+
+    /// Messages for all that are subscribed to the topic.
+    pub(super) fn deliver(&mut self, topic: &Topic, messages: &[Message], wakers: &mut Wakers) {
+        if let Some(entry) = self.entry(topic) {
+            wakers.extend(entry.mailboxes.iter().filter_map(|mailbox| mailbox.deliver(messages)));
         }
-        let message = Message::new(kind, name, channel, payload);
-        wakers.extend(entry.mailboxes.iter().filter_map(|mailbox| mailbox.deliver(&message)));
-        entry.mailboxes.len()
     }
 
     /// A message came for them that can't be kept.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::topic::Kind;
+use super::topic::{Kind, Topic};
 use crate::Error;
 
 /// What a subscriber is told, in the order in which it happened.
@@ -62,21 +62,20 @@ pub struct Message(Arc<Content>);
 
 #[derive(PartialEq, Eq)]
 struct Content {
-    kind: Kind,
-    topic: Bytes,
+    topic: Topic,
     channel: Bytes,
     payload: Bytes,
 }
 
 impl Message {
     /// The payload is copied, so that it holds no more memory than it has bytes.
-    pub(super) fn new(kind: Kind, topic: &Bytes, channel: &[u8], payload: &[u8]) -> Self {
-        let channel = match kind {
+    pub(super) fn new(topic: &Topic, channel: &[u8], payload: &[u8]) -> Self {
+        let channel = match topic.kind {
             Kind::Pattern => Bytes::copy_from_slice(channel),
-            Kind::Channel | Kind::Sharded => topic.clone(),
+            Kind::Channel | Kind::Sharded => topic.name.clone(),
         };
         let payload = Bytes::copy_from_slice(payload);
-        Self(Arc::new(Content { kind, topic: topic.clone(), channel, payload }))
+        Self(Arc::new(Content { topic: topic.clone(), channel, payload }))
     }
 
     /// The channel that it was published to.
@@ -88,7 +87,7 @@ impl Message {
     /// The pattern by which it came, if it came by one.
     #[must_use]
     pub fn pattern(&self) -> Option<&[u8]> {
-        (self.0.kind == Kind::Pattern).then_some(&*self.0.topic)
+        (self.0.topic.kind == Kind::Pattern).then_some(self.0.topic.as_bytes())
     }
 
     /// What was published. A clone shares the bytes.
@@ -106,7 +105,7 @@ impl Message {
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message")
-            .field("kind", &self.0.kind)
+            .field("kind", &self.0.topic.kind)
             .field("bytes", &self.0.payload.len())
             .finish_non_exhaustive()
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::board::Board;
-use super::session::Session;
+use super::session::{Ended, Session};
 use super::state::State;
 use super::wire::open::open;
 use crate::event::EventKind;
@@ -69,14 +69,6 @@ async fn keep(state: &State) {
     }
 }
 
-/// How a connection came to its end.
-struct Ended {
-    error: Error,
-    ready_for: Duration,
-    /// All that was published before had arrived.
-    since: Instant,
-}
-
 async fn one_generation(state: &State) -> Ended {
     let target = &state.node.settings.target;
     let opened = open(target, state.settings.max_message);
@@ -93,8 +85,5 @@ async fn one_generation(state: &State) -> Ended {
     };
     state.opened();
     state.board(Board::up);
-    let mut session = Session::new(state, wire);
-    let error = session.run().await;
-    let ready_for = session.ready_at().map_or(Duration::ZERO, |at| at.elapsed());
-    Ended { error, ready_for, since: session.since() }
+    Session::new(state, wire).run().await
 }

@@ -102,12 +102,12 @@ impl Mailbox {
     }
 
     #[inline]
-    pub(super) fn deliver(&self, message: &Message) -> Option<Waker> {
+    pub(super) fn deliver(&self, messages: &[Message]) -> Option<Waker> {
         let mut inner = self.inner();
         if !matches!(inner.phase, Phase::Open) {
             return None;
         }
-        inner.queue.message(message);
+        messages.iter().for_each(|message| inner.queue.message(message));
         inner.waker.take()
     }
 

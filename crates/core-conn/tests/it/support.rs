@@ -22,7 +22,7 @@ pub(crate) const ACL: &str = include_str!("../../acl/core-conn.acl");
 /// that of the crate's ACL file, with the commands that read and write, which are the application's own.
 pub(crate) async fn shared(test: &str) -> (Redis, String) {
     let prefix = russet_testkit::shared::prefix(test);
-    let more = ["+@read", "+@write"];
+    let more = ["+@read", "+@write", "+@pubsub", "+client|info", "&*"];
     let url = russet_testkit::shared::url_as(ACL, &prefix, &more).await.unwrap();
     (patient(&url).build().unwrap(), format!("{{{prefix}:0}}"))
 }

@@ -1,6 +1,6 @@
 //! Nothing is left behind, in a process where nothing else happens.
 
-use russet_core_conn::{Cmd, Key};
+use russet_core_conn::{Cmd, Hub, Key, Topic};
 use russet_testkit::Server;
 use tokio::process::Command;
 
@@ -44,8 +44,14 @@ async fn cycles() {
         let _events = redis.events();
         let n: i64 = redis.run(Cmd::write("INCR").key(&Key::raw("n"))).await.unwrap();
         assert_eq!(n, cycle as i64 + 1);
+        let own = Hub::builder(&redis).build().unwrap();
+        let mut news = redis.hub().subscribe(Topic::channel("news")).await.unwrap();
+        let _other = own.subscribe(Topic::pattern("new?")).await.unwrap();
         match cycle % 4 {
-            0 => assert!(redis.close().await.is_clean()),
+            0 => {
+                assert!(redis.close().await.is_clean());
+                assert!(news.next().await.is_none());
+            }
             // A connection of its own.
             1 => {
                 let end = Cmd::write("BLMOVE").key(&Key::raw("list")).key(&Key::raw("list"));
@@ -58,7 +64,13 @@ async fn cycles() {
                 let never = Cmd::write("BLPOP").key(&Key::raw("never")).arg("0");
                 redis.with_deadline(ms(20)).run::<Vec<String>>(never).await.unwrap_err();
             }
-            _ => {}
+            // The hubs alone, and one subscribes as it ends.
+            _ => {
+                let late = own.subscribe(Topic::channel("late"));
+                let (_, late) = tokio::join!(own.shutdown(), late);
+                late.unwrap_err();
+                redis.hub().shutdown().await;
+            }
         }
     }
     until("no task is left", async || tasks() <= before.0).await;

