@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use russet_core_conn::{
-    Backoff, Cmd, CredentialProvider, Credentials, EventKind, Events, Key, Notice, Redis,
-    RedisBuilder, Script,
+    Backoff, Cmd, CredentialProvider, Credentials, Durability, EventKind, Events, Key, Notice,
+    Redis, RedisBuilder, Script,
 };
 use russet_testkit::{Conn, Proxy, Reply, Server};
 use tokio::sync::watch;
@@ -110,6 +110,16 @@ async fn calls(redis: &Redis, seen: &Seen) {
         )
     });
     seen.error(redis.script::<i64>(FAILS.key(&key).arg("hunterValue")).await.unwrap_err());
+    let mut own = redis.dedicated().await.unwrap();
+    seen.error(own.run::<i64>(Cmd::write("INCR").key(&key)).await.unwrap_err());
+    seen.debug(&own);
+    drop(own);
+    let watch = redis.watch(std::slice::from_ref(&key)).await.unwrap();
+    seen.error(watch.exec([Cmd::write("INCR").key(&key)]).await.unwrap_err());
+    let durable = redis.with_deadline(ms(100)).with_durability(Durability::Replicas(1));
+    seen.error(
+        durable.run::<()>(Cmd::write("APPEND").key(&key).arg("hunterValue")).await.unwrap_err(),
+    );
     let pop = Cmd::write("BLPOP").key(&Key::raw("hunterKey-list")).arg("0.01");
     let _ = redis.run::<Option<Vec<String>>>(pop).await;
     seen.debug(redis.info().await.unwrap());
