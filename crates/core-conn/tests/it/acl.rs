@@ -6,13 +6,14 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use russet_core_conn::{
     Cmd, Durability, Error, Key, KeySpace, RedisBuilder, Scan, Script, SendOutcome, ServerError,
+    Topic,
 };
 use russet_testkit::{Conn, Server, shared};
 
-use crate::support::{ACL, clients, patient};
+use crate::support::{ACL, clients, patient, until};
 
-/// Does all that this crate does by itself, once.
-async fn everything(builder: RedisBuilder, space: &KeySpace) -> Result<(), Error> {
+/// Does all that this crate does by itself, once; or until the server has refused something.
+async fn everything(builder: RedisBuilder, space: &KeySpace, conn: &mut Conn) -> Result<(), Error> {
     static SCRIPT: LazyLock<Script> =
         LazyLock::new(|| Script::new("nothing", "-- Idempotent: yes\nreturn 1"));
     let redis = builder.connection_name("acl").database(1).build()?.without_waiting();
@@ -27,6 +28,21 @@ async fn everything(builder: RedisBuilder, space: &KeySpace) -> Result<(), Error
     let durable = redis.with_durability(Durability::Replicas(0));
     let () = durable.run(Cmd::write("HSET").key(&space.layout_key()).arg("f").arg("v")).await?;
     let _: Vec<Key> = redis.scan(Scan::all()).try_collect().await?;
+    let hub = redis.hub();
+    // What is subscribed to by a pattern must be allowed as it stands.
+    let (one, all) = ("{shop}:news", "{shop}:*");
+    for topic in [Topic::channel(one), Topic::pattern(all), Topic::sharded(one)] {
+        drop(hub.subscribe(topic).await?);
+    }
+    until("no subscriber", async || {
+        let mut left = 0;
+        for asked in [vec!["CHANNELS"], vec!["SHARDCHANNELS"], vec!["NUMPAT"]] {
+            let reply = conn.call(&[&["PUBSUB"], &asked[..]].concat()).await.unwrap();
+            left += reply.int().unwrap_or(0) + reply.items().map_or(0, |items| items.len() as i64);
+        }
+        left == 0 || denials(conn).await > 0
+    })
+    .await;
     redis.close().await;
     Ok(())
 }
@@ -95,7 +111,7 @@ async fn the_rights_are_enough_and_each_is_needed() {
             assert!(conn.call(command).await.unwrap().is_ok(), "{command:?}");
         }
         let builder = patient(&url).probe(Duration::from_secs(60), Duration::from_secs(10));
-        let done = everything(builder, &KeySpace::new("shop").unwrap()).await;
+        let done = everything(builder, &KeySpace::new("shop").unwrap(), &mut conn).await;
         match without {
             None => {
                 done.unwrap();

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use russet_core_conn::{
-    Backoff, Cmd, CredentialProvider, Credentials, EventKind, Events, Key, Notice, Redis,
-    RedisBuilder, Script,
+    Backoff, Cmd, CredentialProvider, Credentials, Delivery, Durability, EventKind, Events, Key,
+    Notice, Redis, RedisBuilder, Script, Topic,
 };
 use russet_testkit::{Conn, Proxy, Reply, Server};
 use tokio::sync::watch;
@@ -110,8 +110,24 @@ async fn calls(redis: &Redis, seen: &Seen) {
         )
     });
     seen.error(redis.script::<i64>(FAILS.key(&key).arg("hunterValue")).await.unwrap_err());
+    let mut own = redis.dedicated().await.unwrap();
+    seen.error(own.run::<i64>(Cmd::write("INCR").key(&key)).await.unwrap_err());
+    seen.debug(&own);
+    drop(own);
+    let watch = redis.watch(std::slice::from_ref(&key)).await.unwrap();
+    seen.error(watch.exec([Cmd::write("INCR").key(&key)]).await.unwrap_err());
+    let durable = redis.with_deadline(ms(100)).with_durability(Durability::Replicas(1));
+    seen.error(
+        durable.run::<()>(Cmd::write("APPEND").key(&key).arg("hunterValue")).await.unwrap_err(),
+    );
     let pop = Cmd::write("BLPOP").key(&Key::raw("hunterKey-list")).arg("0.01");
     let _ = redis.run::<Option<Vec<String>>>(pop).await;
+    let mut told = redis.hub().subscribe(Topic::channel("hunterKey")).await.unwrap();
+    let publish = Cmd::write("PUBLISH").key(&key).arg("hunterValue");
+    let () = redis.run(publish).await.unwrap();
+    let heard = told.next().await.unwrap();
+    assert!(matches!(&heard, Delivery::Message(message) if message.payload() == "hunterValue"));
+    seen.debug((&told, redis.hub()));
     seen.debug(redis.info().await.unwrap());
     seen.debug(redis);
 }
@@ -147,6 +163,7 @@ async fn refused(builder: RedisBuilder, seen: &Seen) {
     }
     let pop = Cmd::write("BLPOP").key(&Key::raw("hunterKey")).arg("1");
     seen.error(redis.run::<Vec<String>>(pop).await.unwrap_err());
+    seen.error(redis.hub().subscribe(Topic::channel("hunterKey")).await.unwrap_err());
     seen.debug(&redis);
     seen.events(&mut events).await;
 }
