@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use russet_cache::Cache;
-use russet_core_conn::{Cmd, Key, KeySpace, Redis, Script};
+use russet_core_conn::{Breaker, Cmd, Key, KeySpace, Redis, Script};
 use russet_testkit::Server;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -50,6 +50,8 @@ fn calls_are_counted_and_traced_without_what_they_carry() {
         ("russet_redis_calls_total{operation=INCR,outcome=rejected}", 1),
         ("russet_redis_calls_total{operation=GET,outcome=not_sent}", 2),
         ("russet_redis_call_seconds{operation=SET}", 1),
+        ("russet_breaker_transitions_total{breaker=guard,to=forced-open}", 1),
+        ("russet_breaker_refused_total{breaker=guard}", 1),
         ("russet_cache_lookups_total{cache=names,result=miss}", 1),
         ("russet_cache_lookups_total{cache=names,result=hit}", 1),
         ("russet_cache_lookups_total{cache=names,result=unavailable}", 1),
@@ -64,7 +66,12 @@ fn calls_are_counted_and_traced_without_what_they_carry() {
     }
 
     let traced = lines.text();
-    for part in ["redis.call{operation=\"SET\" node=", "outcome=\"rejected\"", "connection event"] {
+    for part in [
+        "redis.call{operation=\"SET\" node=",
+        "outcome=\"rejected\"",
+        "connection event",
+        "the breaker changes",
+    ] {
         assert!(traced.contains(part), "no {part} in:\n{traced}");
     }
     let seen = format!("{traced}{errors}{counters:?}");
@@ -91,6 +98,12 @@ async fn traffic() -> String {
     let broken = Script::new("broken", "return redis.call('LPUSH', KEYS[1], ARGV[1])");
     note(&redis.script::<i64>(broken.key(&key).arg(VALUE)).await.unwrap_err());
     note(&redis.run::<i64>(Cmd::read("GET").key(&key)).await.unwrap_err());
+
+    let breaker = Breaker::new("guard");
+    breaker.force_open();
+    let guarded = redis.with_breaker(&breaker);
+    note(&guarded.run::<i64>(Cmd::write("INCR").key(&key)).await.unwrap_err());
+    note(&guarded);
 
     let names: Cache<String> =
         Cache::builder(&redis, &space, "names").budget(Duration::from_secs(5)).build().unwrap();

@@ -29,8 +29,8 @@ impl BreakerState {
             Self::Closed => "closed",
             Self::Open { .. } => "open",
             Self::HalfOpen => "half-open",
-            Self::ForcedOpen => "forced open",
-            Self::ForcedClosed => "forced closed",
+            Self::ForcedOpen => "forced-open",
+            Self::ForcedClosed => "forced-closed",
         }
     }
 }
