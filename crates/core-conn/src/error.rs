@@ -52,7 +52,7 @@ pub enum ErrorKind {
     /// The registry takes no more entries: it was closed, or is being closed.
     #[error("the registry is closed")]
     RegistryClosed,
-    /// The handle was closed.
+    /// The handle, or the hub, was closed.
     #[error("the handle is closed")]
     Closed,
     /// The handle stopped reconnecting; `Redis::reconnect` starts it again.

@@ -90,7 +90,8 @@ mod wire;
 ///
 /// [`Redis::hub`] gives the hub that all clones of a handle share; it ends with the handle. [`Hub::builder`] makes
 /// another one, with a connection of its own, which ends when its clones and subscriptions are dropped, or with the
-/// handle. A hub and a subscription keep the handle alive. [`Redis::close`] ends all hubs of the handle: what is
+/// handle. A hub and a subscription keep the handle alive. Its task runs where the first `subscribe` was made, and a
+/// hub ends with that runtime. [`Redis::close`] ends all hubs of the handle: what is
 /// queued can still be read, then [`next`](Subscription::next) gives `None`.
 #[derive(Clone)]
 pub struct Hub {

@@ -27,7 +27,7 @@
 //!    [`Cmd`] for how. A probe with a random number checks each connection once a second; a connection that answers it
 //!    with anything else is ended, and what is in flight on it becomes [`SendOutcome::Unknown`].
 //! 5. **Everything is bounded**: calls in flight, calls that wait, replies that nobody waits for any more, connections
-//!    for calls that need their own, events kept for a slow listener, decoded sizes.
+//!    for calls that need their own, events kept for a slow listener, messages kept for a slow subscriber, decoded sizes.
 //!
 //! # What happens to a call
 //!
@@ -79,6 +79,12 @@
 //! Concurrent calls share a connection and are written one behind the other without waiting for replies, up to
 //! [`in_flight`](RedisBuilder::in_flight) of them; 1 turns it off. [`Redis::pipeline`] sends many commands of one
 //! caller at once.
+//!
+//! # Subscriptions
+//!
+//! [`Redis::hub`] subscribes any number of listeners to channels, patterns and sharded channels on one connection that is
+//! for nothing else. It tells each of them what it missed and every loss of the connection, finds subscriptions that
+//! the server has forgotten, and lets none be in another's way. See [`Hub`].
 //!
 //! # Keys and values
 //!

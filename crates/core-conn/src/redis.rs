@@ -289,7 +289,7 @@ impl Redis {
 
     /// Closes the handle and all of its clones: calls that wait end as [`Closed`](crate::ErrorKind::Closed), not sent; later
     /// ones too; calls in flight may finish within the close deadline (5 s by default), and end with an unknown outcome
-    /// after it; then the server is told goodbye. Never takes longer than the deadline by much, whatever the server
+    /// after it; then the server is told goodbye. Hubs end, and their subscribers read what is queued. Never takes longer than the deadline by much, whatever the server
     /// does. Calling it again gives the same report.
     ///
     /// In a web server: stop accepting requests first, let the open ones finish, and close Redis last.

@@ -21,6 +21,8 @@ use crate::{Error, ErrorKind};
 pub(super) struct Board {
     topics: [HashMap<Bytes, Entry>; 3],
     todo: VecDeque<Topic>,
+    /// What the server could not do now.
+    later: Vec<Topic>,
     /// How many topics of each kind the server has confirmed.
     held: [u64; 3],
     line: Line,
@@ -62,6 +64,7 @@ impl Board {
         Self {
             topics: Default::default(),
             todo: VecDeque::new(),
+            later: Vec::new(),
             held: [0; 3],
             line: Line::Down(None),
         }
@@ -153,9 +156,19 @@ impl Board {
         }
     }
 
-    /// The server did not unsubscribe: it goes on sending what nobody may want.
-    pub(super) fn kept(&mut self, topic: &Topic, wakers: &mut Wakers) {
+    /// The server did not unsubscribe, and goes on sending what nobody may want. `again`: it may later.
+    pub(super) fn kept(&mut self, topic: &Topic, again: bool, wakers: &mut Wakers) {
         self.hold(topic, wakers);
+        if again {
+            self.later.push(topic.clone());
+        }
+    }
+
+    /// Some time has passed.
+    pub(super) fn try_again(&mut self) {
+        for topic in std::mem::take(&mut self.later) {
+            self.list(&topic);
+        }
     }
 
     fn hold(&mut self, topic: &Topic, wakers: &mut Wakers) -> bool {
@@ -179,10 +192,18 @@ impl Board {
         self.list(topic);
     }
 
-    /// The server does not subscribe.
-    pub(super) fn refused(&mut self, topic: &Topic, error: &Error, wakers: &mut Wakers) {
-        let Some(entry) = self.topics[topic.kind as usize].remove(&topic.name) else { return };
+    /// The server does not subscribe. Whether there are subscribers who had it before, and may have it again.
+    pub(super) fn refused(&mut self, topic: &Topic, error: &Error, wakers: &mut Wakers) -> bool {
+        let topics = &mut self.topics[topic.kind as usize];
+        let Some(entry) = topics.get_mut(&topic.name) else { return false };
+        if error.is_retryable() {
+            entry.wire = OnWire::Absent;
+            wakers.extend(entry.mailboxes.iter().filter_map(|mailbox| mailbox.fail(error)));
+            return entry.mailboxes.iter().any(|mailbox| mailbox.was_open());
+        }
         wakers.extend(entry.mailboxes.iter().filter_map(|mailbox| mailbox.refuse(error)));
+        topics.remove(&topic.name);
+        false
     }
 
     /// A topic that has subscribers, and how many.
@@ -237,6 +258,7 @@ impl Board {
         }
         self.held = [0; 3];
         self.todo.clear();
+        self.later.clear();
         for (kind, topics) in Kind::ALL.into_iter().zip(&mut self.topics) {
             topics.retain(|_, entry| !entry.mailboxes.is_empty());
             for (name, entry) in topics {

@@ -26,7 +26,7 @@ pub enum Delivery {
     /// The server has confirmed the subscription again. What was published in the gap is lost, and nobody knows how
     /// much that was; what is read from now on is no older than the next message.
     Gap(Gap),
-    /// The server refuses the subscription after a loss, for this reason. Nothing follows.
+    /// The server refuses the subscription after a loss, for this reason, which will not go by itself. Nothing follows.
     Refused(Error),
 }
 

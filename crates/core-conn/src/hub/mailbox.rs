@@ -182,6 +182,11 @@ impl Mailbox {
         matches!(self.inner().phase, Phase::Open)
     }
 
+    /// Whether it was confirmed, and is lost.
+    pub(super) fn was_open(&self) -> bool {
+        matches!(self.inner().phase, Phase::Away { .. })
+    }
+
     pub(super) fn poll_joined(&self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
         let mut inner = self.inner();
         match &inner.phase {

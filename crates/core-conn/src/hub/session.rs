@@ -71,9 +71,9 @@ impl<'a, S: AsyncRead + AsyncWrite> Session<'a, S> {
                 _ = beat.tick(), if !self.talk.beating => self.beat(),
                 () = self.talk.state.work.notified() => {}
                 // Before the time is looked at: an answer that has arrived, however late, is one.
-                moved = self.wire.progress() => moved.map_err(lost)?,
+                moved = self.wire.progress() => moved.map_err(|error| lost(&error.to_string()))?,
                 () = tokio::time::sleep_until(overdue.into()), if !self.talk.expected.is_empty() => {
-                    return Err(lost(format!("no answer within {:?}", settings.timeout)));
+                    return Err(lost(&format!("no answer within {:?}", settings.timeout)));
                 }
             }
         }
@@ -122,6 +122,6 @@ impl<'a, S: AsyncRead + AsyncWrite> Session<'a, S> {
     }
 }
 
-pub(super) fn lost(reason: impl ToString) -> Error {
-    Error::unknown(ErrorKind::ConnectionLost(reason.to_string()))
+pub(super) fn lost(reason: &str) -> Error {
+    Error::unknown(ErrorKind::ConnectionLost(reason.into()))
 }

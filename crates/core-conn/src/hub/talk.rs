@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::board::Wakers;
+use super::board::{Board, Wakers};
 use super::heartbeat;
 use super::run::Run;
 use super::session::lost;
@@ -113,8 +113,12 @@ impl<'a> Talk<'a> {
                 self.state.board(|board| board.subscribed(&topic, &mut self.wakers));
             }
             (Some(Expected::Subscribed(topic)), Frame::Error(words)) => {
-                let error = server_error(&String::from_utf8_lossy(words), false);
-                self.state.board(|board| board.refused(&topic, &error, &mut self.wakers));
+                let error = read(words);
+                let refused = |board: &mut Board| board.refused(&topic, &error, &mut self.wakers);
+                if self.state.board(refused) {
+                    // Others had it, and the server will not be busy for ever.
+                    return Err(error);
+                }
             }
             (Some(Expected::Unsubscribed(topic)), Frame::Unsubscribed(kind, name))
                 if topic.kind == kind && topic.name == name =>
@@ -122,9 +126,10 @@ impl<'a> Talk<'a> {
                 self.state.board(|board| board.unsubscribed(&topic));
             }
             (Some(Expected::Unsubscribed(topic)), Frame::Error(words)) => {
-                let words = String::from_utf8_lossy(words);
-                tracing::warn!(%words, "the server does not unsubscribe");
-                self.state.board(|board| board.kept(&topic, &mut self.wakers));
+                let error = read(words);
+                tracing::warn!(%error, "the server does not unsubscribe");
+                let again = error.is_retryable();
+                self.state.board(|board| board.kept(&topic, again, &mut self.wakers));
             }
             (Some(Expected::Pong { nonce, asked }), Frame::Text(text)) if text == nonce => {
                 self.since = asked;
@@ -138,11 +143,12 @@ impl<'a> Talk<'a> {
                 heartbeat::compare(info, self.state.board(|board| board.held()))?;
                 self.beaten(true, ReadyCheck::Info);
             }
-            (Some(Expected::Counts), Frame::Error(_)) => {
-                tracing::warn!(
-                    "the user may not call CLIENT INFO: a deaf subscription is not found"
-                );
-                self.blind = true;
+            (Some(Expected::Counts), Frame::Error(words)) => {
+                let error = read(words);
+                if !error.is_retryable() {
+                    tracing::warn!(%error, "a subscription that the server forgets is not found");
+                    self.blind = true;
+                }
                 self.beaten(true, ReadyCheck::Ping);
             }
             (_, Frame::Unsubscribed(..)) => return Err(lost("the server ended a subscription")),
@@ -154,12 +160,20 @@ impl<'a> Talk<'a> {
 
     /// A heartbeat was answered, perhaps to its end. After the first one, all that had been subscribed before is again.
     fn beaten(&mut self, whole: bool, check: ReadyCheck) {
-        self.beating &= !whole;
-        if whole && self.ready_at.is_none() {
+        if !whole {
+            return;
+        }
+        self.beating = false;
+        self.state.board(Board::try_again);
+        if self.ready_at.is_none() {
             self.ready_at = Some(Instant::now());
             self.state.announce(EventKind::Ready(check));
         }
     }
+}
+
+fn read(words: &[u8]) -> Error {
+    server_error(&String::from_utf8_lossy(words), false)
 }
 
 fn desync<T>(what: &str) -> Result<T, Error> {

@@ -28,12 +28,12 @@ pub(in crate::hub) async fn open(target: &Target, max: usize) -> Result<Wire<Box
             Some(Frame::Error(words)) => {
                 return Err(server_error(&String::from_utf8_lossy(words), false));
             }
-            Some(_) => return Err(connect_error("HELLO was answered with something else")),
-            None => wire.progress().await.map_err(connect_error)?,
+            Some(_) => return Err(not_opened("HELLO was answered with something else".into())),
+            None => wire.progress().await.map_err(|error| not_opened(error.to_string()))?,
         }
     }
 }
 
-fn connect_error(reason: impl ToString) -> Error {
-    Error::not_sent(ErrorKind::Connect(reason.to_string()))
+fn not_opened(reason: String) -> Error {
+    Error::not_sent(ErrorKind::Connect(reason))
 }

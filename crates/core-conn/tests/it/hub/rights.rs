@@ -1,12 +1,12 @@
 //! What the server refuses.
 
 use russet_core_conn::{
-    Delivery, EventKind, Hub, ReadyCheck, Redis, SendOutcome, ServerError, Topic,
+    Backoff, Delivery, EventKind, Hub, ReadyCheck, Redis, SendOutcome, ServerError, Topic,
 };
-use russet_testkit::{Conn, Proxy, Server};
+use russet_testkit::{Conn, Proxy, Server, encode};
 
-use super::{next, publish, text};
-use crate::support::{ms, patient};
+use super::{next, numsub, publish, text};
+use crate::support::{ms, patient, until};
 
 /// A server, a bare connection to it, and a handle of a user who may hear `ok*`.
 async fn limited(rules: &[&str]) -> (Server, Conn, Redis) {
@@ -86,4 +86,52 @@ async fn one_that_can_not_unsubscribe_goes_on() {
         assert_eq!(publish(&mut conn, channel, channel).await, 1);
         assert_eq!(text(subscription).await, channel);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_busy_refuses_for_now_and_not_for_ever() {
+    let server = Server::start().await.unwrap();
+    let mut conn = server.conn().await.unwrap();
+    conn.call(&["CONFIG", "SET", "busy-reply-threshold", "1"]).await.unwrap();
+    let redis = patient(&server.url()).reconnect(Backoff::constant(ms(10))).build().unwrap();
+    let hub = Hub::builder(&redis).heartbeat(ms(20), ms(5_000)).build().unwrap();
+    let mut kept = hub.subscribe(Topic::channel("kept")).await.unwrap();
+    let left = hub.subscribe(Topic::channel("left")).await.unwrap();
+
+    let mut script = server.conn().await.unwrap();
+    script.send(&encode(&["EVAL", "while true do end", "0"])).await.unwrap();
+    let mut allowed = server.conn().await.unwrap();
+    let busy = async |conn: &mut Conn| {
+        let reply = conn.call(&["PING"]).await.unwrap();
+        reply.error().is_some_and(|words| words.starts_with("BUSY"))
+    };
+    until("the server is busy", async || busy(&mut allowed).await).await;
+    let error = hub.subscribe(Topic::channel("new")).await.unwrap_err();
+    assert_eq!(error.server(), Some(&ServerError::Busy), "{error}");
+    assert_eq!(error.outcome(), SendOutcome::Rejected);
+    drop(left);
+    // It is refused while the server is busy, and asked for again.
+    drop(hub.subscribe(Topic::channel("after")).await.unwrap_err());
+    conn.call(&["SCRIPT", "KILL"]).await.unwrap();
+    assert!(script.reply().await.unwrap().error().is_some());
+    until("it is unsubscribed", async || numsub(&mut conn, "NUMSUB", "left").await == 0).await;
+    assert!(kept.is_live());
+
+    // The connection is lost, and the server is busy when the next one is opened.
+    script = server.conn().await.unwrap();
+    let kill = encode(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    let spin = encode(&["EVAL", "while true do end", "0"]);
+    script.send(&[kill, spin].concat()).await.unwrap();
+    let away = next(&mut kept).await;
+    assert!(matches!(away, Delivery::Away(_)), "{away:?}");
+    let mut events = redis.events();
+    let refused = |kind: &EventKind| matches!(kind, EventKind::Error(error) if error.server() == Some(&ServerError::Busy));
+    events.find(refused).await.unwrap();
+    conn.call(&["SCRIPT", "KILL"]).await.unwrap();
+    assert_eq!(script.reply().await.unwrap().int(), Some(1), "the connection was killed");
+    assert!(script.reply().await.unwrap().error().is_some());
+    let back = next(&mut kept).await;
+    assert!(matches!(back, Delivery::Gap(_)), "{back:?}");
+    assert_eq!(publish(&mut conn, "kept", "m").await, 1);
+    assert_eq!(text(&mut kept).await, "m");
 }

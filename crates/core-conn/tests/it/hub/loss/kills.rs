@@ -237,8 +237,8 @@ impl Heard {
         let mut lost = 0;
         for (at, pair) in self.messages.windows(2).enumerate() {
             let gaps = self.gaps_at.get(&(at + 1)).map_or(&[][..], Vec::as_slice);
-            for missing in pair[0] + 1..pair[1] {
-                let (began, finished) = facts[missing];
+            let missing = facts.iter().enumerate().take(pair[1]).skip(pair[0] + 1);
+            for (missing, &(began, finished)) in missing {
                 let excused = |gap: &Gap| {
                     began <= gap.until && finished.is_none_or(|finished| finished >= gap.since)
                 };
