@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use russet_core_conn::{
     Cmd, Durability, Error, Key, KeySpace, RedisBuilder, Scan, Script, SendOutcome, ServerError,
+    Topic,
 };
 use russet_testkit::{Conn, Server, shared};
 
@@ -27,6 +28,12 @@ async fn everything(builder: RedisBuilder, space: &KeySpace) -> Result<(), Error
     let durable = redis.with_durability(Durability::Replicas(0));
     let () = durable.run(Cmd::write("HSET").key(&space.layout_key()).arg("f").arg("v")).await?;
     let _: Vec<Key> = redis.scan(Scan::all()).try_collect().await?;
+    let name = space.layout_key();
+    for topic in [Topic::channel(&name), Topic::sharded(&name), Topic::pattern("{shop:*")] {
+        drop(redis.hub().subscribe(topic).await?);
+    }
+    // The server answers in order: it has heard all of that, and a heartbeat.
+    let _last = redis.hub().subscribe(Topic::channel("{shop:0}:last")).await?;
     redis.close().await;
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use russet_core_conn::{
     Backoff, Cmd, CredentialProvider, Credentials, EventKind, Events, Key, Notice, Redis,
-    RedisBuilder, Script,
+    RedisBuilder, Script, Topic,
 };
 use russet_testkit::{Conn, Proxy, Reply, Server};
 use tokio::sync::watch;
@@ -113,6 +113,13 @@ async fn calls(redis: &Redis, seen: &Seen) {
     let pop = Cmd::write("BLPOP").key(&Key::raw("hunterKey-list")).arg("0.01");
     let _ = redis.run::<Option<Vec<String>>>(pop).await;
     seen.debug(redis.info().await.unwrap());
+    let hub = redis.hub();
+    let mut heard = hub.subscribe(Topic::pattern("hunterKey*")).await.unwrap();
+    let publish = Cmd::write("PUBLISH").arg("hunterKey").arg("hunterValue");
+    assert!(redis.run::<i64>(publish).await.unwrap() > 0);
+    seen.debug(heard.next().await.unwrap());
+    seen.error(hub.subscribe(Topic::channel("hunterKey".repeat(10_000))).await.unwrap_err());
+    seen.debug((hub, heard));
     seen.debug(redis);
 }
 
