@@ -9,7 +9,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
 use super::next;
-use crate::support::{clients, patient, record_figures};
+use crate::support::{clients, patient, record_figures, rss};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_loses_nothing_by_one_that_is_slow() {
@@ -162,11 +162,4 @@ async fn read_slowly(mut subscription: Subscription, turn: Arc<Notify>, count: u
         }
     }
     all_missed
-}
-
-/// KiB of this process.
-fn rss() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
