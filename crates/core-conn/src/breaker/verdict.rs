@@ -18,11 +18,11 @@ impl Verdict {
     ///
     /// | verdict | kinds |
     /// |---|---|
-    /// | failure | [`NotConnected`](ErrorKind::NotConnected), [`GaveUp`](ErrorKind::GaveUp), [`Connect`](ErrorKind::Connect), [`ConnectionLost`](ErrorKind::ConnectionLost), [`Desync`](ErrorKind::Desync): it can't be reached |
+    /// | failure | [`NotConnected`](ErrorKind::NotConnected), [`GaveUp`](ErrorKind::GaveUp), [`Connect`](ErrorKind::Connect), [`Tls`](ErrorKind::Tls), [`Credentials`](ErrorKind::Credentials), [`ConnectionLost`](ErrorKind::ConnectionLost), [`Desync`](ErrorKind::Desync), and [`Server`](ErrorKind::Server) where it refused the connection and nothing was sent: it can't be reached |
     /// | | [`Deadline`](ErrorKind::Deadline), [`Backpressure`](ErrorKind::Backpressure): it does not answer in time, sent or not |
     /// | | [`Server`](ErrorKind::Server) with `LOADING`, `BUSY`, `MASTERDOWN`, `CLUSTERDOWN` or the maximum of clients: it says itself that it serves nobody |
     /// | ignored | whatever else was not sent: [`Config`](ErrorKind::Config), [`Refused`](ErrorKind::Refused), [`Closed`](ErrorKind::Closed), [`Codec`](ErrorKind::Codec), [`Key`](ErrorKind::Key), [`BreakerOpen`](ErrorKind::BreakerOpen) |
-    /// | success | whatever else the server answered: `WRONGTYPE`, `NOPERM`, `NOSCRIPT`, `OOM`, `READONLY` and all others, [`Unexpected`](ErrorKind::Unexpected), [`Layout`](ErrorKind::Layout) |
+    /// | success | whatever else the server answered: `WRONGTYPE`, `NOPERM`, `NOSCRIPT`, `OOM`, `READONLY` and all others, [`Unexpected`](ErrorKind::Unexpected), [`Layout`](ErrorKind::Layout), [`NotDurable`](ErrorKind::NotDurable) |
     ///
     /// `OOM`, `READONLY`, `NOREPLICAS` and `MISCONF` refuse writes while reads go on: a program whose calls are all
     /// writes may count them as failures by a rule of its own.
@@ -41,11 +41,15 @@ impl Verdict {
             ErrorKind::NotConnected(_)
             | ErrorKind::GaveUp { .. }
             | ErrorKind::Connect(_)
+            | ErrorKind::Tls(_)
+            | ErrorKind::Credentials(_)
             | ErrorKind::ConnectionLost(_)
             | ErrorKind::Desync(_)
             | ErrorKind::Deadline(_)
             | ErrorKind::Backpressure { .. } => Self::Failure,
-            ErrorKind::Server(error) if serves_nobody(error) => Self::Failure,
+            ErrorKind::Server(server) if serves_nobody(server) => Self::Failure,
+            // The connection was refused, and with it the call.
+            ErrorKind::Server(_) if error.outcome() == SendOutcome::NotSent => Self::Failure,
             _ if error.outcome() == SendOutcome::NotSent => Self::Ignored,
             _ => Self::Success,
         }
@@ -68,6 +72,8 @@ mod tests {
             (ErrorKind::NotConnected("away".into()), NotSent, Failure),
             (ErrorKind::GaveUp { attempts: 1, reason: "away".into() }, NotSent, Failure),
             (ErrorKind::Connect("refused".into()), NotSent, Failure),
+            (ErrorKind::Credentials("no provider".into()), NotSent, Failure),
+            (ErrorKind::Server(ServerError::WrongPass), NotSent, Failure),
             (ErrorKind::ConnectionLost("reset".into()), Unknown, Failure),
             (ErrorKind::Desync("slipped".into()), Unknown, Failure),
             (deadline(), NotSent, Failure),
@@ -75,6 +81,7 @@ mod tests {
             (ErrorKind::Backpressure { waiting: 1 }, NotSent, Failure),
             (ErrorKind::Refused("no".into()), NotSent, Ignored),
             (ErrorKind::Closed, NotSent, Ignored),
+            (ErrorKind::Unsupported("old".into()), NotSent, Ignored),
             (unexpected, Unknown, Success),
         ] {
             let error = Error::new(kind, outcome);

@@ -39,7 +39,7 @@ async fn never_more_probes_at_once_than_it_says() {
             let (made, refused) = (made.clone(), refused.clone());
             tokio::spawn(async move {
                 let mut turn = 0;
-                while turn < 8 {
+                while turn < 5 {
                     let Ok(permit) = breaker.try_acquire() else {
                         refused.fetch_add(1, SeqCst);
                         clock.advance(Duration::from_micros(20));
@@ -79,12 +79,12 @@ async fn never_more_probes_at_once_than_it_says() {
     assert_eq!(most, Some(PROBES));
     assert!(probing.len() > 100, "half-open {} times", probing.len());
     let (made, refused) = (made.load(SeqCst), refused.load(SeqCst));
-    assert!(made == 8 * TASKS && refused > made, "{made} made, {refused} refused");
+    assert!(made == 5 * TASKS && refused > made, "{made} made, {refused} refused");
 }
 
 #[test]
 fn it_opens_once_whoever_fails_at_the_same_time() {
-    const ROUNDS: u64 = 2_000;
+    const ROUNDS: u64 = 200;
     let (breaker, clock) = third(|builder| builder.trips([Trip::Consecutive(1)]).close_after(1));
     let mut events = breaker.events();
     let [ready, go, done, next] = [const { AtomicU64::new(0) }; 4];

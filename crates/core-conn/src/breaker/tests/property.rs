@@ -86,7 +86,7 @@ fn breaker(options: &Options, clock: &ManualClock) -> Breaker<()> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
     fn it_does_as_its_model(options in options(), steps in prop::collection::vec(step(), 1..150)) {
