@@ -7,7 +7,10 @@ use russet_testkit::{Conn, Proxy, Reply, Server};
 
 use crate::support::{ms, patient, shared};
 
+mod clock;
 mod loss;
+mod model;
+mod protocol;
 mod unknown;
 
 /// Leases on a server that other tests use, too, in a key space that is this test's alone.

@@ -48,7 +48,7 @@ impl Faulty {
 }
 
 /// The server's clock in µs.
-async fn time(conn: &mut Conn) -> i64 {
+pub(super) async fn time(conn: &mut Conn) -> i64 {
     let reply = conn.call(&["TIME"]).await.unwrap();
     let part = |n: usize| reply.items().unwrap()[n].text().unwrap().parse::<i64>().unwrap();
     part(0) * 1_000_000 + part(1)
