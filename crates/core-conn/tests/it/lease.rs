@@ -10,6 +10,7 @@ use crate::support::{ms, patient, shared};
 mod clock;
 mod loss;
 mod model;
+mod processes;
 mod protocol;
 mod unknown;
 
