@@ -12,6 +12,7 @@ mod builder;
 mod fence;
 mod grant;
 mod held;
+mod line;
 mod outcome;
 mod script;
 mod wait;
@@ -22,8 +23,9 @@ pub use self::held::Lease;
 pub use self::outcome::{Acquired, Busy, Extended, Loss, Ran, Released};
 
 use self::ask::Ask;
+use self::line::Lines;
 use self::script::Lifetime;
-use self::wait::Lines;
+
 use crate::{Error, KeySpace, Redis, Segments, keys};
 
 /// Leases: locks with an end, that tell the truth about what they are. Cheap to clone.
@@ -84,8 +86,11 @@ use crate::{Error, KeySpace, Redis, Segments, keys};
 ///
 /// # Waiting
 /// [`acquire`](Self::acquire) asks, and then waits until the lease is given back or ends. Of all tasks that wait on one
-/// `Leases` for one name, only the first asks, with growing, jittered delays up to 250 ms, and just after the holder's
-/// end; the others wait in line behind it. No fairness is promised: whoever asks at the right moment gets it.
+/// `Leases` for one name only the first asks, the others stand in line behind it: so a release calls one task of each
+/// process. It is called by a message to the sharded channel of the key's name, which the handle's [`Hub`](crate::Hub)
+/// hears, on a connection that the first one who waits opens. In case that no message comes it asks once a second, and
+/// just after the holder's end; where the hub does not hear, after growing, jittered delays up to 250 ms. No fairness is
+/// promised: whoever asks at the right moment gets it.
 ///
 /// # When Redis is away
 /// An acquire fails as any call does, within the handle's deadline; one that waits goes on until its own time is over.

@@ -1,16 +1,13 @@
-//! Waiting for a lease: of each process one task asks, the others wait for their turn.
+//! Waiting for a lease: of all that wait in one process one asks, the others stand in line behind it.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rand::RngExt;
 use tokio::time::{sleep, timeout_at};
 
 use super::Leases;
 use super::ask::Ask;
+use super::line::Ear;
 use super::outcome::Acquired;
 use crate::Error;
 
@@ -24,22 +21,27 @@ pub(super) async fn acquire(
     if is_final(&last) || Instant::now() >= until {
         return last;
     }
-    let place = leases.inner.lines.enter(ask.key().to_bytes());
-    let Ok(mut turn) = timeout_at(until.into(), place.turn.lock()).await else { return last };
-    let mut pace = Pace::new();
+    let place = leases.inner.lines.enter(ask.key());
+    let Ok(mut ear) = timeout_at(until.into(), place.turn()).await else { return last };
+    // Whatever was given back before is not heard.
+    let mut at_once = ear.listen(&leases.inner.redis, ask.key(), until).await;
+    let mut pace = Pace::new(&last);
     loop {
-        let now = Instant::now();
-        if now >= until {
+        if !at_once {
+            let delay = pace.next(&ear);
+            if ear.called(delay.min(until.saturating_duration_since(Instant::now()))).await {
+                sleep(spread()).await;
+            }
+        }
+        if Instant::now() >= until {
             return last;
         }
-        let delay = pace.next(&last).min(until - now);
-        if turn.called(delay).await {
-            sleep(spread()).await;
-        }
+        at_once = false;
         last = ask.once().await;
         if is_final(&last) {
             return last;
         }
+        pace.note(&last);
     }
 }
 
@@ -51,87 +53,46 @@ fn is_final(last: &Result<Acquired, Error>) -> bool {
     }
 }
 
-/// Who of this process waits for which lease. A line exists as long as somebody stands in it.
-#[derive(Debug, Default)]
-pub(super) struct Lines(Mutex<HashMap<Bytes, Line>>);
-
-#[derive(Debug)]
-struct Line {
-    /// First come, first served.
-    turn: Arc<tokio::sync::Mutex<Ear>>,
-    standing: usize,
-}
-
-/// A place in a line.
-#[derive(Debug)]
-struct Place<'a> {
-    lines: &'a Lines,
-    key: Bytes,
-    turn: Arc<tokio::sync::Mutex<Ear>>,
-}
-
-impl Lines {
-    fn enter(&self, key: Bytes) -> Place<'_> {
-        let mut lines = self.lock();
-        let line = lines
-            .entry(key.clone())
-            .or_insert_with(|| Line { turn: Arc::new(tokio::sync::Mutex::new(Ear)), standing: 0 });
-        line.standing += 1;
-        Place { lines: self, key, turn: line.turn.clone() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Bytes, Line>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if let Entry::Occupied(mut line) = self.lines.lock().entry(self.key.clone()) {
-            line.get_mut().standing -= 1;
-            if line.get().standing == 0 {
-                line.remove();
-            }
-        }
-    }
-}
-
-/// Hears that the lease was given back.
-#[derive(Debug)]
-struct Ear;
-
-impl Ear {
-    /// Waits so long at most; whether it was called before that.
-    async fn called(&mut self, longest: Duration) -> bool {
-        sleep(longest).await;
-        false
-    }
-}
-
 /// When to ask again: after a growing delay with jitter, and no later than just after the holder's end.
 #[derive(Debug)]
-struct Pace(Duration);
+struct Pace {
+    delay: Duration,
+    /// When the holder's lease ends, as far as is known.
+    ends: Option<Instant>,
+}
 
 const SHORTEST: Duration = Duration::from_millis(5);
 const LONGEST: Duration = Duration::from_millis(250);
+/// Of whoever is called when the lease is given back, and asks in case that it was not.
+const LISTENING: Duration = Duration::from_secs(1);
 
 impl Pace {
-    fn new() -> Self {
-        Self(SHORTEST)
+    fn new(last: &Result<Acquired, Error>) -> Self {
+        let mut pace = Self { delay: SHORTEST, ends: None };
+        pace.note(last);
+        pace
     }
 
-    fn next(&mut self, last: &Result<Acquired, Error>) -> Duration {
+    fn note(&mut self, last: &Result<Acquired, Error>) {
+        self.ends = match last {
+            Ok(Acquired::Busy(busy)) => Some(Instant::now() + busy.retry_after),
+            _ => None,
+        };
+    }
+
+    fn next(&mut self, ear: &Ear) -> Duration {
         let chance: f64 = rand::rng().random();
-        let delay = self.0.mul_f64(1.0 - 0.5 * chance);
-        self.0 = (self.0 * 2).min(LONGEST);
-        match last {
-            Ok(Acquired::Busy(busy)) => delay.min(busy.retry_after + spread()),
-            _ => delay,
+        let longest = if ear.hears() { LISTENING } else { self.delay };
+        self.delay = (self.delay * 2).min(LONGEST);
+        let delay = longest.mul_f64(1.0 - 0.5 * chance);
+        match self.ends {
+            Some(ends) => delay.min(ends.saturating_duration_since(Instant::now()) + spread()),
+            None => delay,
         }
     }
 }
 
-/// A moment by which processes that were all woken at once differ.
+/// A moment by which processes that were all called at once differ.
 fn spread() -> Duration {
     Duration::from_micros(rand::rng().random_range(0..2_000))
 }

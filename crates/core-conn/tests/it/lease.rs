@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use russet_core_conn::{Acquired, Busy, Extended, Fence, KeySpace, Lease, Leases, Redis, Released};
-use russet_testkit::{Conn, Proxy, Reply, Server};
+use russet_testkit::{Conn, Proxy, Reply, Server, shared};
 
-use crate::support::{ms, patient, shared};
+use crate::support::{ACL, ms, patient};
 
 mod clock;
 mod loss;
@@ -14,10 +14,15 @@ mod processes;
 mod protocol;
 mod unknown;
 
-/// Leases on a server that other tests use, too, in a key space that is this test's alone.
+/// A server that other tests use, too, as the user of the ACL file, and a key space that is this test's alone.
+async fn shared_space(test: &str) -> (Redis, KeySpace) {
+    let prefix = shared::prefix(test);
+    let url = shared::url_as(ACL, &prefix, &[]).await.unwrap();
+    (patient(&url).build().unwrap(), KeySpace::new(prefix).unwrap())
+}
+
 async fn shared_leases(test: &str) -> (Leases, KeySpace) {
-    let (redis, prefix) = shared(test).await;
-    let space = KeySpace::new(prefix).unwrap();
+    let (redis, space) = shared_space(test).await;
     (Leases::new(&redis, &space).unwrap(), space)
 }
 
@@ -47,7 +52,7 @@ async fn kept(conn: &mut Conn, space: &KeySpace, name: &str) -> HashMap<String, 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_has_it_and_the_next_gets_a_higher_fence() {
     let (leases, space) = shared_leases("fence").await;
-    let mut conn = russet_testkit::shared::conn().await.unwrap();
+    let mut conn = shared::conn().await.unwrap();
     let mut last: Option<Fence> = None;
     for _ in 0..20 {
         let lease = take(&leases, "report").await;
@@ -75,7 +80,7 @@ async fn one_has_it_and_the_next_gets_a_higher_fence() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_key_outlives_the_lease_by_a_day_and_no_more() {
     let (leases, space) = shared_leases("memory").await;
-    let mut conn = russet_testkit::shared::conn().await.unwrap();
+    let mut conn = shared::conn().await.unwrap();
     let key = space.key("lease", "report");
     let mut pttl = async || {
         let reply = conn.call(&[b"PTTL".as_slice(), key.as_bytes()]).await.unwrap();
@@ -148,9 +153,8 @@ async fn acquire_and_release_are_one_trip_each() {
 /// Two programs that lay out the same key space otherwise would both get the same lease.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_layout_is_refused() {
-    let (leases, space) = shared_leases("layout").await;
-    drop(take(&leases, "report").await);
-    let (redis, _) = shared("layout").await;
+    let (redis, space) = shared_space("layout").await;
+    drop(take(&Leases::new(&redis, &space).unwrap(), "report").await);
     let other = space.partitions(64.try_into().unwrap());
     let error = Leases::new(&redis, &other).unwrap().try_acquire("report").await.unwrap_err();
     assert!(matches!(error.kind(), russet_core_conn::ErrorKind::Layout { .. }), "{error}");
@@ -160,7 +164,7 @@ async fn another_layout_is_refused() {
 async fn no_token_and_no_name_is_shown() {
     let (leases, space) = shared_leases("secret").await;
     let lease = take(&leases, "hunter2").await;
-    let mut conn = russet_testkit::shared::conn().await.unwrap();
+    let mut conn = shared::conn().await.unwrap();
     let owner = kept(&mut conn, &space, "hunter2").await["owner"].clone();
     let shown = format!("{leases:?} {lease:?} {:?}", leases.try_acquire("hunter2").await);
     assert!(!shown.contains(&owner) && !shown.contains("hunter2"), "{shown}");

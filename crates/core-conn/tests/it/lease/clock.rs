@@ -24,7 +24,7 @@ const DAY: u64 = 24 * 3_600_000;
 
 impl Scripts {
     async fn new(test: &str) -> Self {
-        let (redis, prefix) = shared(test).await;
+        let (redis, prefix) = crate::support::shared(test).await;
         let text = |name, text| Script::new(name, text);
         Self {
             redis,
@@ -76,7 +76,7 @@ async fn the_scripts_do_what_the_model_does() {
 #[ignore = "soak"]
 async fn soak_lease_scripts() {
     let sizes = agree(150_000).await;
-    let mut conn = russet_testkit::shared::conn().await.unwrap();
+    let mut conn = shared::conn().await.unwrap();
     let info = conn.call(&["INFO", "server"]).await.unwrap();
     let version = info.text().unwrap().lines().find(|line| line.contains("_version:")).unwrap();
     record("lease_scripts", version, &sizes, &[]);
@@ -86,7 +86,7 @@ async fn soak_lease_scripts() {
 /// kind of answer.
 async fn agree(steps: u64) -> Vec<(&'static str, u64)> {
     let scripts = Scripts::new("model").await;
-    let mut conn = russet_testkit::shared::conn().await.unwrap();
+    let mut conn = shared::conn().await.unwrap();
     let mut random = StdRng::seed_from_u64(seed());
     let mut model = Model::default();
     // All digits of a double count.
