@@ -91,6 +91,11 @@
 //! [`KeySpace`] builds keys that user input can't break out of, in partitions that a cluster can spread. [`Codec`]
 //! turns values into bytes with a version, compressed if asked, and refuses what is corrupt or too large.
 //!
+//! # Leases
+//!
+//! [`Leases`] are locks with an end: a fencing number for each grant, renewal, and a token that is cancelled when the
+//! lease is lost. Its docs say what no lock with an end can promise.
+//!
 //! # Features
 //!
 //! | feature | default | adds |
@@ -125,8 +130,10 @@ mod event;
 mod flight;
 mod hub;
 mod info;
+mod keys;
 mod keyspace;
 mod layout;
+mod lease;
 mod link;
 mod metrics;
 mod node;
@@ -164,6 +171,9 @@ pub use self::hub::{Delivery, Gap, Hub, HubBuilder, HubReport, Message, Subscrip
 pub use self::info::{Feature, Module, Product, Role, ServerInfo, ServerVersion, Topology};
 pub use self::keyspace::{
     InPartition, Key, KeyError, KeySpace, LAYOUT_VERSION, Part, Partition, Segment, Segments,
+};
+pub use self::lease::{
+    Acquired, Busy, Extended, Fence, Lease, Leases, LeasesBuilder, Loss, Ran, Released,
 };
 pub use self::redis::Redis;
 pub use self::registry::{Health, Registry, RegistryReport};

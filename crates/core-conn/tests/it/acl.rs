@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use russet_core_conn::{
-    Cmd, Durability, Error, Key, KeySpace, RedisBuilder, Scan, Script, SendOutcome, ServerError,
-    Topic,
+    Cmd, Durability, Error, Key, KeySpace, Leases, RedisBuilder, Scan, Script, SendOutcome,
+    ServerError, Topic,
 };
 use russet_testkit::{Conn, Server, shared};
 
@@ -43,6 +43,10 @@ async fn everything(builder: RedisBuilder, space: &KeySpace, conn: &mut Conn) ->
         left == 0 || denials(conn).await > 0
     })
     .await;
+    let leases = Leases::new(&redis, space)?;
+    let lease = leases.try_acquire("l").await?.held().expect("nobody has it");
+    let _ = lease.extend(Duration::from_secs(20)).await?;
+    let _ = lease.release().await?;
     redis.close().await;
     Ok(())
 }

@@ -14,6 +14,7 @@ mod durability;
 mod errors;
 mod hub;
 mod info;
+mod lease;
 mod lifecycle;
 mod once;
 mod order;

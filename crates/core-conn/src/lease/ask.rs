@@ -1,0 +1,103 @@
+//! One acquire: its token, and what must be given back if nobody waits for the answer.
+
+use std::mem;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::grant::{self, Grant};
+use super::held::{Lease, farewell};
+use super::outcome::{Acquired, Busy};
+use super::script::{self, Asked, Token};
+use super::{Leases, Options};
+use crate::error::{Error, SendOutcome};
+use crate::{Key, Redis};
+
+/// An acquire that is under way, however often it asks. All of its questions carry one token, so whichever of them the
+/// server hears, and however often, there is one grant.
+pub(super) struct Ask {
+    redis: Redis,
+    key: Key,
+    options: Options,
+    runtime: Handle,
+    token: Token,
+    /// The server may have heard a question whose answer we don't know.
+    open: bool,
+}
+
+impl Ask {
+    /// Needs a runtime.
+    pub(super) fn new(leases: &Leases, key: Key) -> Self {
+        Self {
+            redis: leases.inner.redis.clone(),
+            key,
+            options: leases.inner.options,
+            runtime: Handle::current(),
+            token: Token::draw(),
+            open: false,
+        }
+    }
+
+    pub(super) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Asks once. One trip.
+    pub(super) async fn once(&mut self) -> Result<Acquired, Error> {
+        loop {
+            let sent = Instant::now();
+            let before = mem::replace(&mut self.open, true);
+            let answer =
+                script::acquire(&self.redis, &self.key, &self.token, self.options.life).await;
+            let unknown = matches!(&answer, Err(error) if error.outcome() == SendOutcome::Unknown);
+            self.open = before || unknown;
+            match answer? {
+                Asked::Granted { fence, left } => {
+                    let lease = self.grant(fence, grant::end(sent, left, self.options.margin));
+                    if !lease.remaining().is_zero() {
+                        return Ok(Acquired::Held(lease));
+                    }
+                    // The answer took as long as the lease lasts. Dropping it gives it back.
+                    self.token = Token::draw();
+                    return Ok(Acquired::Busy(Busy { fence, retry_after: Duration::ZERO }));
+                }
+                Asked::Busy { fence, left } => {
+                    return Ok(Acquired::Busy(Busy { fence, retry_after: left }));
+                }
+                // A question whose answer was lost was granted, and that has ended since.
+                Asked::Spent => {
+                    self.open = false;
+                    self.token = Token::draw();
+                }
+            }
+        }
+    }
+
+    fn grant(&mut self, fence: super::Fence, end: Instant) -> Lease {
+        self.open = false;
+        let grant = Grant {
+            redis: self.redis.clone(),
+            key: self.key.clone(),
+            token: self.token.clone(),
+            fence,
+            life: self.options.life,
+            margin: self.options.margin,
+            ends: watch::Sender::new(end),
+            loss: OnceLock::new(),
+            over: CancellationToken::new(),
+        };
+        Lease::new(grant, self.runtime.clone(), self.options.renewal)
+    }
+}
+
+impl Drop for Ask {
+    fn drop(&mut self) {
+        if self.open {
+            let useful = self.options.life.ttl;
+            farewell(&self.runtime, &self.redis, &self.key, &self.token, useful);
+        }
+    }
+}

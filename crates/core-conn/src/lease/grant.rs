@@ -1,0 +1,137 @@
+//! What was granted, and the task that keeps it.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use tokio::sync::watch;
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+use super::Fence;
+use super::outcome::Loss;
+use super::script::{self, Lifetime, Renewed, Token};
+use crate::{Error, Key, Redis};
+
+/// One grant of a lease, shared by its holder and its keeper.
+pub(super) struct Grant {
+    pub(super) redis: Redis,
+    pub(super) key: Key,
+    pub(super) token: Token,
+    pub(super) fence: Fence,
+    pub(super) life: Lifetime,
+    pub(super) margin: Duration,
+    /// When it ends for us: the margin before the server may give it to another, or earlier.
+    pub(super) ends: watch::Sender<Instant>,
+    pub(super) loss: OnceLock<Loss>,
+    /// Lost, given back or dropped.
+    pub(super) over: CancellationToken,
+}
+
+impl Grant {
+    /// Renews it in time, until it is over. Dropping or giving back the lease ends this task.
+    pub(super) async fn keep(self: Arc<Self>, renewal: bool) {
+        let last = Mutex::new(None);
+        let renewals = async {
+            match renewal {
+                true => self.renewals(&last).await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.over.cancelled() => {}
+            // Also after a pause of this process, in which everything came due: no renewal may come first.
+            () = self.end() => {
+                let last = last.lock().unwrap_or_else(PoisonError::into_inner).take();
+                self.lose(Loss::Unconfirmed { last });
+            }
+            loss = renewals => self.lose(loss),
+        }
+    }
+
+    /// Waits for its end, as late as it may become.
+    async fn end(&self) {
+        let mut ends = self.ends.subscribe();
+        loop {
+            let end = *ends.borrow_and_update();
+            tokio::select! {
+                () = sleep_until(end.into()) => return,
+                // Its sender is in `self`.
+                _ = ends.changed() => {}
+            }
+        }
+    }
+
+    /// Renews whenever a third of its TTL has passed since the last confirmation, until it is refused.
+    async fn renewals(&self, last: &Mutex<Option<Error>>) -> Loss {
+        let mut ends = self.ends.subscribe();
+        let mut failed = 0;
+        loop {
+            let due = (*ends.borrow_and_update() + self.margin).checked_sub(self.life.ttl * 2 / 3);
+            tokio::select! {
+                () = sleep_until(due.unwrap_or_else(Instant::now).into()) => {}
+                _ = ends.changed() => continue,
+            }
+            let failure = match self.confirm(self.life.ttl).await {
+                Ok(Renewed::Yes { .. }) => None,
+                Ok(Renewed::No { given }) => return Loss::Ended { given },
+                Err(error) => Some(error),
+            };
+            failed = if failure.is_some() { failed + 1 } else { 0 };
+            if let Some(error) = &failure {
+                tracing::warn!(fence = self.fence.number(), %error, failed, "a lease was not renewed");
+            }
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+            if failed > 0 {
+                tokio::time::sleep(pause(failed)).await;
+            }
+        }
+    }
+
+    /// One renewal. Its end counts from when it was sent, since the server can't have begun earlier.
+    pub(super) async fn confirm(&self, ttl: Duration) -> Result<Renewed, Error> {
+        let sent = Instant::now();
+        let redis = self.redis.with_deadline(self.redis.deadline().min(self.remaining()));
+        let life = Lifetime { ttl, ..self.life };
+        let renewed = script::renew(&redis, &self.key, (&self.token, self.fence), life).await?;
+        if let Renewed::Yes { left } = renewed {
+            let end = end(sent, left, self.margin);
+            self.ends.send_if_modified(|ends| {
+                let later = end > *ends;
+                *ends = end.max(*ends);
+                later
+            });
+        }
+        Ok(renewed)
+    }
+
+    pub(super) fn remaining(&self) -> Duration {
+        if self.over.is_cancelled() {
+            return Duration::ZERO;
+        }
+        self.ends.borrow().saturating_duration_since(Instant::now())
+    }
+
+    /// The first reason counts.
+    pub(super) fn lose(&self, loss: Loss) {
+        if !self.over.is_cancelled() && self.loss.set(loss).is_ok() {
+            tracing::warn!(fence = self.fence.number(), loss = ?self.loss, "a lease was lost");
+            self.over.cancel();
+        }
+    }
+}
+
+/// When a lease ends for us that was confirmed by an answer to what was sent then.
+pub(super) fn end(sent: Instant, left: Duration, margin: Duration) -> Instant {
+    sent + left.saturating_sub(margin)
+}
+
+/// How long to wait after so many failures in a row: from 10 ms, doubling, at most 250 ms, half of it chance.
+fn pause(failed: u32) -> Duration {
+    let longest = Duration::from_millis(10 << failed.saturating_sub(1).min(5)).min(LONGEST_PAUSE);
+    let chance: f64 = rand::rng().random();
+    longest.mul_f64(1.0 - 0.5 * chance)
+}
+
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
