@@ -13,6 +13,7 @@ mod model;
 mod processes;
 mod protocol;
 mod unknown;
+mod waiting;
 
 /// A server that other tests use, too, as the user of the ACL file, and a key space that is this test's alone.
 async fn shared_space(test: &str) -> (Redis, KeySpace) {
