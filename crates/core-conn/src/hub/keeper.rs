@@ -58,7 +58,8 @@ async fn keep(state: &State) {
             }
             ControlFlow::Break(reason) => {
                 let attempts = attempt - 1;
-                let error = Error::not_sent(ErrorKind::GaveUp { attempts, reason });
+                let error =
+                    Error::not_sent(ErrorKind::GaveUp { attempts, reason }).caused_by(error.kind());
                 state.with(|board, wakers| board.gave_up(&error, wakers));
                 state.announce(EventKind::GaveUp { attempts, error });
                 hurry.await;

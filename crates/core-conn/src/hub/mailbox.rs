@@ -66,7 +66,8 @@ pub(super) fn outcome(asked: bool) -> SendOutcome {
 
 /// For whom there is no connection, because of this.
 pub(super) fn not_connected(error: &Error, asked: bool) -> Error {
-    Error::new(ErrorKind::NotConnected(error.kind().to_string()), outcome(asked))
+    let kind = ErrorKind::NotConnected(error.kind().to_string());
+    Error::new(kind, outcome(asked)).caused_by(error.kind())
 }
 
 impl Mailbox {

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use russet_core_conn::{Cmd, Durability, Error, ErrorKind, Key, Redis, Script, SendOutcome, Value};
+use russet_core_conn::{
+    Cmd, Durability, Error, ErrorKind, Key, Redis, Script, SendOutcome, Topic, Value,
+};
 
 use self::provoke::Provoked;
 
@@ -20,7 +22,7 @@ static COUNT: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// A kind of call: a column of the table.
-const CALLS: [&str; 10] = [
+const CALLS: [&str; 11] = [
     "run",
     "wrapped",
     "MGET",
@@ -31,6 +33,7 @@ const CALLS: [&str; 10] = [
     "dedicated",
     "watch",
     "durable",
+    "subscribe",
 ];
 
 /// The keys that the calls use.
@@ -60,6 +63,7 @@ async fn call(kind: &str, redis: &Redis, keys: &Keys) -> Result<(), Error> {
         "durable" => {
             redis.with_durability(Durability::Replicas(0)).run::<Value>(incr()).await.map(drop)
         }
+        "subscribe" => redis.hub().subscribe(Topic::channel(counter)).await.map(drop),
         other => panic!("no such call: {other}"),
     }
 }

@@ -73,6 +73,7 @@ impl Provoked {
                     "alone" => "BLPOP",
                     "transaction" => "MULTI",
                     "watch" => "EXEC",
+                    "subscribe" => "SUBSCRIBE",
                     _ => "INCR",
                 };
                 proxy.inject_before(Match::name(sent), "*1\r\n$-9\r\n");
@@ -130,13 +131,15 @@ async fn user(rights: &str) -> Provoked {
 
 #[tokio::test]
 async fn noperm_for_the_command() {
-    check("NoPerm for a command", async || user("~* &* +@all -incr -lrange -mget -blpop").await)
-        .await;
+    check("NoPerm for a command", async || {
+        user("~* &* +@all -incr -lrange -mget -blpop -subscribe").await
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn noperm_for_the_key() {
-    check("NoPerm for a key", async || user("~other* &* +@all").await).await;
+    check("NoPerm for a key", async || user("~other* &other* +@all").await).await;
 }
 
 #[tokio::test]
