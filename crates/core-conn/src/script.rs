@@ -1,6 +1,6 @@
 //! Lua scripts: one decision, one trip.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::LazyLock;
 
 use bytes::Bytes;
@@ -123,7 +123,7 @@ impl Script {
 }
 
 /// One call of a script: give it to [`Redis::script`](crate::Redis::script).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ScriptCall<'a> {
     script: &'a Script,
     keys: SmallVec<[Bytes; 2]>,
@@ -171,6 +171,18 @@ impl ScriptCall<'_> {
 
     pub(crate) fn by_text(&self) -> Request<'_> {
         Request::Eval { body: &self.script.body, keys: &self.keys, args: &self.args }
+    }
+}
+
+/// The script's name, and how many keys and arguments it is given, never what they hold.
+impl fmt::Debug for ScriptCall<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptCall")
+            .field("script", &self.script.name)
+            .field("class", &self.class)
+            .field("keys", &self.keys.len())
+            .field("arguments", &self.args.len())
+            .finish()
     }
 }
 

@@ -14,7 +14,7 @@ pub enum ServerError {
     #[error("the key holds another type (WRONGTYPE)")]
     WrongType,
     /// `NOPERM`: the user may not run this command, or not on this key or channel.
-    #[error("the user lacks the permission (NOPERM): {0}")]
+    #[error("the user lacks the permission: {0}")]
     NoPerm(String),
     /// `WRONGPASS`: wrong user or password.
     #[error("wrong user name or password (WRONGPASS)")]
