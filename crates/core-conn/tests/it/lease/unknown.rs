@@ -59,7 +59,7 @@ async fn what_may_have_been_granted_to_nobody_is_given_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_sent_for_what_was_certainly_not_granted() {
     let faulty = Faulty::start().await;
-    let redis = faulty.redis.with_deadline(ms(100));
+    let redis = faulty.redis.with_deadline(ms(500));
     let leases = Leases::new(&redis, &faulty.space).unwrap();
     let lease = take(&faulty.direct(), "report").await;
     busy(&leases, "report").await;
