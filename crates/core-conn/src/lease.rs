@@ -75,8 +75,8 @@ use crate::{Error, KeySpace, Redis, Segments, keys};
 ///   most; if nobody asked in between, the renewal takes it up again. Backward, and a dead holder's lease lasts longer
 ///   by as much. Numbers grow all the same.
 /// - **Failover.** Redis replicates asynchronously: a replica that is promoted may not know of the lease and grant it
-///   again. With a handle that waits for replicas a grant counts only when they have it, so a promoted one of them
-///   knows it. The number still tells the two holders apart as long as the new server's clock is not behind the old
+///   again. With a handle that [waits for replicas](Redis::with_durability) a grant counts only when they have it, and
+///   one of them, promoted, knows it; too few acknowledgements are an error of unknown outcome. The number still tells the two holders apart as long as the new server's clock is not behind the old
 ///   one's by more than the failover took.
 ///
 /// Martin Kleppmann, [How to do distributed locking](https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html)
