@@ -75,8 +75,8 @@ use crate::{Error, KeySpace, Redis, Segments, keys};
 ///   most; if nobody asked in between, the renewal takes it up again. Backward, and a dead holder's lease lasts longer
 ///   by as much. Numbers grow all the same.
 /// - **Failover.** Redis replicates asynchronously: a replica that is promoted may not know of the lease and grant it
-///   again. With a handle that waits for replicas a grant counts only when they have it, so a promoted one of them
-///   knows it. The number still tells the two holders apart as long as the new server's clock is not behind the old
+///   again. With a handle that [waits for replicas](Redis::with_durability) a grant counts only when they have it, and
+///   one of them, promoted, knows it; too few acknowledgements are an error of unknown outcome. The number still tells the two holders apart as long as the new server's clock is not behind the old
 ///   one's by more than the failover took.
 ///
 /// Martin Kleppmann, [How to do distributed locking](https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html)
@@ -87,10 +87,11 @@ use crate::{Error, KeySpace, Redis, Segments, keys};
 /// # Waiting
 /// [`acquire`](Self::acquire) asks, and then waits until the lease is given back or ends. Of all tasks that wait on one
 /// `Leases` for one name only the first asks, the others stand in line behind it: so a release calls one task of each
-/// process. It is called by a message to the sharded channel of the key's name, which the handle's [`Hub`](crate::Hub)
+/// process, and that one waits for a random moment first, the longer the more often it was called in vain (up to 32
+/// ms). It is called by a message to the sharded channel of the key's name, which the handle's [`Hub`](crate::Hub)
 /// hears, on a connection that the first one who waits opens. In case that no message comes it asks once a second, and
 /// just after the holder's end; where the hub does not hear, after growing, jittered delays up to 250 ms. No fairness is
-/// promised: whoever asks at the right moment gets it.
+/// promised: whoever asks at the right moment gets it, and a process that has just given it back is the nearest.
 ///
 /// # When Redis is away
 /// An acquire fails as any call does, within the handle's deadline; one that waits goes on until its own time is over.
@@ -185,14 +186,10 @@ impl Leases {
         let site = Location::caller();
         let key = keys::lease(&self.inner.space, name);
         async move {
-            let redis = &self.inner.redis;
-            let acquired = async {
-                self.inner.agreed.get_or_try_init(|| redis.agree(&self.inner.space)).await?;
-                wait::acquire(self, Ask::new(self, key), Instant::now() + within).await
-            };
-            acquired.await.map_err(|error| {
+            let until = Instant::now() + within;
+            wait::acquire(self, Ask::new(self, key), until).await.map_err(|error| {
                 let (operation, script) = (error.operation(), error.script());
-                redis.told(error, operation, script, site)
+                self.inner.redis.told(error, operation, script, site)
             })
         }
     }

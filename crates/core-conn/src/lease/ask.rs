@@ -1,7 +1,7 @@
 //! One acquire: its token, and what must be given back if nobody waits for the answer.
 
 use std::mem;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -12,16 +12,15 @@ use super::grant::{self, Grant};
 use super::held::{Lease, farewell};
 use super::outcome::{Acquired, Busy};
 use super::script::{self, Asked, Token};
-use super::{Leases, Options};
+use super::{Inner, Leases, Options};
+use crate::Key;
 use crate::error::{Error, SendOutcome};
-use crate::{Key, Redis};
 
 /// An acquire that is under way, however often it asks. All of its questions carry one token, so whichever of them the
 /// server hears, and however often, there is one grant.
 pub(super) struct Ask {
-    redis: Redis,
+    leases: Arc<Inner>,
     key: Key,
-    options: Options,
     runtime: Handle,
     token: Token,
     /// The server may have heard a question whose answer we don't know.
@@ -32,9 +31,8 @@ impl Ask {
     /// Needs a runtime.
     pub(super) fn new(leases: &Leases, key: Key) -> Self {
         Self {
-            redis: leases.inner.redis.clone(),
+            leases: leases.inner.clone(),
             key,
-            options: leases.inner.options,
             runtime: Handle::current(),
             token: Token::draw(),
             open: false,
@@ -47,16 +45,18 @@ impl Ask {
 
     /// Asks once. One trip.
     pub(super) async fn once(&mut self) -> Result<Acquired, Error> {
+        let leases = self.leases.clone();
+        let (redis, Options { life, margin, .. }) = (&leases.redis, leases.options);
+        leases.agreed.get_or_try_init(|| redis.agree(&leases.space)).await?;
         loop {
             let sent = Instant::now();
             let before = mem::replace(&mut self.open, true);
-            let answer =
-                script::acquire(&self.redis, &self.key, &self.token, self.options.life).await;
+            let answer = script::acquire(redis, &self.key, &self.token, life).await;
             let unknown = matches!(&answer, Err(error) if error.outcome() == SendOutcome::Unknown);
             self.open = before || unknown;
             match answer? {
                 Asked::Granted { fence, left } => {
-                    let lease = self.grant(fence, grant::end(sent, left, self.options.margin));
+                    let lease = self.grant(fence, grant::end(sent, left, margin));
                     if !lease.remaining().is_zero() {
                         return Ok(Acquired::Held(lease));
                     }
@@ -78,26 +78,27 @@ impl Ask {
 
     fn grant(&mut self, fence: super::Fence, end: Instant) -> Lease {
         self.open = false;
+        let Inner { redis, options, .. } = &*self.leases;
         let grant = Grant {
-            redis: self.redis.clone(),
+            redis: redis.clone(),
             key: self.key.clone(),
             token: self.token.clone(),
             fence,
-            life: self.options.life,
-            margin: self.options.margin,
+            life: options.life,
+            margin: options.margin,
             ends: watch::Sender::new(end),
             loss: OnceLock::new(),
             over: CancellationToken::new(),
         };
-        Lease::new(grant, self.runtime.clone(), self.options.renewal)
+        Lease::new(grant, self.runtime.clone(), options.renewal)
     }
 }
 
 impl Drop for Ask {
     fn drop(&mut self) {
         if self.open {
-            let useful = self.options.life.ttl;
-            farewell(&self.runtime, &self.redis, &self.key, &self.token, useful);
+            let Inner { redis, options, .. } = &*self.leases;
+            farewell(&self.runtime, redis, &self.key, &self.token, options.life.ttl);
         }
     }
 }

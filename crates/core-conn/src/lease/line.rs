@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use rand::RngExt;
 use tokio::sync::{Mutex as Turn, MutexGuard as Front};
-use tokio::time::{sleep_until, timeout_at};
+use tokio::time::{sleep, sleep_until, timeout_at};
 
 use crate::{Delivery, Key, Redis, Subscription, Topic};
 
@@ -34,7 +35,7 @@ impl Lines {
         let mut lines = self.lock();
         let line = lines
             .entry(key.clone())
-            .or_insert_with(|| Line { front: Arc::new(Turn::new(Ear(None))), standing: 0 });
+            .or_insert_with(|| Line { front: Arc::new(Turn::new(Ear::new())), standing: 0 });
         line.standing += 1;
         Place { lines: self, key: key.clone(), front: line.front.clone() }
     }
@@ -64,47 +65,69 @@ impl Drop for Place<'_> {
 
 /// Hears that the lease is given back, if it can. Whether it can decides nothing but how soon one asks.
 #[derive(Debug)]
-pub(super) struct Ear(Option<Subscription>);
+pub(super) struct Ear {
+    hears: Option<Subscription>,
+    /// Who was called waits for a random moment of this length, since others are called, too.
+    crowd: Duration,
+}
+
+const SMALLEST_CROWD: Duration = Duration::from_millis(1);
+const LARGEST_CROWD: Duration = Duration::from_millis(32);
 
 impl Ear {
+    fn new() -> Self {
+        Self { hears: None, crowd: SMALLEST_CROWD }
+    }
+
     /// Begins to listen unless it does already; whether it began now.
     pub(super) async fn listen(&mut self, redis: &Redis, key: &Key, until: Instant) -> bool {
-        if self.0.is_some() {
+        if self.hears.is_some() {
             return false;
         }
         let subscribing = redis.hub().subscribe(Topic::sharded(key));
         match timeout_at(until.into(), subscribing).await {
-            Ok(Ok(subscription)) => self.0 = Some(subscription),
+            Ok(Ok(subscription)) => self.hears = Some(subscription),
             Ok(Err(error)) => tracing::debug!(%error, "no news of a lease: it is asked for"),
             Err(_) => {}
         }
-        self.0.is_some()
+        self.hears.is_some()
     }
 
     /// Whether it would hear.
     pub(super) fn hears(&self) -> bool {
-        self.0.as_ref().is_some_and(Subscription::is_live)
+        self.hears.as_ref().is_some_and(Subscription::is_live)
     }
 
-    /// Waits so long at most; whether it was called before that.
+    /// Waits so long at most, or until it was called and a moment more; whether it was called.
     pub(super) async fn called(&mut self, longest: Duration) -> bool {
         let end = Instant::now() + longest;
-        while let Some(subscription) = &mut self.0 {
+        while let Some(subscription) = &mut self.hears {
             let Ok(delivery) = timeout_at(end.into(), subscription.next()).await else {
                 return false;
             };
             match delivery {
-                // One question is the answer to all that was said.
                 Some(Delivery::Message(_) | Delivery::Missed(_) | Delivery::Gap(_)) => {
+                    let chance: f64 = rand::rng().random();
+                    sleep(self.crowd.mul_f64(chance)).await;
+                    // One question is the answer to all that was said meanwhile.
                     while let Some(Some(_)) = subscription.next().now_or_never() {}
                     return true;
                 }
                 // It hears nothing for a while.
                 Some(Delivery::Away(_)) => {}
-                Some(Delivery::Refused(_)) | None => self.0 = None,
+                Some(Delivery::Refused(_)) | None => self.hears = None,
             }
         }
         sleep_until(end.into()).await;
         false
+    }
+
+    /// Whether the question that followed a call was in vain, which tells how many others are called: so each process
+    /// asks as often as does not hurt, however many there are and however often the lease changes hands.
+    pub(super) fn was_called(&mut self, in_vain: bool) {
+        self.crowd = match in_vain {
+            true => (self.crowd * 2).min(LARGEST_CROWD),
+            false => (self.crowd / 2).max(SMALLEST_CROWD),
+        };
     }
 }

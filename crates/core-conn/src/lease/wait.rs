@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::timeout_at;
 
 use super::Leases;
 use super::ask::Ask;
@@ -23,21 +23,20 @@ pub(super) async fn acquire(
     }
     let place = leases.inner.lines.enter(ask.key());
     let Ok(mut ear) = timeout_at(until.into(), place.turn()).await else { return last };
-    // Whatever was given back before is not heard.
+    // What was given back before is not heard.
     let mut at_once = ear.listen(&leases.inner.redis, ask.key(), until).await;
     let mut pace = Pace::new(&last);
     loop {
-        if !at_once {
-            let delay = pace.next(&ear);
-            if ear.called(delay.min(until.saturating_duration_since(Instant::now()))).await {
-                sleep(spread()).await;
-            }
-        }
+        let longest = pace.next(&ear).min(until.saturating_duration_since(Instant::now()));
+        let called = !at_once && ear.called(longest).await;
         if Instant::now() >= until {
             return last;
         }
         at_once = false;
         last = ask.once().await;
+        if called {
+            ear.was_called(!matches!(last, Ok(Acquired::Held(_))));
+        }
         if is_final(&last) {
             return last;
         }

@@ -17,8 +17,10 @@ end
 local kept = redis.call('HMGET', KEYS[1], 'owner', 'fence', 'until')
 local fence, ends = tonumber(kept[2] or 0), tonumber(kept[3] or 0)
 if kept[1] == ARGV[1] then
-  if ends > now then return {1, fence, ends - now} end
-  return {2, fence, 0}
+  if ends <= now then return {2, fence, 0} end
+  -- Changes nothing, but is a write: who waits for the replicas behind this question waits for the grant, too.
+  redis.call('HSET', KEYS[1], 'owner', ARGV[1])
+  return {1, fence, ends - now}
 end
 if ends > now then return {0, fence, ends - now} end
 local ttl = tonumber(ARGV[2])

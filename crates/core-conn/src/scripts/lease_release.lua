@@ -5,9 +5,8 @@
 -- Idempotent: no (asked again when another has taken the lease, it can't tell who gave it back before)
 local kept = redis.call('HMGET', KEYS[1], 'owner', 'until')
 if kept[1] ~= ARGV[1] then return 0 end
-if kept[2] ~= '0' then
-  redis.call('HSET', KEYS[1], 'until', '0')
-  -- Who may not publish still gives back: those who wait then find out by asking.
-  redis.pcall('SPUBLISH', KEYS[1], '')
-end
+-- Also where it was given back before: who waits for the replicas behind this waits for that, too.
+redis.call('HSET', KEYS[1], 'until', '0')
+-- Who may not publish gives back all the same; those who wait then find out by asking.
+if kept[2] ~= '0' then redis.pcall('SPUBLISH', KEYS[1], '') end
 return 1

@@ -163,8 +163,9 @@ async fn what_remains_is_exact_without_the_keeper() {
 async fn renewal_outlasts_an_outage() {
     let faulty = Faulty::start().await;
     // Several attempts fit into what remains.
-    let redis = faulty.redis.with_deadline(ms(100));
-    let lease = take(&quick(&redis, &faulty.space, 2_000), "report").await;
+    let redis = faulty.redis.with_deadline(ms(250));
+    let leases = quick(&redis, &faulty.space, 3_000);
+    let lease = leases.acquire("report", ms(20_000)).await.unwrap().held().unwrap();
     let before = faulty.proxy.requests("EVALSHA");
     faulty.server.pause().await.unwrap();
     faulty.proxy.until(|now| now.requests("EVALSHA") >= before + 3).await.unwrap();

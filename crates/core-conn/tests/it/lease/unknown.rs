@@ -1,11 +1,11 @@
 //! Lost replies, dropped futures, late questions: one grant, and no orphan where one can be avoided.
 
-use russet_core_conn::{ErrorKind, SendOutcome};
+use russet_core_conn::{Durability, ErrorKind, SendOutcome};
 use russet_testkit::Match;
 
 use super::loss::Faulty;
 use super::*;
-use crate::support::poll_once;
+use crate::support::{poll_once, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_acquire_whose_reply_was_lost_is_granted_once() {
@@ -48,7 +48,7 @@ async fn what_may_have_been_granted_to_nobody_is_given_back() {
     faulty.proxy.unstall();
     faulty.given_back().await;
     faulty.proxy.until(|now| now.requests("EVALSHA") == 2).await.unwrap();
-    crate::support::until("it was granted, late", async || {
+    until("it was granted, late", async || {
         let kept = kept(&mut faulty.conn, &faulty.space, "report").await;
         kept["fence"] > before && kept["until"] == "0"
     })
@@ -59,7 +59,7 @@ async fn what_may_have_been_granted_to_nobody_is_given_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_sent_for_what_was_certainly_not_granted() {
     let faulty = Faulty::start().await;
-    let redis = faulty.redis.with_deadline(ms(100));
+    let redis = faulty.redis.with_deadline(ms(500));
     let leases = Leases::new(&redis, &faulty.space).unwrap();
     let lease = take(&faulty.direct(), "report").await;
     busy(&leases, "report").await;
@@ -119,4 +119,39 @@ async fn a_dropped_release_is_still_a_release() {
     // Not even begun.
     drop(releasing);
     faulty.given_back().await;
+}
+
+/// A grant that too few replicas have is none, however often it is asked for: the server says "yours already" to the
+/// second question, and that must be waited for as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_counts_when_the_replicas_have_it() {
+    let server = Server::start_with_replicas(1).await.unwrap();
+    let mut conn = server.conn().await.unwrap();
+    let redis = patient(&server.url()).build().unwrap();
+    let durable = redis.with_durability(Durability::Replicas(1));
+    let space = KeySpace::new("t").unwrap();
+    let leases = Leases::new(&durable, &space).unwrap();
+    let lease = take(&leases, "report").await;
+    let replica = &server.replicas()[0];
+    let copy = kept(&mut replica.conn().await.unwrap(), &space, "report").await;
+    assert_eq!(copy["fence"], lease.fence().to_string());
+    assert_eq!(lease.release().await.unwrap(), Released::Yes);
+
+    let hasty = Leases::new(&durable.with_deadline(ms(300)), &space).unwrap();
+    drop(hasty.acquire("warm", ms(20_000)).await.unwrap().held().unwrap());
+    replica.pause().await.unwrap();
+    let asking = tokio::spawn(async move { hasty.acquire("report", ms(800)).await });
+    until("it is granted on the primary", async || {
+        kept(&mut conn, &space, "report").await["fence"] != copy["fence"]
+    })
+    .await;
+    // The next question goes by another connection, on which nothing was written yet.
+    conn.call(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await.unwrap();
+    let error = asking.await.unwrap().unwrap_err();
+    assert_eq!(error.outcome(), SendOutcome::Unknown, "{error}");
+    until("it is given back", async || kept(&mut conn, &space, "report").await["until"] == "0")
+        .await;
+    replica.resume().await.unwrap();
+    let lease = leases.acquire("report", ms(20_000)).await.unwrap().held().unwrap();
+    assert_eq!(lease.release().await.unwrap(), Released::Yes);
 }

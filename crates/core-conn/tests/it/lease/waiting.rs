@@ -122,7 +122,7 @@ async fn waiting_outlasts_a_restart() {
     let mut faulty = Faulty::start().await;
     let lease = take(&faulty.direct(), "report").await;
     // Of short patience: what fails meanwhile is asked again.
-    let redis = faulty.redis.with_deadline(ms(100));
+    let redis = faulty.redis.with_deadline(ms(200));
     let ours = Leases::new(&redis, &faulty.space).unwrap();
     let waiting = tokio::spawn(async move { ours.acquire("report", ms(60_000)).await });
     listening(&mut faulty.conn, &faulty.space, 1).await;

@@ -20,6 +20,8 @@ async fn at_most_one_of_many_holds_it() {
 async fn soak_lease_crowd() {
     let found = crowd(8, 64, 40_000, 100).await;
     assert!(found.cut_short >= 3, "{} of {} were inside", found.cut_short, found.killed);
+    // An acquire and a release each, and what was asked in vain: far from one question of each process.
+    assert!(found.questions < 6 * found.grants, "{} for {}", found.questions, found.grants);
     record_figures(
         "lease_crowd",
         &found.version,
