@@ -220,7 +220,9 @@ impl Redis {
             }
         };
         let deadline = Instant::now() + self.deadline();
-        let most = if class == Class::Write { 1 } else { self.inner.rules.attempts };
+        // What must be durable is sent once: sent again it may change nothing, and then nothing is waited for.
+        let once = class == Class::Write || self.durability_of(class) != Durability::Async;
+        let most = if once { 1 } else { self.inner.rules.attempts };
         let mut made = 1;
         loop {
             match attempt(deadline).await {

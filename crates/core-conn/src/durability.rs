@@ -19,6 +19,10 @@ use crate::value::{Value, server_error};
 /// What is not confirmed in time is no failure: it is applied on the primary, and nobody knows for how long. The error
 /// is [`ErrorKind::NotDurable`], its outcome [`Unknown`](crate::SendOutcome::Unknown).
 ///
+/// A durable write is sent once, whatever its class: sent again after a lost connection it might change nothing, and for
+/// what a connection has not written the server waits for nobody (Redis 7.2 and later, Valkey). For the same reason a
+/// command that finds its work done already, by somebody else's write, confirms nothing of that write.
+///
 /// `Replicas` is not consensus: a replica that did not acknowledge may be the one that takes over. Only n of all
 /// replicas that may be promoted exclude that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

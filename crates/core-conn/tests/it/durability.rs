@@ -182,3 +182,20 @@ async fn durable_writes_use_their_connections_again() {
     let opened = info(&mut conn, "total_connections_received").await - before;
     assert!((1..=32).contains(&opened), "{opened} connections opened");
 }
+
+/// Sent again, it would change nothing, and what a connection has not written is waited for by nobody.
+#[tokio::test]
+async fn a_durable_write_is_sent_once_whatever_its_class() {
+    let server = Server::start_with_replicas(1).await.unwrap();
+    let proxy = Proxy::start(server.addr()).await.unwrap();
+    let redis = patient(&proxy.url()).build().unwrap();
+    redis.ready().await.unwrap();
+    server.replicas()[0].pause().await.unwrap();
+    proxy.cut_after(Match::name("SADD"));
+    let add = Cmd::idempotent("SADD").key(&Key::raw("s")).arg("member");
+    let durable = redis.with_durability(Durability::Replicas(1));
+    let error = durable.run::<i64>(add).await.unwrap_err();
+    assert_eq!(error.outcome(), SendOutcome::Unknown, "{error}");
+    assert!(matches!(error.kind(), ErrorKind::ConnectionLost(_)), "{error}");
+    assert_eq!((proxy.requests("SADD"), proxy.strikes()), (1, 1));
+}
