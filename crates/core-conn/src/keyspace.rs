@@ -18,7 +18,7 @@ pub use self::key::Key;
 pub use self::partition::{InPartition, Partition};
 pub use self::segments::{Part, Segment, Segments};
 
-use self::encode::Canonical;
+use self::encode::{Canonical, Head};
 
 /// The version of the key layout that [`KeySpace`] writes.
 ///
@@ -166,8 +166,8 @@ impl KeySpace {
     /// is small and rarely written belongs there.
     #[must_use]
     pub fn global(&self, kind: &str, segments: impl Segments) -> Key {
-        let tag: [&[u8]; 5] = [b"{", self.prefix.as_bytes(), b"", b"", b"}"];
-        encode::key(tag, kind, &Canonical::of(&segments))
+        let head = Head { prefix: &self.prefix, partition: None, kind };
+        encode::key(&head, &Canonical::of(&segments))
     }
 
     /// Where the layout is kept in Redis: `{prefix}:layout`. No other use of that key.

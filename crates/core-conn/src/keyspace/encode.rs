@@ -1,7 +1,8 @@
 //! How segments stand in a key: escaped if short, hashed if long, each behind a colon.
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use smallvec::SmallVec;
+use smallvec::{Array, SmallVec};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::segments::Content;
@@ -14,6 +15,9 @@ const HASHED: &[u8] = b"%sha256-";
 
 /// On the stack for nearly every key.
 type Buffer = SmallVec<[u8; 128]>;
+
+/// The bytes of a key: of nearly every one behind one pointer, together with the count of its clones.
+type Name = SmallVec<[u8; 64]>;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 const ESCAPE_HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -34,12 +38,26 @@ impl Canonical {
     }
 }
 
-/// The key of the tag (given in pieces), the kind and the segments, in one allocation of its size.
-pub(super) fn key(tag: [&[u8]; 5], kind: &str, segments: &Canonical) -> Key {
-    if kind.len() > LONGEST_RAW || !kind.bytes().all(is_plain) {
-        return key_of_odd_kind(tag, kind, segments);
+/// What stands before the segments: `{prefix}` or `{prefix:p}`, and the kind.
+pub(super) struct Head<'a> {
+    pub(super) prefix: &'a str,
+    pub(super) partition: Option<u16>,
+    pub(super) kind: &'a str,
+}
+
+/// The key of the head and the segments, in one allocation.
+pub(super) fn key(head: &Head<'_>, segments: &Canonical) -> Key {
+    let mut name = Name::new();
+    name.push(b'{');
+    name.extend_from_slice(head.prefix.as_bytes());
+    if let Some(partition) = head.partition {
+        name.push(b':');
+        name.extend_from_slice(Decimal::of(partition.into()).digits());
     }
-    join(tag, b":", kind.as_bytes(), segments)
+    name.push(b'}');
+    push(&mut name, head.kind.into());
+    name.extend_from_slice(&segments.0);
+    Key::raw(Bytes::from_owner(name))
 }
 
 /// A number in decimal, without an allocation.
@@ -78,24 +96,7 @@ impl Decimal {
     }
 }
 
-#[cold]
-fn key_of_odd_kind(tag: [&[u8]; 5], kind: &str, segments: &Canonical) -> Key {
-    let mut escaped = Buffer::new();
-    push(&mut escaped, kind.into());
-    join(tag, b"", &escaped, segments)
-}
-
-fn join(tag: [&[u8]; 5], colon: &[u8], kind: &[u8], segments: &Canonical) -> Key {
-    let [open, prefix, middle, number, close] = tag;
-    let pieces = [open, prefix, middle, number, close, colon, kind, &segments.0];
-    let mut name = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
-    for piece in pieces {
-        name.extend_from_slice(piece);
-    }
-    Key::raw(name)
-}
-
-fn push(out: &mut Buffer, part: Part<'_>) {
+fn push(out: &mut SmallVec<impl Array<Item = u8>>, part: Part<'_>) {
     out.push(b':');
     match part.0 {
         Content::Text(text) if text.len() <= LONGEST_RAW => push_text(out, text),
@@ -112,7 +113,7 @@ fn push(out: &mut Buffer, part: Part<'_>) {
     }
 }
 
-fn push_text(out: &mut Buffer, text: &str) {
+fn push_text(out: &mut SmallVec<impl Array<Item = u8>>, text: &str) {
     if text.bytes().all(is_plain) {
         return out.extend_from_slice(text.as_bytes());
     }
@@ -127,7 +128,7 @@ fn push_text(out: &mut Buffer, text: &str) {
     }
 }
 
-fn push_bytes(out: &mut Buffer, bytes: &[u8]) {
+fn push_bytes(out: &mut SmallVec<impl Array<Item = u8>>, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         push_text(out, chunk.valid());
         chunk.invalid().iter().for_each(|byte| push_escaped(out, *byte));
@@ -149,14 +150,14 @@ fn is_plain(byte: u8) -> bool {
     PLAIN[usize::from(byte)]
 }
 
-fn push_escaped(out: &mut Buffer, byte: u8) {
+fn push_escaped(out: &mut SmallVec<impl Array<Item = u8>>, byte: u8) {
     out.push(b'%');
     out.push(ESCAPE_HEX[usize::from(byte >> 4)]);
     out.push(ESCAPE_HEX[usize::from(byte & 15)]);
 }
 
 #[cold]
-fn push_hashed(out: &mut Buffer, raw: &[u8]) {
+fn push_hashed(out: &mut SmallVec<impl Array<Item = u8>>, raw: &[u8]) {
     out.extend_from_slice(HASHED);
     for byte in Sha256::digest(raw) {
         out.push(HEX[usize::from(byte >> 4)]);

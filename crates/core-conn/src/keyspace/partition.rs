@@ -1,7 +1,7 @@
 use std::fmt;
 use std::num::NonZeroU16;
 
-use super::encode::{self, Canonical, Decimal};
+use super::encode::{self, Canonical, Head};
 use super::{Key, KeySpace, Segments};
 
 /// One of the partitions of a [`KeySpace`]. Displays as its number.
@@ -63,8 +63,7 @@ impl<'a> InPartition<'a> {
     }
 
     pub(super) fn key_of_canonical(&self, kind: &str, segments: &Canonical) -> Key {
-        let number = Decimal::of(self.partition.0.into());
-        let tag: [&[u8]; 5] = [b"{", self.keys.prefix.as_bytes(), b":", number.digits(), b"}"];
-        encode::key(tag, kind, segments)
+        let prefix = &self.keys.prefix;
+        encode::key(&Head { prefix, partition: Some(self.partition.0), kind }, segments)
     }
 }
