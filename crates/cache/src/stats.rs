@@ -11,6 +11,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use russet_core_conn::Striped;
+
 /// What a cache has done in this process since it was built.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -59,6 +61,11 @@ pub(crate) enum Seen {
 pub(crate) struct Counters {
     #[cfg(feature = "metrics")]
     cache: std::sync::Arc<str>,
+    counts: Striped<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
     lookups: [AtomicU64; 5],
     loads: [AtomicU64; 2],
     fills: [AtomicU64; 2],
@@ -70,14 +77,12 @@ impl Counters {
         Self {
             #[cfg(feature = "metrics")]
             cache: cache.into(),
-            lookups: Default::default(),
-            loads: Default::default(),
-            fills: Default::default(),
+            counts: Striped::default(),
         }
     }
 
     pub(crate) fn lookup(&self, seen: Seen) {
-        self.lookups[seen as usize].fetch_add(1, Relaxed);
+        self.counts.mine().lookups[seen as usize].fetch_add(1, Relaxed);
         #[cfg(feature = "metrics")]
         {
             let result = ["hit", "absent", "miss", "unreadable", "unavailable"][seen as usize];
@@ -88,7 +93,7 @@ impl Counters {
 
     #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "only measured"))]
     pub(crate) fn load(&self, ok: bool, took: Duration) {
-        self.loads[usize::from(!ok)].fetch_add(1, Relaxed);
+        self.counts.mine().loads[usize::from(!ok)].fetch_add(1, Relaxed);
         #[cfg(feature = "metrics")]
         {
             metrics::counter!("russet_cache_loads_total", "cache" => self.cache.clone(), "result" => result(ok))
@@ -99,29 +104,29 @@ impl Counters {
     }
 
     pub(crate) fn fill(&self, ok: bool) {
-        self.fills[usize::from(!ok)].fetch_add(1, Relaxed);
+        self.counts.mine().fills[usize::from(!ok)].fetch_add(1, Relaxed);
         #[cfg(feature = "metrics")]
         metrics::counter!("russet_cache_fills_total", "cache" => self.cache.clone(), "result" => result(ok))
             .increment(1);
     }
 
     pub(crate) fn snapshot(&self) -> Stats {
-        let [hits, absent, misses, unreadable, unavailable] =
-            self.lookups.each_ref().map(|count| count.load(Relaxed));
-        let [loaded, load_errors] = self.loads.each_ref().map(|count| count.load(Relaxed));
-        let [fills, fill_errors] = self.fills.each_ref().map(|count| count.load(Relaxed));
-        let loads = loaded + load_errors;
-        Stats {
-            hits,
-            absent,
-            misses,
-            unreadable,
-            unavailable,
-            loads,
-            load_errors,
-            fills,
-            fill_errors,
+        let mut stats = Stats::default();
+        for counts in self.counts.all() {
+            let Stats { hits, absent, misses, unreadable, unavailable, .. } = &mut stats;
+            add(&counts.lookups, [hits, absent, misses, unreadable, unavailable]);
+            let Stats { loads, load_errors, fills, fill_errors, .. } = &mut stats;
+            add(&counts.loads, [loads, load_errors]);
+            add(&counts.fills, [fills, fill_errors]);
         }
+        stats.loads += stats.load_errors;
+        stats
+    }
+}
+
+fn add<const N: usize>(counts: &[AtomicU64; N], sums: [&mut u64; N]) {
+    for (count, sum) in counts.iter().zip(sums) {
+        *sum += count.load(Relaxed);
     }
 }
 

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
 
+use crate::striped::{self, Apart};
+
 /// How exact deadlines are.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 
@@ -34,12 +36,17 @@ pub(crate) enum Cut {
 #[derive(Debug)]
 pub(crate) struct Slab {
     slots: Box<[Slot]>,
-    permits: Semaphore,
+    permits: Apart<Semaphore>,
     lost: AtomicBool,
     start: Instant,
     /// The sweeper sleeps: whoever claims a slot wakes it.
     parked: AtomicBool,
     wake: Notify,
+}
+
+thread_local! {
+    /// Where a free slot is likely, that this core had last: what this thread freed, or else a beginning of its own.
+    static HINT: Cell<usize> = Cell::new(striped::thread() * 64);
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +61,7 @@ impl Slab {
     pub(crate) fn start(size: usize) -> Arc<Self> {
         let slab = Arc::new(Self {
             slots: (0..size).map(|_| Slot::default()).collect(),
-            permits: Semaphore::new(size),
+            permits: Apart(Semaphore::new(size)),
             lost: AtomicBool::new(false),
             start: Instant::now(),
             parked: AtomicBool::new(true),
@@ -87,7 +94,8 @@ impl Slab {
         permit: SemaphorePermit<'a>,
         deadline: Instant,
     ) -> Result<Place<'a>, Cut> {
-        let slot = self.claim(self.tick_of(deadline));
+        let at = self.claim(self.tick_of(deadline));
+        let slot = &self.slots[at];
         // Claimed first, looked second: `fail_all` sets the flag first and looks at the slots second.
         if self.lost.load(SeqCst) {
             slot.state.store(FREE, SeqCst);
@@ -96,11 +104,11 @@ impl Slab {
         if self.parked.load(SeqCst) && self.parked.swap(false, SeqCst) {
             self.wake.notify_one();
         }
-        Ok(Place { slot, _permit: permit })
+        Ok(Place { slot, at, _permit: permit })
     }
 
-    fn claim(&self, tick: u32) -> &Slot {
-        thread_local!(static HINT: Cell<usize> = const { Cell::new(0) });
+    /// The position of the slot.
+    fn claim(&self, tick: u32) -> usize {
         let size = self.slots.len();
         let mut at = HINT.get() % size;
         loop {
@@ -109,8 +117,7 @@ impl Slab {
             if slot.state.load(SeqCst) == FREE
                 && slot.state.compare_exchange(FREE, tick, SeqCst, SeqCst).is_ok()
             {
-                HINT.set(at);
-                return slot;
+                return at;
             }
             at = (at + 1) % size;
         }
@@ -176,6 +183,7 @@ impl Slot {
 #[derive(Debug)]
 pub(crate) struct Place<'a> {
     slot: &'a Slot,
+    at: usize,
     _permit: SemaphorePermit<'a>,
 }
 
@@ -195,6 +203,7 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         // The slot is free before the permit is: fields are dropped after this.
         self.slot.state.store(FREE, SeqCst);
+        HINT.set(self.at);
     }
 }
 

@@ -141,6 +141,7 @@ mod redis;
 mod registry;
 mod scan;
 mod script;
+mod striped;
 mod table;
 mod target;
 #[cfg(any(test, feature = "test-util"))]
@@ -179,6 +180,7 @@ pub use self::redis::Redis;
 pub use self::registry::{Health, Registry, RegistryReport};
 pub use self::scan::Scan;
 pub use self::script::{Script, ScriptCall};
+pub use self::striped::Striped;
 #[cfg(any(test, feature = "test-util"))]
 pub use self::test_util::FakeEvents;
 #[cfg(feature = "tls")]

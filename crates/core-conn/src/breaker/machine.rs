@@ -1,9 +1,10 @@
 //! The machine itself, which knows nothing of errors and futures.
 //!
-//! What a breaker is lies behind one pointer. A call reads it twice, when it begins and when it ends, and takes no lock;
-//! only who changes it does. Whoever changes it says from what: a change from what it no longer is does not happen.
+//! What a breaker is lies behind one pointer. A call reads it when it ends, and of it one word when it begins, and takes no
+//! lock; only who changes it does. Whoever changes it says from what: a change from what it no longer is does not happen.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,12 @@ pub(super) struct Machine {
     settings: Settings,
     /// Where the window's ticks begin.
     origin: Instant,
+    /// One of the window's ticks, in nanoseconds.
+    tick: u64,
     stage: ArcSwap<Stage>,
+    /// One more than the stage's generation while it is closed, else 0: what a call needs to know before it begins. It
+    /// follows the stage, so a call may begin by what was closed a moment ago, and then counts nowhere.
+    closed: AtomicU64,
     /// One change at a time, so that events come in the order of the changes.
     turn: Mutex<()>,
     events: Broadcast<BreakerEvent>,
@@ -51,11 +57,14 @@ impl Machine {
     pub(super) fn new(name: &str, settings: Settings) -> Self {
         let origin = settings.clock.now();
         let kind = Kind::Closed(Counts::new(origin));
+        let stage = Stage { generation: 0, openings: 0, kind };
         Self {
             name: name.into(),
-            settings,
             origin,
-            stage: ArcSwap::from_pointee(Stage { generation: 0, openings: 0, kind }),
+            tick: (nanos(settings.window) / u64::from(PARTS)).max(1),
+            settings,
+            closed: AtomicU64::new(stage.closed()),
+            stage: ArcSwap::from_pointee(stage),
             turn: Mutex::new(()),
             events: Broadcast::new(),
         }
@@ -64,10 +73,9 @@ impl Machine {
     /// Lets a call through, or says after what time to try again, if that is known.
     #[inline]
     pub(super) fn admit(&self) -> Result<Ticket, Option<Duration>> {
-        let stage = self.stage.load();
-        match &stage.kind {
-            Kind::Closed(_) => Ok(self.ticket(&stage, false)),
-            _ => self.admit_unless_closed(),
+        match self.closed.load(Acquire).checked_sub(1) {
+            Some(generation) => Ok(self.ticket(generation, false)),
+            None => self.admit_unless_closed(),
         }
     }
 
@@ -75,7 +83,9 @@ impl Machine {
         loop {
             let stage = self.stage.load();
             match &stage.kind {
-                Kind::Closed(_) | Kind::ForcedClosed => return Ok(self.ticket(&stage, false)),
+                Kind::Closed(_) | Kind::ForcedClosed => {
+                    return Ok(self.ticket(stage.generation, false));
+                }
                 Kind::ForcedOpen => return Err(None),
                 Kind::Open { until } => {
                     let now = self.settings.clock.now();
@@ -92,7 +102,7 @@ impl Machine {
                     if now >= probes.until {
                         self.open(&stage, stage.openings + 1, BreakerReason::ProbesUndecided, now);
                     } else if probes.take_place() {
-                        return Ok(self.ticket(&stage, true));
+                        return Ok(self.ticket(stage.generation, true));
                     } else {
                         return Err(None);
                     }
@@ -101,9 +111,9 @@ impl Machine {
         }
     }
 
-    fn ticket(&self, stage: &Stage, probe: bool) -> Ticket {
+    fn ticket(&self, generation: u64, probe: bool) -> Ticket {
         let started = self.settings.rules.slow_rate.map(|_| self.settings.clock.now());
-        Ticket { generation: stage.generation, probe, started }
+        Ticket { generation, probe, started }
     }
 
     /// A call has ended.
@@ -144,7 +154,7 @@ impl Machine {
         let (tick, window) = (self.tick(now), &counts.window);
         // The call before its failure: whoever sees the failure sees the call, and no rate is too high.
         if rules.count_calls() {
-            window.calls.add(tick);
+            window.add_call(tick);
         }
         if slow {
             window.slow.add(tick);
@@ -182,7 +192,7 @@ impl Machine {
                 return Some(BreakerReason::Failures { failures });
             }
             if let Some(rate) = rules.failure_rate {
-                let calls = window.calls.sum(tick);
+                let calls = window.calls(tick);
                 if rate.is_reached(failures, calls) {
                     return Some(BreakerReason::FailureRate { failures, calls });
                 }
@@ -190,7 +200,7 @@ impl Machine {
         }
         if let Some((_, rate)) = rules.slow_rate.filter(|_| slow) {
             let slow = window.slow.sum(tick);
-            let calls = window.calls.sum(tick);
+            let calls = window.calls(tick);
             if rate.is_reached(slow, calls) {
                 return Some(BreakerReason::SlowRate { slow, calls });
             }
@@ -224,9 +234,7 @@ impl Machine {
     }
 
     fn tick(&self, now: Instant) -> u32 {
-        let since = now.saturating_duration_since(self.origin);
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let tick = nanos(since) / (nanos(self.settings.window) / u64::from(PARTS)).max(1);
+        let tick = nanos(now.saturating_duration_since(self.origin)) / self.tick;
         #[expect(clippy::cast_possible_truncation, reason = "ticks wrap, after 310 days or more")]
         {
             tick as u32
@@ -255,7 +263,9 @@ impl Machine {
             if !Arc::ptr_eq(from, &self.stage.load()) {
                 return false;
             }
+            let closed = to.closed();
             self.stage.store(Arc::new(to));
+            self.closed.store(closed, Release);
             self.events.send(event.clone());
         }
         told(&event);
@@ -288,6 +298,10 @@ impl Machine {
     pub(super) fn events(&self) -> Events<BreakerEvent> {
         self.events.listen()
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn told(event: &BreakerEvent) {

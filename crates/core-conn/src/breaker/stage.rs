@@ -46,6 +46,11 @@ pub(super) struct Probes {
 }
 
 impl Stage {
+    /// One more than its generation if it is closed, else 0.
+    pub(super) fn closed(&self) -> u64 {
+        if let Kind::Closed(_) = self.kind { self.generation + 1 } else { 0 }
+    }
+
     pub(super) fn state(&self, now: Instant) -> BreakerState {
         match &self.kind {
             Kind::Closed(_) => BreakerState::Closed,
@@ -61,7 +66,7 @@ impl Stage {
 
 impl Counts {
     pub(super) fn new(since: Instant) -> Self {
-        Self { since, streak: AtomicU32::new(0), window: Window::new() }
+        Self { since, streak: AtomicU32::new(0), window: Window::default() }
     }
 }
 

@@ -1,8 +1,9 @@
 //! What happened lately, counted without a lock.
 
-use std::array;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
+
+use crate::Striped;
 
 /// The parts of a window, by one of which it moves on. A power of two, so that the parts go on where the ticks wrap.
 pub(super) const PARTS: u32 = 16;
@@ -11,28 +12,29 @@ pub(super) const PARTS: u32 = 16;
 const LATE: u32 = 1 << 16;
 
 /// Calls, failures and slow calls of the last [`PARTS`] ticks.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Window {
-    pub(super) calls: Count,
+    /// Written by every call.
+    calls: Striped<Count>,
     pub(super) failures: Count,
     pub(super) slow: Count,
 }
 
 impl Window {
-    pub(super) fn new() -> Self {
-        Self { calls: Count::new(), failures: Count::new(), slow: Count::new() }
+    pub(super) fn add_call(&self, tick: u32) {
+        self.calls.mine().add(tick);
+    }
+
+    pub(super) fn calls(&self, tick: u32) -> u32 {
+        self.calls.all().fold(0, |sum, calls| sum.saturating_add(calls.sum(tick)))
     }
 }
 
 /// One word for each part: the tick it counts, and the count; so that a part is never emptied under an addition.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Count([AtomicU64; PARTS as usize]);
 
 impl Count {
-    fn new() -> Self {
-        Self(array::from_fn(|_| AtomicU64::new(0)))
-    }
-
     /// Adds one. Whoever was held up for a whole window has nothing to add any more.
     pub(super) fn add(&self, tick: u32) {
         let word = &self.0[(tick % PARTS) as usize];
@@ -79,7 +81,7 @@ mod tests {
 
     #[test]
     fn every_thread_is_counted() {
-        let count = Count::new();
+        let count = Count::default();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 // Each goes over the edge of a part many times, together with the others.
@@ -96,7 +98,7 @@ mod tests {
         #[test]
         fn a_window_holds_its_last_parts(start in prop_oneof![Just(0), Just(u32::MAX - 20)],
             steps in proptest::collection::vec(0_u32..20, 1..80)) {
-            let (count, mut all, mut tick) = (Count::new(), BTreeMap::new(), 0_u32);
+            let (count, mut all, mut tick) = (Count::default(), BTreeMap::new(), 0_u32);
             for step in steps {
                 tick += step;
                 count.add(start.wrapping_add(tick));
@@ -109,7 +111,7 @@ mod tests {
 
     #[test]
     fn what_comes_a_window_late_is_not_counted_as_new() {
-        let count = Count::new();
+        let count = Count::default();
         count.add(21);
         count.add(5);
         assert_eq!(count.sum(21), 1);

@@ -5,22 +5,20 @@
 //! allocation a call. So a link keeps boxes that are used again: a call takes one, the future is made inside it, and
 //! the box goes back when the call ends or is dropped.
 
-use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use ::fred::clients::Client;
 
 use super::order;
+use crate::Striped;
 use crate::link::{LinkError, Reply, Request};
 
-/// Free boxes, by thread, so that threads do not wait for each other.
+/// Free boxes.
 #[derive(Default)]
-pub(super) struct Seats([Mutex<Vec<Box<dyn Seat>>>; 16]);
+pub(super) struct Seats(Striped<Mutex<Vec<Box<dyn Seat>>>>);
 
 /// A box for the future of one call.
 trait Seat: Send {
@@ -74,16 +72,14 @@ fn chair() -> Box<dyn Seat> {
 
 impl Seats {
     pub(super) fn seat(&self, client: &Client, request: Request<'_>) -> Seated<'_> {
-        let free = self.of_this_thread().lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let free = self.free().pop();
         let mut seat = free.unwrap_or_else(chair);
         seat.sit(client, request);
         Seated { seats: self, seat: Some(seat) }
     }
 
-    fn of_this_thread(&self) -> &Mutex<Vec<Box<dyn Seat>>> {
-        static THREADS: AtomicUsize = AtomicUsize::new(0);
-        thread_local!(static THREAD: Cell<usize> = Cell::new(THREADS.fetch_add(1, Relaxed)));
-        &self.0[THREAD.get() % self.0.len()]
+    fn free(&self) -> MutexGuard<'_, Vec<Box<dyn Seat>>> {
+        self.0.mine().lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -116,7 +112,7 @@ impl Drop for Seated<'_> {
     fn drop(&mut self) {
         if let Some(mut seat) = self.seat.take() {
             seat.rise();
-            self.seats.of_this_thread().lock().unwrap_or_else(PoisonError::into_inner).push(seat);
+            self.seats.free().push(seat);
         }
     }
 }
