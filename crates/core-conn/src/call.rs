@@ -26,10 +26,8 @@ impl Redis {
         let result = match (self.inner.rules.check_size(cmd.largest()), cmd.route()) {
             (Err(error), _) => Err(error),
             (Ok(()), Route::Hot(_) | Route::Direct) => {
-                self.repeat(cmd.class(), cmd.name(), |deadline| {
-                    self.send(cmd.class(), Request::Cmd(cmd), deadline)
-                })
-                .await
+                let send = |deadline| self.attempt(cmd.class(), Request::Cmd(cmd), deadline);
+                self.repeat(cmd.class(), cmd.name(), send).await.and_then(Reply::one)
             }
             (Ok(()), _) => Box::pin(self.roundabout(cmd)).await,
         };
@@ -49,10 +47,8 @@ impl Redis {
             }
             Route::Led => {
                 let led = cmd.led();
-                let reply = self.repeat(cmd.class(), cmd.name(), |deadline| {
-                    self.send(cmd.class(), Request::Cmd(&led), deadline)
-                });
-                led.unled(reply.await?)
+                let send = |deadline| self.attempt(cmd.class(), Request::Cmd(&led), deadline);
+                led.unled(self.repeat(cmd.class(), cmd.name(), send).await?.one()?)
             }
             _ => {
                 let own = |deadline| self.on_its_own(cmd.class(), Request::Cmd(cmd), deadline);
@@ -126,13 +122,13 @@ impl Redis {
         call: &ScriptCall<'_>,
         deadline: Instant,
     ) -> Result<Value, Error> {
-        let reply = match self.send(call.class(), call.by_digest(), deadline).await {
+        let reply = match self.attempt(call.class(), call.by_digest(), deadline).await {
             Err(error) if error.server() == Some(&crate::ServerError::NoScript) => {
-                self.send(call.class(), call.by_text(), deadline).await?
+                self.attempt(call.class(), call.by_text(), deadline).await?
             }
             reply => reply?,
         };
-        script::unwrap_reply(reply)
+        script::unwrap_reply(reply.one()?)
     }
 
     #[inline]
@@ -179,17 +175,6 @@ impl Redis {
     /// How safe what has this class must be.
     pub(crate) fn durability_of(&self, class: Class) -> Durability {
         if class == Class::Read { Durability::Async } else { self.durability }
-    }
-
-    /// One attempt of what has one reply.
-    #[inline]
-    async fn send(
-        &self,
-        class: Class,
-        request: Request<'_>,
-        deadline: Instant,
-    ) -> Result<Value, Error> {
-        self.attempt(class, request, deadline).await?.one()
     }
 
     /// Whether losing its reply together with others does no harm, or it is confirmed together with others.

@@ -137,10 +137,13 @@ impl Link {
 
     /// Sends once. Dropping the future forgets the reply, which then reaches nobody.
     #[inline]
-    pub(crate) async fn call(&self, request: Request<'_>) -> Result<Reply, LinkError> {
+    pub(crate) fn call(
+        &self,
+        request: Request<'_>,
+    ) -> impl Future<Output = Result<Reply, LinkError>> + Send + Unpin + use<'_> {
         match self {
             #[cfg(feature = "fred")]
-            Self::Fred(link) => link.call(request).await,
+            Self::Fred(link) => link.call(request),
         }
     }
 

@@ -1,7 +1,6 @@
 //! One node: its connections, generation after generation, and how one call gets through one of them.
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
@@ -9,6 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use futures_util::FutureExt;
 use tokio::sync::{Notify, Semaphore, SetOnce, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -97,8 +97,9 @@ enum State {
     Ended,
 }
 
-/// One connection from its opening to its end.
+/// One connection from its opening to its end. Each call reads it, and counts itself beside it.
 #[derive(Debug)]
+#[repr(align(128))]
 struct Generation {
     link: Link,
     slab: Arc<Slab>,
@@ -182,42 +183,55 @@ impl Node {
         wait: bool,
     ) -> Result<Reply, Error> {
         loop {
-            let generation = self.generation(deadline, wait).await?;
-            match self.enter(&generation, deadline, budget).await {
+            if self.gate.is_closed() {
+                return Err(Error::not_sent(ErrorKind::Closed));
+            }
+            // Boxed, both: the slow way must not make every call's future larger.
+            let generation = match self.living() {
+                Some(generation) => generation,
+                None => Box::pin(self.next_living(deadline, wait)).await?,
+            };
+            self.check_owed(&generation)?;
+            let entered = match generation.slab.try_enter(deadline) {
+                Some(entered) => entered,
+                None => Box::pin(self.wait_to_enter(&generation, deadline)).await?,
+            };
+            match entered {
                 Ok(place) => return generation.call(request, place, budget).await,
                 // It ended before this call got to it: nothing was sent, so the next one is as good.
-                Err(None) => {}
-                Err(Some(error)) => return Err(error),
+                Err(Cut::Lost) => {}
+                Err(Cut::Deadline) => return Err(Error::not_sent(ErrorKind::Deadline(budget))),
             }
         }
     }
 
-    /// A living generation, at once if there is one.
-    async fn generation(
+    /// A living generation, if there is one: of each lane in turn.
+    #[inline]
+    fn living(&self) -> Option<Arc<Generation>> {
+        let first = if self.lanes.len() == 1 { 0 } else { self.turn.fetch_add(1, Relaxed) };
+        (0..self.lanes.len()).find_map(|offset| {
+            let lane = &self.lanes[first.wrapping_add(offset) % self.lanes.len()];
+            lane.current.load_full().filter(|generation| !generation.slab.is_lost())
+        })
+    }
+
+    /// Waits for a living generation.
+    async fn next_living(
         self: &Arc<Self>,
         deadline: Instant,
         wait: bool,
     ) -> Result<Arc<Generation>, Error> {
-        if self.gate.is_closed() {
-            return Err(Error::not_sent(ErrorKind::Closed));
-        }
         self.start();
-        let first = if self.lanes.len() == 1 { 0 } else { self.turn.fetch_add(1, Relaxed) };
-        let living = |offset: usize| {
-            let lane = &self.lanes[first.wrapping_add(offset) % self.lanes.len()];
-            lane.current.load_full().filter(|generation| !generation.slab.is_lost())
-        };
+        let lane = &self.lanes[self.turn.fetch_add(1, Relaxed) % self.lanes.len()];
         loop {
-            if let Some(generation) = (0..self.lanes.len()).find_map(living) {
-                return Ok(generation);
-            }
-            // Boxed: the slow way must not make every call's future larger.
-            Box::pin(self.wait_ready(&self.lanes[first % self.lanes.len()], deadline, wait))
-                .await?;
+            self.wait_ready(lane, deadline, wait).await?;
             // The lane says ready a moment before its loss is noticed: let the supervisor run.
             tokio::task::yield_now().await;
             if Instant::now() >= deadline {
                 return Err(Error::not_sent(ErrorKind::NotConnected("lost while waiting".into())));
+            }
+            if let Some(generation) = self.living() {
+                return Ok(generation);
             }
         }
     }
@@ -253,34 +267,28 @@ impl Node {
         }
     }
 
-    /// A place on this generation; `Err(None)` if it has ended.
-    async fn enter<'a>(
+    /// Whether the server owes this generation too many replies that nobody waits for any more.
+    #[inline]
+    fn check_owed(&self, generation: &Generation) -> Result<(), Error> {
+        let most = 8 * self.settings.in_flight;
+        if generation.abandoned.load(Relaxed) > most {
+            return Err(Error::not_sent(ErrorKind::Backpressure { waiting: most }));
+        }
+        Ok(())
+    }
+
+    /// Waits for a place on this generation.
+    async fn wait_to_enter<'a>(
         &self,
         generation: &'a Generation,
         deadline: Instant,
-        budget: Duration,
-    ) -> Result<Place<'a>, Option<Error>> {
-        if generation.abandoned.load(Relaxed) > 8 * self.settings.in_flight {
-            // Nobody waits for these replies any more, and the server owes them all.
-            let kind = ErrorKind::Backpressure { waiting: 8 * self.settings.in_flight };
-            return Err(Some(Error::not_sent(kind)));
+    ) -> Result<Result<Place<'a>, Cut>, Error> {
+        let waiting = self.queue()?;
+        tokio::select! {
+            biased;
+            () = self.gate.closed() => Err(waiting.turn_away()),
+            entered = generation.slab.enter(deadline) => Ok(entered),
         }
-        let entered = match generation.slab.try_enter(deadline) {
-            Some(entered) => entered,
-            None => {
-                let waiting = self.queue().map_err(Some)?;
-                let entered = Box::pin(generation.slab.enter(deadline));
-                tokio::select! {
-                    biased;
-                    () = self.gate.closed() => return Err(Some(waiting.turn_away())),
-                    entered = entered => entered,
-                }
-            }
-        };
-        entered.map_err(|cut| match cut {
-            Cut::Lost => None,
-            Cut::Deadline => Some(Error::not_sent(ErrorKind::Deadline(budget))),
-        })
     }
 
     fn queue(&self) -> Result<Waiting<'_>, Error> {
@@ -410,10 +418,10 @@ impl Generation {
         place: Place<'_>,
         budget: Duration,
     ) -> Result<Reply, Error> {
-        let mut call = pin!(self.link.call(request));
+        let mut call = self.link.call(request);
         let mut owed = Owed { generation: self, answered: false };
         let reply = poll_fn(|cx| {
-            if let Poll::Ready(reply) = call.as_mut().poll(cx) {
+            if let Poll::Ready(reply) = call.poll_unpin(cx) {
                 return Poll::Ready(Ok(reply));
             }
             match place.cut(cx.waker()) {
