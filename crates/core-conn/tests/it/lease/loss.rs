@@ -113,6 +113,8 @@ async fn extending_what_was_lost_says_so() {
     let key = faulty.space.key("lease", "report");
     faulty.conn.call(&[b"DEL".as_slice(), key.as_bytes()]).await.unwrap();
     assert_eq!(lease.extend(ms(20_000)).await.unwrap(), Extended::WasLost);
+    // Not with the next renewal.
+    assert!(lease.lost().is_cancelled() && lease.remaining().is_zero());
     assert!(matches!(lease.loss().await, Loss::Ended { given: None }));
     assert_eq!(lease.release().await.unwrap(), Released::WasLost);
 }
