@@ -50,3 +50,21 @@ fn one_that_leaves_while_the_server_subscribes_is_unsubscribed() {
     assert_eq!(board.order(), None);
     assert!(board.topics.iter().all(HashMap::is_empty), "what nobody wants is forgotten");
 }
+
+#[test]
+fn one_that_joins_while_the_server_is_asked_waits_for_its_answer_too() {
+    let (mut board, topic) = (Board::new(), Topic::channel("c"));
+    board.up();
+    let first = join(&mut board, &topic);
+    assert_eq!(first.standing(), Standing::Joining { asked: false });
+    assert_eq!(board.order(), Some((topic.clone(), true)));
+    let second = join(&mut board, &topic);
+    assert_eq!(board.order(), None, "one command for a topic is under way at most");
+    for mailbox in [&first, &second] {
+        assert_eq!(mailbox.standing(), Standing::Joining { asked: true });
+    }
+    board.subscribed(&topic, &mut Wakers::new());
+    assert!(first.is_open() && second.is_open());
+    assert!(join(&mut board, &topic).is_open(), "the server has it");
+    assert_eq!(board.order(), None);
+}
