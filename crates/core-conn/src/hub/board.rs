@@ -317,3 +317,6 @@ impl Board {
         self.topics[topic.kind as usize].get_mut(&topic.name)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,9 +58,10 @@ impl<'a, S: AsyncRead + AsyncWrite> Session<'a, S> {
             tokio::task::yield_now().await;
         }
         loop {
-            let more_to_order = self.give_orders();
             let more_to_hear = self.hear()?;
             self.talk.settle();
+            // After what was heard, which may have put something on the list.
+            let more_to_order = self.give_orders();
             if more_to_order || more_to_hear {
                 tokio::task::yield_now().await;
                 continue;

@@ -56,9 +56,10 @@ impl Grant {
         loop {
             let end = *ends.borrow_and_update();
             tokio::select! {
-                () = sleep_until(end.into()) => return,
-                // Its sender is in `self`.
+                biased;
+                // First: what was moved in time is not over, however late that is seen. Its sender is in `self`.
                 _ = ends.changed() => {}
+                () = sleep_until(end.into()) => return,
             }
         }
     }
@@ -135,3 +136,38 @@ fn pause(failed: u32) -> Duration {
 }
 
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    /// Extended in time, and its keeper had no turn before the old end had passed, too.
+    #[tokio::test]
+    async fn an_end_that_was_moved_in_time_is_not_one() {
+        let redis = Redis::builder("redis://localhost").build().unwrap();
+        let (ms, hour) = (Duration::from_millis, Duration::from_secs(3600));
+        // What goes first of two things that are due may be a matter of chance.
+        for _ in 0..20 {
+            let begun = Instant::now();
+            let grant = Grant {
+                redis: redis.clone(),
+                key: Key::raw("lease"),
+                token: Token::draw(),
+                fence: Fence::new(1),
+                life: Lifetime { ttl: ms(50), memory: hour },
+                margin: ms(5),
+                ends: watch::Sender::new(begun + ms(10)),
+                loss: OnceLock::new(),
+                over: CancellationToken::new(),
+            };
+            let mut end = std::pin::pin!(grant.end());
+            assert!(end.as_mut().now_or_never().is_none());
+            grant.ends.send_replace(begun + hour);
+            sleep_until((begun + ms(15)).into()).await;
+            assert!(end.as_mut().now_or_never().is_none(), "it was moved by an hour");
+            grant.ends.send_replace(Instant::now());
+            end.await;
+        }
+    }
+}

@@ -7,7 +7,7 @@ use russet_testkit::{Proxy, Server};
 
 use super::{numsub, publish, text};
 use crate::order::{At, Order};
-use crate::support::{patient, poll_once, until};
+use crate::support::{ms, patient, poll_once, until};
 
 fn tasks() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
@@ -16,12 +16,16 @@ fn tasks() -> usize {
 /// What is queued, and then the end.
 async fn rest(mut subscription: Subscription) -> Vec<String> {
     let mut read = Vec::new();
-    while let Some(delivery) = subscription.next().await {
+    while let Some(delivery) = in_time(subscription.next()).await {
         let Delivery::Message(message) = delivery else { panic!("{delivery:?}") };
         read.push(String::from_utf8(message.payload().to_vec()).unwrap());
     }
-    assert!(subscription.next().await.is_none() && !subscription.is_live());
+    assert!(in_time(subscription.next()).await.is_none() && !subscription.is_live());
     read
+}
+
+async fn in_time<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(ms(20_000), future).await.expect("it waits for ever")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,8 +138,8 @@ fn where_the_runtime_ends_first_nobody_waits_for_ever() {
     });
     first.shutdown_background();
     second.block_on(async {
-        assert!(subscription.next().await.is_none());
-        hub.shutdown().await;
+        assert!(in_time(subscription.next()).await.is_none());
+        in_time(hub.shutdown()).await;
         let error = hub.subscribe(Topic::channel("a")).await.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Closed), "{error}");
         drop(server);

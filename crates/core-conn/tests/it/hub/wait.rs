@@ -104,6 +104,30 @@ async fn a_loss_while_it_waits_is_waited_out_and_the_server_asked_again() {
     assert!(matches!(error.kind(), ErrorKind::NotConnected(_)), "{error}");
 }
 
+/// Who comes back while the server is still unsubscribing is subscribed when it has, and not with the next heartbeat.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_comes_back_while_the_last_leaves_waits_for_the_server_only() {
+    let (proxy, prefix) = (proxied().await, russet_testkit::prefix("back"));
+    let redis = quick(&proxy);
+    // After the first one no heart beats.
+    let hub = Hub::builder(&redis).heartbeat(ms(3_600_000), ms(3_600_000)).build().unwrap();
+    let first = hub.subscribe(Topic::channel(&prefix)).await.unwrap();
+    proxy.until(|now| now.requests("PING") == 1).await.unwrap();
+    proxy.stall();
+    drop(first);
+    proxy.until(|now| now.requests("UNSUBSCRIBE") == 1).await.unwrap();
+    let mut again = Box::pin(hub.subscribe(Topic::channel(&prefix)));
+    assert!(poll_once(again.as_mut()).await.is_none());
+    // The hub has seen it, and can do nothing yet.
+    tokio::time::sleep(ms(50)).await;
+    assert_eq!(proxy.requests("SUBSCRIBE"), 1);
+    proxy.unstall();
+    let mut again = again.await.unwrap();
+    assert_eq!(publish(&mut shared::conn().await.unwrap(), &prefix, "m").await, 1);
+    assert_eq!(text(&mut again).await, "m");
+    assert_eq!(proxy.requests("SUBSCRIBE"), 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reconnect_cuts_the_wait() {
     let (proxy, prefix) = (proxied().await, russet_testkit::prefix("hurry"));

@@ -47,6 +47,11 @@ impl Faulty {
     }
 }
 
+/// Why it was lost, as soon as that is told.
+async fn loss(lease: &Lease) -> Loss {
+    tokio::time::timeout(ms(20_000), lease.loss()).await.expect("its loss is not told")
+}
+
 /// The server's clock in µs.
 pub(super) async fn time(conn: &mut Conn) -> i64 {
     let reply = conn.call(&["TIME"]).await.unwrap();
@@ -82,7 +87,7 @@ async fn without_renewal_it_ends_in_time() {
     let leases = Leases::builder(&faulty.redis, &faulty.space).ttl(ms(200)).renewal(false);
     let leases = leases.build().unwrap();
     let lease = take(&leases, "report").await;
-    assert!(matches!(lease.loss().await, Loss::Unconfirmed { last: None }));
+    assert!(matches!(loss(&lease).await, Loss::Unconfirmed { last: None }));
     assert!(faulty.left().await > 0);
     assert!(lease.remaining().is_zero());
     assert_eq!(lease.extend(ms(1_000)).await.unwrap(), Extended::WasLost);
@@ -97,7 +102,7 @@ async fn what_a_successor_has_is_never_touched() {
     let second = take(&faulty.direct(), "report").await;
     assert!(second.fence() > lease.fence());
     // The next renewal is refused.
-    let Loss::Ended { given } = lease.loss().await else { panic!("not told by the server") };
+    let Loss::Ended { given } = loss(&lease).await else { panic!("not told by the server") };
     assert_eq!(given, Some(second.fence()));
     assert!(lease.lost().is_cancelled() && lease.remaining().is_zero());
     assert_eq!(lease.release().await.unwrap(), Released::WasLost);
@@ -113,7 +118,9 @@ async fn extending_what_was_lost_says_so() {
     let key = faulty.space.key("lease", "report");
     faulty.conn.call(&[b"DEL".as_slice(), key.as_bytes()]).await.unwrap();
     assert_eq!(lease.extend(ms(20_000)).await.unwrap(), Extended::WasLost);
-    assert!(matches!(lease.loss().await, Loss::Ended { given: None }));
+    // Not with the next renewal.
+    assert!(lease.lost().is_cancelled() && lease.remaining().is_zero());
+    assert!(matches!(loss(&lease).await, Loss::Ended { given: None }));
     assert_eq!(lease.release().await.unwrap(), Released::WasLost);
 }
 
@@ -137,7 +144,7 @@ async fn a_holder_that_can_not_renew_stops_before_the_server_frees_it() {
         let replies = faulty.proxy.replies();
         faulty.proxy.until(|now| now.replies > replies).await.unwrap();
         faulty.proxy.stall();
-        let Loss::Unconfirmed { last } = lease.loss().await else { panic!("the server answered") };
+        let Loss::Unconfirmed { last } = loss(&lease).await else { panic!("the server answered") };
         let left = faulty.left().await;
         assert!(left > 0, "late by {} us", -left);
         assert!(left < 500_000, "stopped {left} us too early");
@@ -156,7 +163,7 @@ async fn what_remains_is_exact_without_the_keeper() {
     std::thread::sleep(ms(100));
     assert!(lease.remaining().is_zero());
     // When everything comes due at once no renewal comes first.
-    assert!(matches!(lease.loss().await, Loss::Unconfirmed { .. }));
+    assert!(matches!(loss(&lease).await, Loss::Unconfirmed { .. }));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -93,8 +93,10 @@ async fn a_release_whose_reply_was_lost_is_told_truthfully() {
     faulty.proxy.reset_counters();
     faulty.proxy.cut_after(Match::name("EVALSHA"));
     faulty.proxy.refuse().await.unwrap();
+    let lost = lease.lost();
     let mut releasing = Box::pin(lease.release());
     assert!(poll_once(releasing.as_mut()).await.is_none());
+    assert!(lost.is_cancelled(), "who works with it stops before another may have it");
     let waiting = async {
         faulty.proxy.struck().await.unwrap();
         let second = take(&faulty.direct(), "report").await;
