@@ -186,15 +186,15 @@ impl Hub {
         let subscription = Subscription { hub: self, topic, mailbox };
         let mailbox = &subscription.mailbox;
         state.join(&subscription.topic, mailbox, patient)?;
-        let joined = poll_fn(|cx| mailbox.poll_joined(cx));
-        match tokio::time::timeout_at(deadline.into(), joined).await {
+        let joined = || poll_fn(|cx| mailbox.poll_joined(cx));
+        match tokio::time::timeout_at(deadline.into(), joined()).await {
             Ok(joined) => joined?,
             Err(_) => match mailbox.standing() {
                 Standing::Joining { asked } => {
                     return Err(state.board(|board| board.in_vain(asked, budget)));
                 }
-                // At the last moment.
-                Standing::Joined { .. } | Standing::Done => {}
+                // At the last moment: that it joined, or that it can't.
+                Standing::Joined { .. } | Standing::Done => joined().await?,
             },
         }
         Ok(subscription)

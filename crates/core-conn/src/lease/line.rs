@@ -67,6 +67,8 @@ impl Drop for Place<'_> {
 #[derive(Debug)]
 pub(super) struct Ear {
     hears: Option<Subscription>,
+    /// Somebody was called and has not asked yet: whoever it was may be gone, and then the next one asks.
+    called: bool,
     /// Who was called waits for a random moment of this length, since others are called, too.
     crowd: Duration,
 }
@@ -76,7 +78,7 @@ const LARGEST_CROWD: Duration = Duration::from_millis(32);
 
 impl Ear {
     fn new() -> Self {
-        Self { hears: None, crowd: SMALLEST_CROWD }
+        Self { hears: None, called: false, crowd: SMALLEST_CROWD }
     }
 
     /// Begins to listen unless it does already; whether it began now.
@@ -101,30 +103,36 @@ impl Ear {
     /// Waits so long at most, or until it was called and a moment more; whether it was called.
     pub(super) async fn called(&mut self, longest: Duration) -> bool {
         let end = Instant::now() + longest;
-        while let Some(subscription) = &mut self.hears {
+        while !self.called {
+            let Some(subscription) = &mut self.hears else {
+                sleep_until(end.into()).await;
+                return false;
+            };
             let Ok(delivery) = timeout_at(end.into(), subscription.next()).await else {
                 return false;
             };
             match delivery {
                 Some(Delivery::Message(_) | Delivery::Missed(_) | Delivery::Gap(_)) => {
-                    let chance: f64 = rand::rng().random();
-                    sleep(self.crowd.mul_f64(chance)).await;
-                    // One question is the answer to all that was said meanwhile.
-                    while let Some(Some(_)) = subscription.next().now_or_never() {}
-                    return true;
+                    self.called = true;
                 }
                 // It hears nothing for a while.
                 Some(Delivery::Away(_)) => {}
                 Some(Delivery::Refused(_)) | None => self.hears = None,
             }
         }
-        sleep_until(end.into()).await;
-        false
+        let chance: f64 = rand::rng().random();
+        sleep(self.crowd.mul_f64(chance)).await;
+        // One question is the answer to all that was said meanwhile.
+        if let Some(subscription) = &mut self.hears {
+            while let Some(Some(_)) = subscription.next().now_or_never() {}
+        }
+        true
     }
 
     /// Whether the question that followed a call was in vain, which tells how many others are called: so each process
     /// asks as often as does not hurt, however many there are and however often the lease changes hands.
     pub(super) fn was_called(&mut self, in_vain: bool) {
+        self.called = false;
         self.crowd = match in_vain {
             true => (self.crowd * 2).min(LARGEST_CROWD),
             false => (self.crowd / 2).max(SMALLEST_CROWD),
