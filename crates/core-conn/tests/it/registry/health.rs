@@ -8,9 +8,8 @@ use russet_core_conn::{
 };
 use russet_testkit::{Proxy, Server};
 
-use super::incr;
 use crate::close::assert_closed;
-use crate::support::{ms, patient, poll_once};
+use crate::support::{incr, ms, patient, poll_once};
 
 /// Why this entry is not healthy.
 fn reason(report: &RegistryReport<Health>, name: &str) -> ErrorKind {
