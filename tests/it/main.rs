@@ -3,3 +3,4 @@
 
 mod depth;
 mod observed;
+mod readme;

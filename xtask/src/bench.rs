@@ -50,7 +50,7 @@ impl Bench {
             // A server each, so that one benchmark's keys are no load on the next.
             let server = Server::builder().binary(&binary.path).start().await?;
             eprintln!("bench: {name} on {binary}");
-            let rows = self.bench(name, &server.url())?;
+            let rows = self.bench(name, &server.url(), &binary.path)?;
             slow.extend(below_floor(&rows).into_iter().map(|row| format!("{name}: {row}")));
             if self.record {
                 record(&sh::root().join("benchmarks/figures.json"), name, &rows, &binary)?;
@@ -62,7 +62,7 @@ impl Bench {
         Ok(if slow.is_empty() || self.report { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn bench(&self, name: &str, url: &str) -> Result<Value> {
+    fn bench(&self, name: &str, url: &str, server: &Path) -> Result<Value> {
         let folder = sh::target().join("bench");
         fs::create_dir_all(&folder)?;
         let file = folder.join(format!("{name}.json"));
@@ -70,6 +70,8 @@ impl Bench {
         cargo.args(["run", "--release", "--manifest-path", "benchmarks/Cargo.toml", "--bin", name]);
         cargo.arg("--").args(&self.rows);
         cargo.env("RUSSET_BENCH_URL", url).env("RUSSET_BENCH_OUT", &file);
+        // For a benchmark that starts another one by itself.
+        cargo.env("RUSSET_SERVER", server);
         sh::run(&mut cargo)?;
         let rows = serde_json::from_str(&fs::read_to_string(&file)?)?;
         check_shape(&rows).map_err(|wrong| format!("{}: {wrong}", file.display()))?;

@@ -10,7 +10,8 @@ use russet_benchmarks::{
     Ops, Result, Side, Suite,
     rivals::{self, FRED, REDIS_RS, RUSSET},
 };
-use russet_core_conn::{Cmd, Key, Redis, Script};
+use russet_core_conn::{Cmd, Key, Redis, Script, Tls};
+use russet_testkit::{self as testkit, Server};
 use std::{
     process::ExitCode,
     sync::{Arc, LazyLock},
@@ -67,8 +68,33 @@ fn main() -> ExitCode {
             let other = (REDIS_RS, redis_rs_script(&redis_rs, &sha));
             suite.row(format!("script {tasks} redis-rs")).tasks(tasks).run(ours, other).await?;
         }
-        Ok(())
+        tls(suite).await
     })
+}
+
+/// What TLS costs a call: ours beside ours, on the two ports of one server, which decrypts in its one thread.
+async fn tls(suite: &mut Suite) -> Result {
+    let server = match Server::builder().tls(testkit::Tls::new()).start().await {
+        Ok(server) => server,
+        Err(testkit::Error::Unsupported { what: "TLS", version }) => {
+            eprintln!("no rows of TLS: {version} was built without it");
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let (Some(url), Some(certificates)) = (server.tls_url(), server.certificates()) else {
+        return Err("a server with TLS that has no port for it".into());
+    };
+    let trust = Tls::new().ca_file(certificates.ca().path());
+    let encrypted = Redis::builder(&url).tls(trust).build()?;
+    let plain = Redis::connect(&server.url()).await?;
+    let () = plain.run(Cmd::idempotent("SET").key(&Key::raw(KEY)).arg(&VALUE[..])).await?;
+    for tasks in [1, 64] {
+        let ours = ("russet over TLS", russet_get(&encrypted));
+        let other = ("the same over TCP", russet_get(&plain));
+        suite.row(format!("get {tasks} tls")).tasks(tasks).run(ours, other).await?;
+    }
+    Ok(())
 }
 
 fn russet_get(redis: &Redis) -> impl Side {

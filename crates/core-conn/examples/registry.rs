@@ -31,12 +31,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// What a service would answer to its orchestrator.
 async fn watch(registry: &Registry) {
     loop {
-        for (name, health) in registry.health().await.iter() {
+        let report = registry.health().await;
+        for (name, health) in report.iter() {
             match health {
-                Health::Healthy { latency } => println!("{name}: {latency:?}"),
+                Health::Healthy { latency, .. } => println!("{name}: {latency:?}"),
                 Health::Unhealthy { error } => println!("{name}: {error}"),
                 _ => {}
             }
+        }
+        if report.state_evicts() == Some(true) {
+            println!("{} is on a server that may evict it", Registry::STATE);
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -44,7 +45,10 @@ mod report;
 ///
 /// What must not be lost (tokens, queues, what waits to be written) and what may be evicted want different policies of
 /// their servers. By convention they are the entries [`STATE`](Self::STATE) and [`CACHE`](Self::CACHE). The server of
-/// `state` must run with `maxmemory-policy noeviction`; both may be one server only under that policy.
+/// `state` must run with `maxmemory-policy noeviction`; both may be one server only under that policy. Where it does
+/// not, [`health`](Self::health) says so in its [report](RegistryReport::state_evicts), and by a warning in the log,
+/// once. A server whose `INFO` this user may not read is not judged. A policy that is changed under a living connection
+/// is seen with the next one.
 #[derive(Clone)]
 pub struct Registry {
     inner: Arc<Inner>,
@@ -53,6 +57,8 @@ pub struct Registry {
 struct Inner {
     entries: Mutex<Entries>,
     events: Broadcast<EntryEvent>,
+    /// That the server of `state` evicts has been told.
+    warned: AtomicBool,
     closed: OnceCell<RegistryReport<CloseReport>>,
 }
 
@@ -80,8 +86,13 @@ impl Registry {
     /// An empty registry.
     #[expect(clippy::new_without_default, reason = "one made in passing is one that nobody closes")]
     pub fn new() -> Self {
-        let (entries, events) = (Mutex::default(), Broadcast::new());
-        Self { inner: Arc::new(Inner { entries, events, closed: OnceCell::new() }) }
+        let inner = Inner {
+            entries: Mutex::default(),
+            events: Broadcast::new(),
+            warned: AtomicBool::new(false),
+            closed: OnceCell::new(),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Builds a handle and keeps it under this name, of 1 to 64 bytes without control characters. Nothing connects yet.
@@ -167,7 +178,7 @@ impl Registry {
     }
 
     /// Asks all entries at once for a sign of life; ends within this time, whatever the servers do. One `PING` each; two
-    /// for an entry that was not connected.
+    /// for an entry that was not connected, and one [`Redis::info`] with each new connection.
     ///
     /// An entry that was never used is connected for the question, so that its first answer is as true as the later
     /// ones. One whose connection is away is unhealthy at once, with the last error: the question waits for no
@@ -180,7 +191,9 @@ impl Registry {
         let asked = entries
             .into_iter()
             .map(|(name, redis)| async move { (name, health::ask(&redis, time).await) });
-        RegistryReport::new(join_all(asked).await)
+        let report = RegistryReport::new(join_all(asked).await);
+        self.inner.warn_if(report.state_evicts());
+        report
     }
 
     /// Closes all entries at once, each as [`Redis::close`] does within its own close deadline, whatever becomes of the
@@ -223,6 +236,14 @@ impl Inner {
     fn lock(&self) -> MutexGuard<'_, Entries> {
         // No holder leaves it half changed.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Warns once, and again only if it was otherwise in between.
+    fn warn_if(&self, state_evicts: Option<bool>) {
+        let Some(evicts) = state_evicts else { return };
+        if !self.warned.swap(evicts, Relaxed) && evicts {
+            tracing::warn!(entry = Registry::STATE, "the server may evict what must not be lost");
+        }
     }
 
     /// Takes no more entries. Answers those that are to be closed.

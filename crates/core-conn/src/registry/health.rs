@@ -12,15 +12,20 @@ pub(super) async fn ask(redis: &Redis, within: Duration) -> Health {
     }
     let began = Instant::now();
     let was_connected = redis.inner.node.is_connected();
-    match ping(redis, within).await {
-        Ok(latency) if was_connected => Health::Healthy { latency },
+    let left = || within.saturating_sub(began.elapsed());
+    let latency = match ping(redis, within).await {
+        Ok(latency) if was_connected => latency,
         // That was the time to connect. If there is some left it shows how long an answer takes.
-        Ok(latency) => {
-            let again = ping(redis, within.saturating_sub(began.elapsed())).await;
-            Health::Healthy { latency: again.unwrap_or(latency) }
-        }
-        Err(error) => unhealthy(redis, error),
-    }
+        Ok(latency) => ping(redis, left()).await.unwrap_or(latency),
+        Err(error) => return unhealthy(redis, error),
+    };
+    Health::Healthy { latency, evicts: evicts(redis, left()).await }
+}
+
+/// Not known is no reason to be unwell.
+async fn evicts(redis: &Redis, within: Duration) -> Option<bool> {
+    let info = redis.with_deadline(within).without_waiting().info().await;
+    info.ok()?.evicts()
 }
 
 /// The line that asked is one of ours, and is not told.

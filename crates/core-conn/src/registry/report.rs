@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{CloseReport, Error};
+use crate::{CloseReport, Error, Registry};
 
 /// One answer for each entry of a [`Registry`](crate::Registry), by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,10 @@ pub enum Health {
     Healthy {
         /// How long that took, without the time to connect.
         latency: Duration,
+        /// Whether the server may remove keys by itself for want of memory, as
+        /// [`ServerInfo::evicts`](crate::ServerInfo::evicts) has it: as it was when the connection was opened; `None`
+        /// if it does not tell this user.
+        evicts: Option<bool>,
     },
     /// It did not answer in time, or can't be reached, or says that it is not well.
     Unhealthy {
@@ -46,6 +50,17 @@ impl RegistryReport<Health> {
     /// Whether all entries are healthy.
     pub fn is_healthy(&self) -> bool {
         self.iter().all(|(_, health)| matches!(health, Health::Healthy { .. }))
+    }
+
+    /// Whether the server of the entry [`STATE`](Registry::STATE) may remove what must not be lost. `None` if that is
+    /// not known: it does not tell this user, it is not healthy, or there is no such entry.
+    ///
+    /// It is no part of [`is_healthy`](Self::is_healthy): to take a service away helps nobody whose state may be lost.
+    pub fn state_evicts(&self) -> Option<bool> {
+        match self.get(Registry::STATE)? {
+            Health::Healthy { evicts, .. } => *evicts,
+            Health::Unhealthy { .. } => None,
+        }
     }
 }
 

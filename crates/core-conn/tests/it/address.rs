@@ -3,11 +3,7 @@
 use russet_core_conn::{Backoff, Cmd, ErrorKind, EventKind, Key, Redis, RedisBuilder};
 use russet_testkit::Server;
 
-use crate::support::{clients, ms, patient};
-
-fn incr(name: &str) -> Cmd {
-    Cmd::write("INCR").key(&Key::raw(name.to_owned()))
-}
+use crate::support::{clients, incr, ms, patient};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn by_a_unix_socket_everything_is_as_by_tcp() {

@@ -7,14 +7,16 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use russet_core_conn::{
-    Backoff, Cmd, CredentialProvider, Credentials, ErrorKind, EventKind, Key, Redis, SendOutcome,
+    Backoff, Cmd, CredentialProvider, Credentials, ErrorKind, EventKind, Redis, SendOutcome,
     ServerError,
 };
 use russet_testkit::{Conn, Server};
 use tokio::sync::watch;
 
 use crate::order::Order;
-use crate::support::{clients, ms, patient, run_again, until};
+use crate::support::{
+    clients, incr, is_fourth_attempt, ms, patient, run_again, told_alone, tried_again, until,
+};
 
 const RIGHTS: &str = "~* &* +@all";
 
@@ -24,10 +26,6 @@ async fn server(password: &str) -> (Server, Conn) {
     let server = Server::builder().acl_file(acl).start().await.unwrap();
     let conn = server.conn().await.unwrap();
     (server, conn)
-}
-
-fn incr() -> Cmd {
-    Cmd::write("INCR").key(&Key::raw("n"))
 }
 
 async fn acl(conn: &mut Conn, rules: &[&str]) {
@@ -57,7 +55,7 @@ fn load(redis: &Redis) -> (Arc<AtomicU64>, Vec<tokio::task::JoinHandle<()>>) {
         let (redis, answers) = (redis.clone(), answers.clone());
         tokio::spawn(async move {
             loop {
-                match redis.run::<i64>(incr()).await {
+                match redis.run::<i64>(incr("n")).await {
                     Ok(_) => answers.fetch_add(1, SeqCst),
                     Err(error) if matches!(error.kind(), ErrorKind::Closed) => return,
                     Err(error) => panic!("{error}"),
@@ -149,7 +147,7 @@ async fn each_connection_asks_anew_and_may_come_as_somebody_else() {
         events.find(refused).await.unwrap();
     }
     tell.send_replace(Credentials::new("shop", "pw3"));
-    assert_eq!(redis.run::<i64>(incr()).await.unwrap(), 1);
+    assert_eq!(redis.run::<i64>(incr("n")).await.unwrap(), 1);
     user(&mut conn, "shop").await;
 }
 
@@ -215,15 +213,10 @@ async fn a_provider_that_fails_or_hangs_costs_the_connect_timeout_and_says_why()
     for hangs in [false, true] {
         let provider = Moody { hangs, ..Moody::default() };
         let timeout = ms(100);
-        let redis = patient(&server.url())
-            .credentials(provider.clone())
-            .connect_timeout(timeout)
-            .reconnect(Backoff::constant(ms(10)))
-            .build()
-            .unwrap();
+        let redis = tried_again(patient(&server.url()).credentials(provider.clone()), timeout);
         let (mut events, mut order) = (redis.events(), Order::default());
         let started = Instant::now();
-        let error = redis.without_waiting().run::<i64>(incr()).await.unwrap_err();
+        let error = redis.without_waiting().run::<i64>(incr("n")).await.unwrap_err();
         let expected = if hangs { "none within 100ms" } else { "said 1 times" };
         let why = |error: Option<&ErrorKind>| match error {
             Some(ErrorKind::Credentials(why)) => why.clone(),
@@ -231,17 +224,14 @@ async fn a_provider_that_fails_or_hangs_costs_the_connect_timeout_and_says_why()
         };
         assert!(why(error.cause()).contains(expected), "{error}");
         assert_eq!(error.outcome(), SendOutcome::NotSent);
-        let again = |kind: &EventKind| matches!(kind, EventKind::Reconnecting { attempt: 4, .. });
-        order.until(&mut events, again).await;
+        order.until(&mut events, is_fourth_attempt).await;
         assert_eq!(provider.asked.load(SeqCst), 4);
         if hangs {
             assert!(started.elapsed() >= 4 * timeout);
         }
         assert!(started.elapsed() < Duration::from_secs(5));
         // A call on a connection of its own asks, too, and is told.
-        let alone = Cmd::write("BLPOP").key(&Key::raw("list")).arg("1");
-        let error = redis.run::<Vec<String>>(alone).await.unwrap_err();
-        assert_eq!(error.outcome(), SendOutcome::NotSent, "{error}");
+        let error = told_alone(&redis).await;
         let told = why(Some(error.cause().unwrap_or(error.kind())));
         assert!(told.contains(if hangs { expected } else { "sealed" }), "{error}");
     }

@@ -238,7 +238,8 @@ async fn a_deadline_covers_the_repetitions_of_a_read() {
 async fn calls_on_connections_of_their_own_end_at_their_deadline_too() {
     let server = Server::start().await.unwrap();
     let redis = patient(&server.url()).dedicated(2).build().unwrap().with_deadline(ms(200));
-    let pop = || redis.run::<Vec<String>>(Cmd::write("BLPOP").key(&Key::raw("never")).arg("0"));
+    let forever = || Cmd::write("BLPOP").key(&Key::raw("never")).arg("0");
+    let pop = || redis.run::<Vec<String>>(forever());
     let ended = |started: Instant, error: &Error, outcome| {
         let took = started.elapsed();
         assert!(took >= ms(200) && took < ms(700), "{took:?}: {error}");
@@ -247,7 +248,10 @@ async fn calls_on_connections_of_their_own_end_at_their_deadline_too() {
     };
     // Blocked by what was asked for; and waiting for one of the two connections.
     let started = Instant::now();
-    let (first, second, third) = tokio::join!(pop(), pop(), pop());
+    // It gives up before the others leave it their places.
+    let hurried = redis.with_deadline(ms(100));
+    let third = hurried.run::<Vec<String>>(forever());
+    let (first, second, third) = tokio::join!(pop(), pop(), third);
     ended(started, &first.unwrap_err(), SendOutcome::Unknown);
     ended(started, &second.unwrap_err(), SendOutcome::Unknown);
     ended(started, &third.unwrap_err(), SendOutcome::NotSent);

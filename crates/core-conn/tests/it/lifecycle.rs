@@ -9,7 +9,7 @@ use russet_core_conn::{
 use russet_testkit::{Proxy, Server};
 
 use crate::order::{At, Order};
-use crate::support::{clients, key, ms, patient, poll_once, until};
+use crate::support::{clients, incr, key, ms, patient, poll_once, until};
 
 mod identity;
 mod reconnect;
@@ -25,10 +25,6 @@ async fn away() -> (Server, Proxy) {
 /// Quick attempts, for tests that are about something else.
 fn quick(builder: RedisBuilder) -> Redis {
     builder.reconnect(Backoff::constant(ms(10))).build().unwrap()
-}
-
-fn incr(name: &str) -> Cmd {
-    Cmd::write("INCR").key(&Key::raw(name.to_owned()))
 }
 
 fn is_ready(kind: &EventKind) -> bool {

@@ -16,6 +16,7 @@ mod hub;
 mod info;
 mod lease;
 mod lifecycle;
+mod log;
 mod once;
 mod order;
 mod own_reply;

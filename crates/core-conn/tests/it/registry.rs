@@ -3,19 +3,15 @@
 use std::time::Duration;
 
 use russet_core_conn::{
-    Cmd, EntryEvent, ErrorKind, EventKind, Events, Key, Notice, Redis, Registry, SendOutcome,
+    EntryEvent, ErrorKind, EventKind, Events, Notice, Redis, Registry, SendOutcome,
 };
 use russet_testkit::Server;
 
 use crate::close::assert_closed;
-use crate::support::{clients, patient, until};
+use crate::support::{clients, incr, patient, until};
 
 mod close;
 mod health;
-
-fn incr(name: &str) -> Cmd {
-    Cmd::write("INCR").key(&Key::raw(name.to_owned()))
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entries_come_and_go_by_name() {

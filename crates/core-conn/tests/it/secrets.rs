@@ -2,9 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt::{Debug, Display};
-use std::io::Write;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use russet_core_conn::{
     Backoff, Cmd, CredentialProvider, Credentials, Delivery, Durability, EventKind, Events, Key,
@@ -13,10 +11,8 @@ use russet_core_conn::{
 use russet_testkit::{Conn, Proxy, Reply, Server};
 use tokio::sync::watch;
 use tracing_log::LogTracer;
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::FmtSpan;
 
+use crate::log::Log;
 use crate::support::{ms, patient};
 
 /// What must be seen nowhere. Only letters, so that no escaping hides them.
@@ -52,29 +48,6 @@ impl Seen {
                 _ => {}
             }
         }
-    }
-}
-
-/// The lines of the log.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Log;
-
-    fn make_writer(&'a self) -> Log {
-        self.clone()
     }
 }
 
@@ -239,13 +212,7 @@ async fn by_tls(seen: &Seen) {
 async fn nothing_that_anybody_may_read_holds_a_secret() {
     // Another test cannot have set it, and without it the client below would write nothing.
     LogTracer::init().unwrap();
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::TRACE)
-        .with_span_events(FmtSpan::FULL)
-        .with_writer(log.clone())
-        .finish();
-    let _guard = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
+    let (log, _guard) = Log::of_this_thread();
 
     let seen = Seen::default();
     let server = server().start().await.unwrap();
@@ -272,7 +239,7 @@ async fn nothing_that_anybody_may_read_holds_a_secret() {
     refused(patient(&format!("redis://shop:hunterRight@{addr}")).connect_timeout(ms(50)), &seen)
         .await;
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     // The client below and we have written, down to the last level, and the calls are there.
     for word in ["TRACE", "DEBUG", "fred", "russet_core_conn", "redis.call", "connection error"] {
         assert!(log.contains(word), "no {word} in {} lines", log.lines().count());

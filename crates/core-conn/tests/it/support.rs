@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use russet_core_conn::{Key, Redis, RedisBuilder};
+use russet_core_conn::{Backoff, Cmd, Error, EventKind, Key, Redis, RedisBuilder, SendOutcome};
 use russet_testkit::Conn;
 
 /// The seed of this run: of `RUSSET_SEED`, or fixed.
@@ -30,6 +30,28 @@ pub(crate) async fn shared(test: &str) -> (Redis, String) {
 /// Options for tests that are not about deadlines: a busy machine must not fail them.
 pub(crate) fn patient(url: &str) -> RedisBuilder {
     Redis::builder(url).deadline(Duration::from_secs(10))
+}
+
+/// A handle that gives an attempt to connect this long, and makes the next one at once.
+pub(crate) fn tried_again(builder: RedisBuilder, timeout: Duration) -> Redis {
+    builder.connect_timeout(timeout).reconnect(Backoff::constant(ms(10))).build().unwrap()
+}
+
+pub(crate) fn is_fourth_attempt(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::Reconnecting { attempt: 4, .. })
+}
+
+/// What a call on a connection of its own is told that gets none: it was never sent.
+pub(crate) async fn told_alone(redis: &Redis) -> Error {
+    let alone = Cmd::write("BLPOP").key(&Key::raw("list")).arg("1");
+    let error = redis.run::<Vec<String>>(alone).await.unwrap_err();
+    assert_eq!(error.outcome(), SendOutcome::NotSent, "{error}");
+    error
+}
+
+/// A write that shows by its answer how often it was made.
+pub(crate) fn incr(name: &str) -> Cmd {
+    Cmd::write("INCR").key(&Key::raw(name.to_owned()))
 }
 
 pub(crate) fn key(prefix: &str, name: impl Display) -> Key {

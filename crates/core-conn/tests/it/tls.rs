@@ -12,7 +12,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use crate::order::Order;
-use crate::support::{clients, ms, patient, run_again, until};
+use crate::support::{
+    clients, incr, is_fourth_attempt, ms, patient, run_again, told_alone, tried_again, until,
+};
 
 /// None when this server has no TLS, which the testkit makes sure of.
 async fn start(builder: Builder) -> Option<Server> {
@@ -34,16 +36,12 @@ fn trusting(certificates: &Certificates) -> Tls {
     Tls::new().ca_pem(certificates.ca().text())
 }
 
-fn incr() -> Cmd {
-    Cmd::write("INCR").key(&Key::raw("n"))
-}
-
 /// What keeps this client out, by the error of a call and by each of the events: it is the same each time.
 async fn kept_out(url: &str, tls: Tls) -> TlsError {
     let redis = patient(url).tls(tls).reconnect(Backoff::constant(ms(10))).build().unwrap();
     let redis = redis.without_waiting();
     let (mut events, mut order) = (redis.events(), Order::default());
-    let error = redis.run::<i64>(incr()).await.unwrap_err();
+    let error = redis.run::<i64>(incr("n")).await.unwrap_err();
     assert_eq!(error.outcome(), SendOutcome::NotSent, "{error}");
     assert!(matches!(error.kind(), ErrorKind::NotConnected(_)), "{error}");
     let Some(ErrorKind::Tls(why)) = error.cause() else { panic!("{error}: {:?}", error.cause()) };
@@ -55,9 +53,7 @@ async fn kept_out(url: &str, tls: Tls) -> TlsError {
         assert!(!error.is_retryable());
     }
     // A call on a connection of its own is told the same.
-    let alone = Cmd::write("BLPOP").key(&Key::raw("list")).arg("1");
-    let error = redis.run::<Vec<String>>(alone).await.unwrap_err();
-    assert_eq!(error.outcome(), SendOutcome::NotSent, "{error}");
+    let error = told_alone(&redis).await;
     let told = error.cause().unwrap_or(error.kind());
     assert!(matches!(told, ErrorKind::Tls(again) if again == why), "{error}");
     why.clone()
@@ -71,7 +67,7 @@ async fn calls_go_by_tls_alone() {
     let tls = Tls::new().ca_file(server.certificates().unwrap().ca().path());
     let redis = patient(&url).tls(tls).connection_name("tls").connections(2).build().unwrap();
     redis.ready().await.unwrap();
-    assert_eq!(redis.run::<i64>(incr()).await.unwrap(), 1);
+    assert_eq!(redis.run::<i64>(incr("n")).await.unwrap(), 1);
     let large = "x".repeat(300_000);
     let set = Cmd::idempotent("SET").key(&Key::raw("large")).arg(&large);
     let () = redis.run(set).await.unwrap();
@@ -91,7 +87,7 @@ async fn calls_go_by_tls_alone() {
     for _ in 0..2 {
         events.find(|kind| matches!(kind, EventKind::Ready(_))).await.unwrap();
     }
-    assert_eq!(redis.run::<i64>(incr()).await.unwrap(), 2);
+    assert_eq!(redis.run::<i64>(incr("n")).await.unwrap(), 2);
     // In the clear nobody gets in.
     let clear = patient(&url.replace("rediss", "redis")).build().unwrap().without_waiting();
     let error = clear.ping().await.unwrap_err();
@@ -193,32 +189,23 @@ async fn a_peer_that_is_silent_costs_the_connect_timeout() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = silent.local_addr().unwrap();
     let timeout = ms(150);
-    let redis = patient(&format!("rediss://{addr}"))
-        .tls(Tls::new())
-        .connect_timeout(timeout)
-        .reconnect(Backoff::constant(ms(10)))
-        .build()
-        .unwrap();
+    let redis = tried_again(patient(&format!("rediss://{addr}")).tls(Tls::new()), timeout);
     let (mut events, mut order) = (redis.events(), Order::default());
     let started = Instant::now();
     let mut ready = Box::pin(redis.ready());
     tokio::select! {
         ready = ready.as_mut() => panic!("{ready:?}"),
-        _ = order.until(&mut events, |kind| {
-            matches!(kind, EventKind::Reconnecting { attempt: 4, .. })
-        }) => {}
+        _ = order.until(&mut events, is_fourth_attempt) => {}
     }
     let took = started.elapsed();
     assert!(took >= 4 * timeout && took < 8 * timeout + Duration::from_secs(1), "{took:?}");
     // A call on a connection of its own does not wait until its own deadline, which is ten seconds away.
-    let alone = Cmd::write("BLPOP").key(&Key::raw("list")).arg("1");
     let started = Instant::now();
-    let error = redis.run::<Vec<String>>(alone).await.unwrap_err();
+    let error = told_alone(&redis).await;
     assert!(
         matches!(error.kind(), ErrorKind::Connect(why) if why.contains("no answer")),
         "{error}"
     );
-    assert_eq!(error.outcome(), SendOutcome::NotSent);
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
@@ -241,7 +228,7 @@ async fn a_server_that_hangs_is_left_in_time_and_found_again() {
         hung += usize::from(matches!(error.kind(), ErrorKind::Connect(_)));
     }
     server.resume().await.unwrap();
-    assert_eq!(redis.run::<i64>(incr()).await.unwrap(), 1);
+    assert_eq!(redis.run::<i64>(incr("n")).await.unwrap(), 1);
 }
 
 /// The variable that says where; unset in an ordinary run.
@@ -309,6 +296,6 @@ async fn what_a_reconnect_finds_is_verified_again() {
     };
     let found = tokio::time::timeout(Duration::from_secs(20), events.find(untrusted)).await;
     found.unwrap().unwrap();
-    let error = redis.with_deadline(ms(100)).run::<i64>(incr()).await.unwrap_err();
+    let error = redis.with_deadline(ms(100)).run::<i64>(incr("n")).await.unwrap_err();
     assert!(matches!(error.cause(), Some(ErrorKind::Tls(TlsError::UnknownIssuer))), "{error}");
 }

@@ -7,9 +7,9 @@ use futures_util::future::join_all;
 use russet_core_conn::{Cmd, EventKind, Key, Redis, SendOutcome, ServerError};
 use russet_testkit::Server;
 
-use super::{assert_not_connected, incr, is_ready, quick};
+use super::{assert_not_connected, is_ready, quick};
 use crate::order::Order;
-use crate::support::{clients, info, key, ms, patient, poll_once, until};
+use crate::support::{clients, incr, info, key, ms, patient, poll_once, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_does_not_let_us_in_says_why() {

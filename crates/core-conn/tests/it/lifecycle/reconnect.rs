@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use russet_core_conn::{Backoff, ErrorKind, EventKind, Redis, SendOutcome, ServerError};
 use russet_testkit::{Match, Proxy, Server};
 
-use super::{away, incr, is_ready, is_reconnecting};
+use super::{away, is_ready, is_reconnecting};
 use crate::order::Order;
-use crate::support::{ms, patient, poll_once};
+use crate::support::{incr, ms, patient, poll_once};
 
 fn is_gone(kind: &EventKind) -> bool {
     matches!(kind, EventKind::GaveUp { .. })

@@ -6,11 +6,11 @@ use russet_core_conn::{
     Backoff, ErrorKind, EventKind, Health, Redis, RedisBuilder, Registry, RegistryReport,
     SendOutcome,
 };
-use russet_testkit::{Proxy, Server};
+use russet_testkit::{Conn, Eviction, Proxy, Server};
 
-use super::incr;
 use crate::close::assert_closed;
-use crate::support::{ms, patient, poll_once};
+use crate::log::Log;
+use crate::support::{incr, ms, patient, poll_once, until};
 
 /// Why this entry is not healthy.
 fn reason(report: &RegistryReport<Health>, name: &str) -> ErrorKind {
@@ -22,7 +22,7 @@ fn reason(report: &RegistryReport<Health>, name: &str) -> ErrorKind {
 
 fn latency(report: &RegistryReport<Health>, name: &str) -> Duration {
     match report.get(name) {
-        Some(Health::Healthy { latency }) => *latency,
+        Some(Health::Healthy { latency, .. }) => *latency,
         other => panic!("{name}: {other:?}"),
     }
 }
@@ -158,4 +158,75 @@ async fn who_may_not_ask_is_answered_all_the_same() {
     assert_closed(error);
     assert!(error.operation() == Some("PING") && error.call_site().is_none(), "{error}");
     assert_eq!(error.outcome(), SendOutcome::NotSent);
+}
+
+async fn evicts(registry: &Registry) -> Option<bool> {
+    let report = registry.health_within(Duration::from_secs(10)).await;
+    assert!(report.is_healthy(), "{report:?}");
+    report.state_evicts()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_must_not_be_lost_is_told_to_be_on_a_server_that_evicts() {
+    let registry = Registry::new();
+    assert_eq!(evicts(&registry).await, None, "there is no state");
+    let acl = "user default on nopass ~* &* +@all\nuser mute on >pw ~* &* +@all -info\n";
+    let server = Server::builder()
+        .maxmemory(64 << 20, Eviction::AllKeysLru)
+        .acl_file(acl)
+        .start()
+        .await
+        .unwrap();
+    registry.add(Registry::CACHE, patient(&server.url())).unwrap();
+    assert_eq!(evicts(&registry).await, None, "a cache may be evicted");
+    let quick = patient(&server.url()).reconnect(Backoff::constant(ms(5)));
+    let state = registry.add(Registry::STATE, quick).unwrap();
+    assert_eq!(evicts(&registry).await, Some(true));
+
+    // Asked once a connection; another policy is seen with the next one.
+    let mut conn = server.conn().await.unwrap();
+    let asked = async |conn: &mut Conn| {
+        let stats = conn.call(&["INFO", "commandstats"]).await.unwrap();
+        let stats = stats.text().unwrap().to_owned();
+        let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_info:calls="));
+        line.and_then(|line| line.split(',').next()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let before = asked(&mut conn).await;
+    assert_eq!(evicts(&registry).await, Some(true));
+    assert_eq!(asked(&mut conn).await, before + 1, "that was this question itself");
+    let set = ["CONFIG", "SET", "maxmemory-policy", "noeviction"];
+    assert!(conn.call(&set).await.unwrap().is_ok());
+    let mut events = state.events();
+    conn.call(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await.unwrap();
+    events.find(|kind| matches!(kind, EventKind::Ready(_))).await.unwrap();
+    until("it does not evict any more", async || {
+        registry.health_within(Duration::from_secs(10)).await.state_evicts() == Some(false)
+    })
+    .await;
+
+    // Who may not know it is well all the same.
+    assert!(
+        conn.call(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]).await.unwrap().is_ok()
+    );
+    let registry = Registry::new();
+    registry.add(Registry::STATE, patient(&format!("redis://mute:pw@{}", server.addr()))).unwrap();
+    assert_eq!(evicts(&registry).await, None);
+}
+
+/// On one thread, so that it hears its own log.
+#[tokio::test]
+async fn that_state_may_be_evicted_is_in_the_log_once() {
+    let (log, _guard) = Log::of_this_thread();
+    let warnings = || log.text().lines().filter(|line| line.contains("may evict")).count();
+    let server =
+        Server::builder().maxmemory(64 << 20, Eviction::VolatileLru).start().await.unwrap();
+    let registry = Registry::new();
+    registry.add(Registry::CACHE, patient(&server.url())).unwrap();
+    registry.health_within(Duration::from_secs(10)).await;
+    assert_eq!(warnings(), 0, "a cache may be evicted");
+    registry.add(Registry::STATE, patient(&server.url())).unwrap();
+    for _ in 0..3 {
+        assert_eq!(evicts(&registry).await, Some(true));
+        assert_eq!(warnings(), 1, "{}", log.text());
+    }
 }
