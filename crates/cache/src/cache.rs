@@ -233,9 +233,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 impl<V> Inner<V> {
     /// Before the first key: is the key space laid out as we think? Whoever comes before it is known asks for itself,
     /// because nobody's time may depend on another's.
+    #[inline]
     pub(crate) async fn agree(&self, redis: &Redis) -> Result<(), russet_core_conn::Error> {
         if !self.agreed.load(Acquire) {
-            redis.agree(self.keys.space()).await?;
+            // Boxed: it must not make every lookup's future larger.
+            Box::pin(redis.agree(self.keys.space())).await?;
             self.agreed.store(true, Release);
         }
         Ok(())

@@ -65,6 +65,7 @@ impl Cmd {
     pub const MAX_WRAPPED: usize = 7_000;
 
     /// A command that changes nothing.
+    #[inline]
     pub fn read(name: &'static str) -> Self {
         Self::new(name, Class::Read)
     }
@@ -79,6 +80,7 @@ impl Cmd {
         Self::new(name, Class::Write)
     }
 
+    #[inline]
     fn new(name: &'static str, class: Class) -> Self {
         Self {
             name,
@@ -96,6 +98,7 @@ impl Cmd {
 
     /// Adds a key: the command goes where its keys live.
     #[must_use]
+    #[inline]
     pub fn key(mut self, key: &Key) -> Self {
         // A command of more than 65,535 arguments needs its first keys only: one slot holds them all.
         if let Ok(position) = u16::try_from(self.args.len()) {
@@ -162,6 +165,7 @@ impl Cmd {
         }
     }
 
+    #[inline]
     pub(crate) fn route(&self) -> Route {
         self.route
     }

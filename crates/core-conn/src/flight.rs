@@ -72,6 +72,7 @@ impl Slab {
     }
 
     /// A place, if one is free and nobody waits; `None` if this call must wait.
+    #[inline]
     pub(crate) fn try_enter(&self, deadline: Instant) -> Option<Result<Place<'_>, Cut>> {
         match self.permits.try_acquire() {
             Ok(permit) => Some(self.admit(permit, deadline)),
@@ -89,6 +90,7 @@ impl Slab {
         }
     }
 
+    #[inline]
     fn admit<'a>(
         &'a self,
         permit: SemaphorePermit<'a>,
@@ -108,6 +110,7 @@ impl Slab {
     }
 
     /// The position of the slot.
+    #[inline]
     fn claim(&self, tick: u32) -> usize {
         let size = self.slots.len();
         let mut at = HINT.get() % size;
@@ -147,6 +150,7 @@ impl Slab {
         self.permits.acquire_many(u32::try_from(self.slots.len()).unwrap_or(u32::MAX)).await.ok()
     }
 
+    #[inline]
     fn tick_of(&self, at: Instant) -> u32 {
         let ticks = at.saturating_duration_since(self.start).as_micros().div_ceil(TICK.as_micros());
         // 248 days of ticks; a connection that old has its deadlines cut at once, and is opened anew.
@@ -189,6 +193,7 @@ pub(crate) struct Place<'a> {
 
 impl Place<'_> {
     /// Whether the call must end; if not yet, `waker` is woken when it must.
+    #[inline]
     pub(crate) fn cut(&self, waker: &Waker) -> Option<Cut> {
         self.slot.waker.register(waker);
         match self.slot.state.load(SeqCst) {

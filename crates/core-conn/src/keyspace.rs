@@ -188,6 +188,7 @@ impl KeySpace {
         self.partitions
     }
 
+    #[inline]
     fn partition_of_canonical(&self, segments: &Canonical) -> Partition {
         Partition::choose(segments.hash(), self.partitions)
     }

@@ -70,6 +70,7 @@ pub(crate) enum Reply {
 
 impl Reply {
     /// The reply of a request that has one.
+    #[inline]
     pub(crate) fn one(self) -> Result<Value, Error> {
         match self {
             Self::One(value) => Ok(value),

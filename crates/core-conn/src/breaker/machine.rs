@@ -111,6 +111,7 @@ impl Machine {
         }
     }
 
+    #[inline]
     fn ticket(&self, generation: u64, probe: bool) -> Ticket {
         let started = self.settings.rules.slow_rate.map(|_| self.settings.clock.now());
         Ticket { generation, probe, started }
@@ -131,6 +132,7 @@ impl Machine {
         }
     }
 
+    #[inline]
     fn count(&self, stage: &Arc<Stage>, counts: &Counts, ticket: Ticket, end: End) {
         let rules = &self.settings.rules;
         match end {
@@ -233,6 +235,7 @@ impl Machine {
         rule.is_some_and(|((over, _), started)| now.saturating_duration_since(started) >= over)
     }
 
+    #[inline]
     fn tick(&self, now: Instant) -> u32 {
         let tick = nanos(now.saturating_duration_since(self.origin)) / self.tick;
         #[expect(clippy::cast_possible_truncation, reason = "ticks wrap, after 310 days or more")]

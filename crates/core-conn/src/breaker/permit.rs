@@ -39,6 +39,7 @@ impl<'a, E> BreakerPermit<'a, E> {
     }
 
     /// The call ended with this result, which is judged as the breaker judges.
+    #[inline]
     pub fn record<T>(self, result: &Result<T, E>) {
         match result {
             Ok(_) => self.success(),
@@ -69,6 +70,7 @@ impl<'a, E> BreakerPermit<'a, E> {
         self.ticket
     }
 
+    #[inline]
     fn end(self, verdict: Verdict) {
         self.breaker.machine.end(self.ticket, End::Judged(verdict));
         // It holds nothing but a reference, and its drop would say something else.

@@ -21,6 +21,7 @@ pub(super) struct Window {
 }
 
 impl Window {
+    #[inline]
     pub(super) fn add_call(&self, tick: u32) {
         self.calls.mine().add(tick);
     }
@@ -36,6 +37,7 @@ pub(super) struct Count([AtomicU64; PARTS as usize]);
 
 impl Count {
     /// Adds one. Whoever was held up for a whole window has nothing to add any more.
+    #[inline]
     pub(super) fn add(&self, tick: u32) {
         let word = &self.0[(tick % PARTS) as usize];
         let mut seen = word.load(Acquire);

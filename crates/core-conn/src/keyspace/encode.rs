@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use smallvec::{Array, SmallVec};
+use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::segments::Content;
@@ -16,8 +16,19 @@ const HASHED: &[u8] = b"%sha256-";
 /// On the stack for nearly every key.
 type Buffer = SmallVec<[u8; 128]>;
 
-/// The bytes of a key: of nearly every one behind one pointer, together with the count of its clones.
-type Name = SmallVec<[u8; 64]>;
+/// The bytes of nearly every key, which lie behind one pointer, together with the count of its clones.
+struct Name {
+    bytes: [u8; SHORT],
+    length: usize,
+}
+
+const SHORT: usize = 64;
+
+impl AsRef<[u8]> for Name {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 const ESCAPE_HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -47,17 +58,35 @@ pub(super) struct Head<'a> {
 
 /// The key of the head and the segments, in one allocation.
 pub(super) fn key(head: &Head<'_>, segments: &Canonical) -> Key {
-    let mut name = Name::new();
-    name.push(b'{');
-    name.extend_from_slice(head.prefix.as_bytes());
-    if let Some(partition) = head.partition {
-        name.push(b':');
-        name.extend_from_slice(Decimal::of(partition.into()).digits());
+    let partition = head.partition.map(|partition| Decimal::of(partition.into()));
+    let digits = partition.as_ref().map_or(&[][..], Decimal::digits);
+    let colon: &[u8] = if partition.is_some() { b":" } else { b"" };
+    if head.kind.len() > LONGEST_RAW || !head.kind.bytes().all(is_plain) {
+        return key_of_odd_kind([head.prefix.as_bytes(), colon, digits], head.kind, segments);
     }
-    name.push(b'}');
-    push(&mut name, head.kind.into());
-    name.extend_from_slice(&segments.0);
-    Key::raw(Bytes::from_owner(name))
+    join([b"{", head.prefix.as_bytes(), colon, digits, b"}:", head.kind.as_bytes(), &segments.0])
+}
+
+#[cold]
+fn key_of_odd_kind(tag: [&[u8]; 3], kind: &str, segments: &Canonical) -> Key {
+    let [prefix, colon, digits] = tag;
+    let mut escaped = Buffer::new();
+    push(&mut escaped, kind.into());
+    join([b"{", prefix, colon, digits, b"}", &escaped, &segments.0])
+}
+
+#[inline]
+fn join(pieces: [&[u8]; 7]) -> Key {
+    let length = pieces.iter().map(|piece| piece.len()).sum();
+    if length > SHORT {
+        return Key::raw(pieces.concat());
+    }
+    let (mut bytes, mut at) = ([0; SHORT], 0);
+    for piece in pieces {
+        bytes[at..at + piece.len()].copy_from_slice(piece);
+        at += piece.len();
+    }
+    Key::raw(Bytes::from_owner(Name { bytes, length }))
 }
 
 /// A number in decimal, without an allocation.
@@ -96,7 +125,7 @@ impl Decimal {
     }
 }
 
-fn push(out: &mut SmallVec<impl Array<Item = u8>>, part: Part<'_>) {
+fn push(out: &mut Buffer, part: Part<'_>) {
     out.push(b':');
     match part.0 {
         Content::Text(text) if text.len() <= LONGEST_RAW => push_text(out, text),
@@ -113,7 +142,7 @@ fn push(out: &mut SmallVec<impl Array<Item = u8>>, part: Part<'_>) {
     }
 }
 
-fn push_text(out: &mut SmallVec<impl Array<Item = u8>>, text: &str) {
+fn push_text(out: &mut Buffer, text: &str) {
     if text.bytes().all(is_plain) {
         return out.extend_from_slice(text.as_bytes());
     }
@@ -128,7 +157,7 @@ fn push_text(out: &mut SmallVec<impl Array<Item = u8>>, text: &str) {
     }
 }
 
-fn push_bytes(out: &mut SmallVec<impl Array<Item = u8>>, bytes: &[u8]) {
+fn push_bytes(out: &mut Buffer, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         push_text(out, chunk.valid());
         chunk.invalid().iter().for_each(|byte| push_escaped(out, *byte));
@@ -150,14 +179,14 @@ fn is_plain(byte: u8) -> bool {
     PLAIN[usize::from(byte)]
 }
 
-fn push_escaped(out: &mut SmallVec<impl Array<Item = u8>>, byte: u8) {
+fn push_escaped(out: &mut Buffer, byte: u8) {
     out.push(b'%');
     out.push(ESCAPE_HEX[usize::from(byte >> 4)]);
     out.push(ESCAPE_HEX[usize::from(byte & 15)]);
 }
 
 #[cold]
-fn push_hashed(out: &mut SmallVec<impl Array<Item = u8>>, raw: &[u8]) {
+fn push_hashed(out: &mut Buffer, raw: &[u8]) {
     out.extend_from_slice(HASHED);
     for byte in Sha256::digest(raw) {
         out.push(HEX[usize::from(byte >> 4)]);

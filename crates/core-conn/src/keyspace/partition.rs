@@ -19,6 +19,7 @@ impl Partition {
         Self(number)
     }
 
+    #[inline]
     pub(super) fn choose(hash: u64, partitions: NonZeroU16) -> Self {
         // The remainder is below `partitions`, so that nothing is cut off.
         Self((hash % u64::from(partitions.get())) as u16)
@@ -62,6 +63,7 @@ impl<'a> InPartition<'a> {
         Self { keys, partition }
     }
 
+    #[inline]
     pub(super) fn key_of_canonical(&self, kind: &str, segments: &Canonical) -> Key {
         let prefix = &self.keys.prefix;
         encode::key(&Head { prefix, partition: Some(self.partition.0), kind }, segments)

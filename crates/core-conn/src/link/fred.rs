@@ -64,6 +64,7 @@ impl FredLink {
     }
 
     /// fred takes the request with the first poll.
+    #[inline]
     pub(super) fn call(&self, request: Request<'_>) -> Seated<'_> {
         self.seats.seat(&self.client, request)
     }

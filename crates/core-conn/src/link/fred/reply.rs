@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::Value;
 use crate::link::LinkError;
 
+#[inline]
 pub(super) fn value(value: FredValue) -> Value {
     match value {
         FredValue::Null => Value::Nil,

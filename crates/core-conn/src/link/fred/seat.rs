@@ -71,6 +71,7 @@ fn chair() -> Box<dyn Seat> {
 }
 
 impl Seats {
+    #[inline]
     pub(super) fn seat(&self, client: &Client, request: Request<'_>) -> Seated<'_> {
         let free = self.free().pop();
         let mut seat = free.unwrap_or_else(chair);
