@@ -66,3 +66,21 @@ pub(crate) fn thread() -> usize {
     thread_local!(static THREAD: Cell<usize> = Cell::new(THREADS.fetch_add(1, Relaxed)));
     THREAD.get()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    #[test]
+    fn nothing_that_any_thread_counted_is_left_out() {
+        let calls: Striped<AtomicU64> = Striped::default();
+        std::thread::scope(|scope| {
+            for _ in 0..3 * STRIPES {
+                scope.spawn(|| calls.mine().fetch_add(1, Relaxed));
+            }
+        });
+        assert_eq!(calls.all().map(|count| count.load(Relaxed)).sum::<u64>(), 3 * STRIPES as u64);
+    }
+}

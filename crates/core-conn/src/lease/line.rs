@@ -139,3 +139,32 @@ impl Ear {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use russet_testkit::Server;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::Cmd;
+
+    #[tokio::test]
+    async fn a_call_that_its_hearer_did_not_live_to_follow_is_the_next_ones() {
+        let server = Server::start().await.unwrap();
+        let redis = Redis::connect(&server.url()).await.unwrap();
+        let (key, hour) = (Key::raw("lease"), Duration::from_secs(3600));
+        let mut ear = Ear::new();
+        ear.crowd = hour;
+        assert!(ear.listen(&redis, &key, Instant::now() + Duration::from_secs(10)).await);
+        let heard: u64 = redis.run(Cmd::write("SPUBLISH").key(&key).arg("")).await.unwrap();
+        assert_eq!(heard, 1);
+
+        // It has heard, waits for its moment, and is gone.
+        assert!(timeout(Duration::from_millis(300), ear.called(hour)).await.is_err());
+        ear.crowd = Duration::ZERO;
+        let next = timeout(Duration::from_secs(10), ear.called(hour)).await;
+        assert!(next.expect("the next one is not called"));
+        ear.was_called(true);
+        assert!(!ear.called(Duration::from_millis(50)).await, "called once, asked twice");
+    }
+}

@@ -80,7 +80,7 @@ async fn replicas_that_cannot_follow_are_an_error() {
         .start()
         .await;
     match closed {
-        Err(Error::NotReady { log, .. }) => assert!(log.contains("MASTER"), "{log}"),
+        Err(Error::NotReady { log, .. }) => assert!(log.contains("NOPERM"), "{log}"),
         other => panic!("{other:?}"),
     }
     let server = Server::start_with_replicas(1).await.unwrap();
