@@ -209,15 +209,22 @@ impl Redis {
         let once = class == Class::Write || self.durability_of(class) != Durability::Async;
         let most = if once { 1 } else { self.inner.rules.attempts };
         let mut made = 1;
+        // What changes something may have done so in an attempt whose reply was lost, whatever became of the last one.
+        let mut perhaps = false;
         loop {
             match attempt(deadline).await {
                 Err(error) if made < most && may_repeat(&error) && Instant::now() < deadline => {
                     made += 1;
+                    perhaps |= class != Class::Read && error.outcome() == SendOutcome::Unknown;
                 }
                 result => {
                     if let Some(permit) = permit {
                         permit.record(&result);
                     }
+                    let result = match result {
+                        Err(error) if perhaps => Err(error.after_unknown()),
+                        result => result,
+                    };
                     observed.end(&result, made);
                     return result.map_err(|error| error.with(self.context(None, None, made)));
                 }

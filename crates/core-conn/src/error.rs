@@ -196,6 +196,12 @@ impl Error {
         self
     }
 
+    /// An attempt before this one may have been applied.
+    pub(crate) fn after_unknown(mut self) -> Self {
+        self.0.outcome = SendOutcome::Unknown;
+        self
+    }
+
     /// Why.
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind

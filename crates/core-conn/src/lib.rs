@@ -19,8 +19,9 @@
 //!
 //! 1. **Each call ends within its deadline** (500 ms unless you say otherwise), waiting and repetitions included,
 //!    late by about 5 ms at most plus what the machine is late by.
-//! 2. **An error says what became of the command.** [`SendOutcome::NotSent`]: never applied, now or later.
-//!    [`SendOutcome::Rejected`]: the server refused. [`SendOutcome::Unknown`]: applied once or not at all.
+//! 2. **An error says what became of the command**, all attempts together. [`SendOutcome::NotSent`]: never applied,
+//!    now or later. [`SendOutcome::Rejected`]: the server refused. [`SendOutcome::Unknown`]: applied once or not at all,
+//!    or, where it may be repeated, more than once.
 //! 3. **Nothing that may not be repeated is sent twice.** Each [`Cmd`] and [`Script`] has a [`Class`]; only
 //!    [`Class::Read`] and [`Class::Idempotent`] are repeated, when a connection is lost under them.
 //! 4. **A caller gets its own reply or an error**, whatever is stored in Redis and whichever futures are dropped; see
@@ -63,6 +64,12 @@
 //!
 //! Attempts follow the [`Backoff`], without end by default. A maximum ends with [`EventKind::GaveUp`]: calls then fail
 //! at once with [`ErrorKind::GaveUp`], not sent, until [`Redis::reconnect`]. [`Redis::events`] tells of each step.
+//!
+//! # Runtimes
+//!
+//! Connections are kept by tasks of the tokio runtime of the first call, which also watch over the deadlines: a runtime
+//! that nobody drives (one of a single thread, between two `block_on`) keeps none. When it ends, what is in flight is
+//! lost with it, and the next call begins anew in its own.
 //!
 //! # Going on without Redis
 //!

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use futures_util::FutureExt;
+use futures_util::future::{select_ok, try_join_all};
 use tokio::sync::{Notify, Semaphore, SetOnce, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -53,6 +54,7 @@ pub(crate) struct Node {
     pub(crate) settings: Settings,
     lanes: Box<[Lane]>,
     turn: AtomicUsize,
+    /// Whether all lanes are known to have their tasks.
     started: AtomicBool,
     /// Calls that wait, for a connection or for a place on one, and [`TURNED_AWAY`] for each that was waiting when
     /// the node closed: one number, so that no call is ever both or neither.
@@ -82,6 +84,8 @@ const TURNED_AWAY: u64 = 1 << 32;
 struct Lane {
     current: ArcSwapOption<Generation>,
     state: watch::Sender<State>,
+    /// Whether it has a task, or had one that gave up.
+    running: AtomicBool,
     generations: AtomicU64,
     /// Cuts the wait before the next attempt.
     hurry: Notify,
@@ -121,6 +125,7 @@ impl Node {
             .map(|_| Lane {
                 current: ArcSwapOption::empty(),
                 state: watch::Sender::new(State::Connecting(None)),
+                running: AtomicBool::new(false),
                 generations: AtomicU64::new(0),
                 hurry: Notify::new(),
             })
@@ -153,11 +158,13 @@ impl Node {
         &self.settings
     }
 
-    /// Starts the tasks that connect, once. Needs a runtime.
+    /// Starts the tasks that connect, where there is none or its runtime has ended. Needs a runtime.
     fn start(self: &Arc<Self>) {
-        if !self.started.load(Relaxed) && !self.started.swap(true, SeqCst) {
-            for connection in 0..self.lanes.len() {
-                tokio::spawn(supervise::run(self.clone(), connection));
+        if !self.started.load(SeqCst) && !self.started.swap(true, SeqCst) {
+            for (connection, lane) in self.lanes.iter().enumerate() {
+                if !lane.running.swap(true, SeqCst) {
+                    tokio::spawn(supervise::run(self.clone(), connection));
+                }
             }
         }
     }
@@ -168,10 +175,13 @@ impl Node {
             return Err(Error::not_sent(ErrorKind::Closed));
         }
         self.start();
-        for lane in &self.lanes {
-            self.wait_ready(lane, deadline, true).await?;
+        let waiting = self.queue()?;
+        let all = try_join_all(self.lanes.iter().map(|lane| lane.ready(deadline, true)));
+        tokio::select! {
+            biased;
+            () = self.gate.closed() => Err(waiting.turn_away()),
+            ready = all => ready.map(drop),
         }
-        Ok(())
     }
 
     /// One attempt. `NotSent` means that the link never saw the request.
@@ -222,9 +232,8 @@ impl Node {
         wait: bool,
     ) -> Result<Arc<Generation>, Error> {
         self.start();
-        let lane = &self.lanes[self.turn.fetch_add(1, Relaxed) % self.lanes.len()];
         loop {
-            self.wait_ready(lane, deadline, wait).await?;
+            self.any_ready(deadline, wait).await?;
             // The lane says ready a moment before its loss is noticed: let the supervisor run.
             tokio::task::yield_now().await;
             if Instant::now() >= deadline {
@@ -236,34 +245,14 @@ impl Node {
         }
     }
 
-    async fn wait_ready(&self, lane: &Lane, deadline: Instant, wait: bool) -> Result<(), Error> {
-        let mut state = lane.state.subscribe();
+    /// Waits until a lane is ready. One that may still come is enough.
+    async fn any_ready(&self, deadline: Instant, wait: bool) -> Result<(), Error> {
         let waiting = self.queue()?;
-        let settled = state.wait_for(|state| match state {
-            State::Connecting(last) => !wait && last.is_some(),
-            State::Ready | State::GaveUp(_) | State::Ended => true,
-        });
-        let settled = tokio::select! {
+        let lanes = self.lanes.iter().map(|lane| Box::pin(lane.ready(deadline, wait)));
+        tokio::select! {
             biased;
-            () = self.gate.closed() => return Err(waiting.turn_away()),
-            settled = tokio::time::timeout_at(deadline.into(), settled) => settled,
-        };
-        let now = match settled {
-            Ok(Ok(state)) => state.clone(),
-            Ok(Err(_)) => State::Ended,
-            Err(_) => lane.state.borrow().clone(),
-        };
-        match now {
-            State::Ready => Ok(()),
-            State::GaveUp(error) => Err(error),
-            State::Ended => Err(Error::not_sent(ErrorKind::Closed)),
-            State::Connecting(None) => {
-                Err(Error::not_sent(ErrorKind::NotConnected("still connecting".into())))
-            }
-            State::Connecting(Some(last)) => {
-                let reason = last.kind().to_string();
-                Err(Error::not_sent(ErrorKind::NotConnected(reason)).caused_by(last.kind()))
-            }
+            () = self.gate.closed() => Err(waiting.turn_away()),
+            ready = select_ok(lanes) => ready.map(drop),
         }
     }
 
@@ -353,12 +342,10 @@ impl Node {
         // They ended with the gate, and wait for nobody.
         self.hubs.close();
         self.hubs.wait().await;
-        if self.started.load(SeqCst) {
-            for lane in &self.lanes {
-                let over = |state: &State| matches!(state, State::Ended | State::GaveUp(_));
-                // Fails only without a sender, and that is the lane itself.
-                let _ = lane.state.subscribe().wait_for(over).await;
-            }
+        for lane in self.lanes.iter().filter(|lane| lane.running.load(SeqCst)) {
+            let over = |state: &State| matches!(state, State::Ended | State::GaveUp(_));
+            // Fails only without a sender, and that is the lane itself.
+            let _ = lane.state.subscribe().wait_for(over).await;
         }
         self.announcer.end();
         // Those that were told, and those that are about to be.
@@ -385,6 +372,34 @@ impl Node {
     ) {
         let node = self.name.clone();
         self.announcer.announce(Event { node, purpose, connection, generation, kind });
+    }
+}
+
+impl Lane {
+    /// Waits until it is ready, or without waiting until it is known that it is not.
+    async fn ready(&self, deadline: Instant, wait: bool) -> Result<(), Error> {
+        let mut state = self.state.subscribe();
+        let settled = state.wait_for(|state| match state {
+            State::Connecting(last) => !wait && last.is_some(),
+            State::Ready | State::GaveUp(_) | State::Ended => true,
+        });
+        let now = match tokio::time::timeout_at(deadline.into(), settled).await {
+            Ok(Ok(state)) => state.clone(),
+            Ok(Err(_)) => State::Ended,
+            Err(_) => self.state.borrow().clone(),
+        };
+        match now {
+            State::Ready => Ok(()),
+            State::GaveUp(error) => Err(error),
+            State::Ended => Err(Error::not_sent(ErrorKind::Closed)),
+            State::Connecting(None) => {
+                Err(Error::not_sent(ErrorKind::NotConnected("still connecting".into())))
+            }
+            State::Connecting(Some(last)) => {
+                let reason = last.kind().to_string();
+                Err(Error::not_sent(ErrorKind::NotConnected(reason)).caused_by(last.kind()))
+            }
+        }
     }
 }
 

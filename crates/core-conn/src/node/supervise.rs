@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,20 +16,43 @@ use crate::link::{Link, LinkEnd, LinkError, Reply, Request};
 use crate::{ServerError, Value};
 
 pub(super) async fn run(node: Arc<Node>, connection: usize) {
-    let ended = node.ended.clone();
+    let mut task = Finish { node, connection, gave_up: false };
     tokio::select! {
         biased;
-        () = ended.cancelled() => {}
-        () = keep(&node, connection) => return,
+        () = task.node.ended.cancelled() => {}
+        () = keep(&task.node, connection) => task.gave_up = true,
     }
-    let lane = &node.lanes[connection];
-    let generation = lane.current.swap(None);
-    if let Some(generation) = generation {
-        generation.slab.fail_all();
-        generation.link.abort();
-        node.announce(connection, EventKind::Closed);
+}
+
+/// The end of a lane's task. Also where the runtime ends first, or the task panics: nobody waits for what is gone, and
+/// the next call, perhaps in another runtime, begins anew.
+struct Finish {
+    node: Arc<Node>,
+    connection: usize,
+    gave_up: bool,
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        let Self { node, connection, gave_up } = self;
+        if *gave_up {
+            // Only `reconnect` begins anew.
+            return;
+        }
+        let lane = &node.lanes[*connection];
+        if let Some(generation) = lane.current.swap(None) {
+            generation.slab.fail_all();
+            generation.link.abort();
+            node.announce(*connection, EventKind::Closed);
+        }
+        lane.state.send_replace(State::Connecting(None));
+        lane.running.store(false, SeqCst);
+        node.started.store(false, SeqCst);
+        // Whoever closes the node says so first and looks for those that run second.
+        if node.ended.is_cancelled() {
+            lane.state.send_replace(State::Ended);
+        }
     }
-    lane.state.send_replace(State::Ended);
 }
 
 /// Ends only by giving up.

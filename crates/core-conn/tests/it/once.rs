@@ -4,7 +4,11 @@ mod load;
 mod ops;
 mod queue;
 
-use russet_core_conn::{Class, Cmd, ErrorKind, EventKind, Key, Script, SendOutcome, Value};
+use std::time::Duration;
+
+use russet_core_conn::{
+    Class, Cmd, ErrorKind, EventKind, Key, Script, SendOutcome, ServerError, Value,
+};
 use russet_testkit::Match;
 
 use self::ops::{Bench, Op};
@@ -156,6 +160,33 @@ async fn attempts_are_bounded() {
     assert_eq!((error.outcome(), error.attempt()), (SendOutcome::Unknown, 4), "{error}");
     assert!(matches!(error.kind(), ErrorKind::ConnectionLost(_)), "{error}");
     assert_eq!((fault.strikes(), bench.proxy.requests("SET")), (4, 4));
+}
+
+/// The first attempt is applied and its reply lost; the second one is not sent, or is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeated_call_is_unknown_whatever_became_of_its_last_attempt() {
+    let bench = Bench::start(|builder| builder.deadline(Duration::from_millis(500))).await;
+    let mut conn = bench.server.conn().await.unwrap();
+    let set = |name: &str| Cmd::idempotent("SET").key(&Key::raw(name.to_owned())).arg("v");
+
+    bench.proxy.cut_after(Match::name("SET"));
+    bench.proxy.answer(Match::name("SET"), "-READONLY You can't write\r\n");
+    let error = bench.redis.run::<()>(set("refused")).await.unwrap_err();
+    assert_eq!((error.outcome(), error.attempt()), (SendOutcome::Unknown, 2), "{error}");
+    assert_eq!(error.server(), Some(&ServerError::ReadOnly), "{error}");
+
+    let fault = bench.proxy.cut_after(Match::name("SET"));
+    let calling = set("unsent");
+    let (result, ()) = tokio::join!(bench.redis.run::<()>(calling), async {
+        bench.proxy.refuse().await.unwrap();
+        fault.struck().await.unwrap();
+    });
+    let error = result.unwrap_err();
+    assert_eq!((error.outcome(), error.attempt()), (SendOutcome::Unknown, 2), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::NotConnected(_)), "{error}");
+    for name in ["refused", "unsent"] {
+        assert_eq!(conn.call(&["GET", name]).await.unwrap().text(), Some("v"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -73,15 +73,16 @@ fn chair() -> Box<dyn Seat> {
 impl Seats {
     #[inline]
     pub(super) fn seat(&self, client: &Client, request: Request<'_>) -> Seated<'_> {
-        let free = self.free().pop();
+        let home = self.0.mine();
+        let free = lock(home).pop();
         let mut seat = free.unwrap_or_else(chair);
         seat.sit(client, request);
-        Seated { seats: self, seat: Some(seat) }
+        Seated { home, seat: Some(seat) }
     }
+}
 
-    fn free(&self) -> MutexGuard<'_, Vec<Box<dyn Seat>>> {
-        self.0.mine().lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(free: &Mutex<Vec<Box<dyn Seat>>>) -> MutexGuard<'_, Vec<Box<dyn Seat>>> {
+    free.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Seats {
@@ -92,7 +93,8 @@ impl fmt::Debug for Seats {
 
 /// A call of fred's, in its box.
 pub(crate) struct Seated<'a> {
-    seats: &'a Seats,
+    /// Where the box came from and goes back to, wherever the call ends: elsewhere they would pile up.
+    home: &'a Mutex<Vec<Box<dyn Seat>>>,
     /// None only while it is dropped.
     seat: Option<Box<dyn Seat>>,
 }
@@ -113,7 +115,7 @@ impl Drop for Seated<'_> {
     fn drop(&mut self) {
         if let Some(mut seat) = self.seat.take() {
             seat.rise();
-            self.seats.free().push(seat);
+            lock(self.home).push(seat);
         }
     }
 }

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use russet_core_conn::{Backoff, ErrorKind, EventKind, Redis, SendOutcome, ServerError};
+use futures_util::future::join_all;
+use russet_core_conn::{Backoff, Error, ErrorKind, EventKind, Redis, SendOutcome, ServerError};
 use russet_testkit::{Match, Proxy, Server};
 
 use super::{away, is_ready, is_reconnecting};
@@ -144,4 +145,49 @@ async fn a_rule_of_the_users_own_stops_with_its_reason() {
     assert!(error.to_string().contains("ask for a new one"), "{error}");
     order.until(&mut events, is_gone).await;
     assert_eq!(order.delays, [ms(5), ms(10)]);
+}
+
+/// One connection waits long for its next attempt, and the other comes back at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_takes_the_first_connection_that_is_there() {
+    let server = Server::start().await.unwrap();
+    let proxy = Proxy::start(server.addr()).await.unwrap();
+    // One of the two fails twice, and has to wait then.
+    proxy.cut_before(Match::name("HELLO").nth(2));
+    proxy.cut_before(Match::name("HELLO").nth(2));
+    let rule =
+        |attempt, _: &Error| ControlFlow::Continue(if attempt < 2 { ms(50) } else { ms(60_000) });
+    let builder = patient(&proxy.url()).connections(2).reconnect(Backoff::custom(rule));
+    let redis = builder.build().unwrap();
+    let mut events = redis.events();
+    redis.ping().await.unwrap();
+    events.find(|kind| matches!(kind, EventKind::Reconnecting { attempt: 2, .. })).await.unwrap();
+    proxy.cut_all().await.unwrap();
+    events.find(|kind| matches!(kind, EventKind::Closed)).await.unwrap();
+    for served in join_all((0..8).map(|_| redis.ping())).await {
+        served.unwrap();
+    }
+}
+
+/// The tasks that keep the connections end with the runtime of the first call.
+#[test]
+fn where_the_runtime_of_the_first_call_ends_the_next_one_begins_anew() {
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let (first, second, third) = (runtime(), runtime(), runtime());
+    let server = first.block_on(Server::start()).unwrap();
+    let redis = patient(&server.url()).connections(2).build().unwrap();
+    first.block_on(redis.ready()).unwrap();
+    first.shutdown_background();
+    second.block_on(async {
+        // What is found dead may cost the call that finds it; what may be repeated is.
+        for _ in 0..8 {
+            redis.ping().await.unwrap();
+        }
+    });
+    second.shutdown_background();
+    third.block_on(async {
+        let closed = tokio::time::timeout(ms(20_000), redis.close()).await;
+        closed.expect("it waits for ever for what has ended");
+        assert!(matches!(redis.ping().await.unwrap_err().kind(), ErrorKind::Closed));
+    });
 }
