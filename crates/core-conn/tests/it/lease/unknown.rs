@@ -1,6 +1,6 @@
 //! Lost replies, dropped futures, late questions: one grant, and no orphan where one can be avoided.
 
-use russet_core_conn::{Durability, ErrorKind, SendOutcome};
+use russet_core_conn::{Durability, ErrorKind, EventKind, SendOutcome};
 use russet_testkit::Match;
 
 use super::loss::Faulty;
@@ -63,8 +63,11 @@ async fn nothing_is_sent_for_what_was_certainly_not_granted() {
     let leases = Leases::new(&redis, &faulty.space).unwrap();
     let lease = take(&faulty.direct(), "report").await;
     busy(&leases, "report").await;
+    let mut events = faulty.redis.events();
     faulty.proxy.refuse().await.unwrap();
     faulty.proxy.cut_all().await.unwrap();
+    // From here on no call meets the connection that is gone.
+    events.find(|kind| matches!(kind, EventKind::Closed)).await.unwrap();
     faulty.proxy.reset_counters();
     let error = leases.try_acquire("report").await.unwrap_err();
     assert_eq!(error.outcome(), SendOutcome::NotSent, "{error}");
