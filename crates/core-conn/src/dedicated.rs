@@ -83,8 +83,7 @@ impl Redis {
                 return Err(self.told(error, Some("WATCH"), None, site));
             }
             let mut own = self.dedicated().await?;
-            // Until EXEC, which forgets what was watched.
-            own.own.altered = true;
+            own.own.watching = true;
             match own.send(Request::Cmd(&watch), Class::Read, "WATCH").await {
                 Ok(_) => Ok(Watch { own }),
                 Err(error) => Err(self.told(error, Some("WATCH"), None, site)),
@@ -197,7 +196,7 @@ impl Dedicated {
 
 /// Keys that are being watched, and the connection that watches them. From [`Redis::watch`].
 ///
-/// Dropping it without [`exec`](Self::exec) changes nothing, and ends the connection.
+/// Dropping it without [`exec`](Self::exec) changes nothing, and ends the connection; so does an `exec` that is not sent.
 ///
 /// ```no_run
 /// # async fn example(redis: russet_core_conn::Redis) -> Result<(), russet_core_conn::Error> {
@@ -251,8 +250,6 @@ impl Watch {
         async move {
             let mut own = self.own;
             let replies = own.exec(cmds).await;
-            // Whatever it answered, EXEC has forgotten what was watched.
-            own.own.altered = false;
             replies.map_err(|error| own.redis.told(error, Some("EXEC"), None, site))
         }
     }

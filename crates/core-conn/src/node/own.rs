@@ -27,7 +27,9 @@ pub(crate) struct Own {
     /// None once the connection has ended.
     open: Option<Open>,
     /// Whether a command may have changed what the next caller relies on.
-    pub(crate) altered: bool,
+    altered: bool,
+    /// Whether it watches keys: from `WATCH` until `EXEC` is answered.
+    pub(crate) watching: bool,
     /// Held from the opening on, and by each call: whoever closes the node waits for it.
     busy: Option<OwnedSemaphorePermit>,
     _place: OwnedSemaphorePermit,
@@ -80,6 +82,7 @@ impl Node {
             node: self.clone(),
             open: Some(open),
             altered: false,
+            watching: false,
             busy,
             _place: place,
         };
@@ -127,6 +130,11 @@ impl Node {
 }
 
 impl Own {
+    /// Whether the next caller may have it.
+    fn as_new(&self) -> bool {
+        !self.altered && !self.watching
+    }
+
     /// No call follows soon: a node that closes need not wait.
     pub(crate) fn rest(&mut self) {
         self.busy = None;
@@ -151,7 +159,8 @@ impl Own {
         let mut replies = self.call_each(cmds, deadline, budget).await?;
         let confirmed = if waits { replies.pop() } else { None };
         let confirm = || confirmed.map_or(Ok(()), |answer| durability.confirm(answer));
-        if let Request::Batch(_) = request {
+        if let Request::Batch(cmds) = request {
+            self.watching &= !ends_watching(cmds, &replies);
             confirm()?;
             return Ok(Reply::Many(replies));
         }
@@ -232,13 +241,42 @@ impl Own {
 impl Drop for Own {
     fn drop(&mut self) {
         if let Some(open) =
-            self.open.take().filter(|_| !self.altered && !self.node.gate.is_closed())
+            self.open.take().filter(|_| self.as_new() && !self.node.gate.is_closed())
         {
             self.node.idle().push(Idle { open, since: Instant::now() });
         }
     }
 }
 
+/// Whether `EXEC` ended a transaction among these. Whatever it answered then, it has forgotten what was watched; where
+/// `MULTI` was refused it has not.
+fn ends_watching(cmds: &[Cmd], replies: &[Result<Value, LinkError>]) -> bool {
+    let ends = |cmd: &Cmd| cmd.name() == "EXEC";
+    replies.len() == cmds.len()
+        && cmds.last().is_some_and(ends)
+        && matches!(replies.first(), Some(Ok(_)))
+        && matches!(replies.last(), Some(Ok(_) | Err(LinkError::Server(_))))
+}
+
 fn lost(reason: String) -> Error {
     Error::unknown(ErrorKind::ConnectionLost(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_transaction_that_began_and_was_answered_ends_the_watching() {
+        let block = ["MULTI", "INCR", "EXEC"].map(Cmd::write);
+        let (ok, refused) = (|| Ok(Value::Nil), || Err(LinkError::Server("NOPERM".into())));
+        let lost = || Err(LinkError::Lost("gone".into()));
+        assert!(ends_watching(&block, &[ok(), ok(), ok()]));
+        assert!(ends_watching(&block, &[ok(), refused(), refused()]));
+        assert!(!ends_watching(&block, &[refused(), ok(), refused()]));
+        assert!(!ends_watching(&block, &[ok(), ok(), lost()]));
+        assert!(!ends_watching(&block, &[ok(), ok()]));
+        assert!(!ends_watching(&block[..2], &[ok(), ok()]));
+        assert!(!ends_watching(&[], &[]));
+    }
 }
