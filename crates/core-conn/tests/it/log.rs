@@ -21,6 +21,7 @@ impl Log {
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(LevelFilter::TRACE)
             .with_span_events(FmtSpan::FULL)
+            .with_ansi(false)
             .with_writer(log.clone())
             .finish();
         (log, subscriber.set_default())
