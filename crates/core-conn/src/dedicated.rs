@@ -20,8 +20,8 @@ use crate::{FromValue, Key, Redis, ServerError, Value, transaction};
 /// lost, cut by its deadline or dropped ends the connection; later calls are
 /// [`ConnectionLost`](ErrorKind::ConnectionLost), not sent: take another one.
 ///
-/// Dropping it leaves the connection for the next caller for five seconds, and ends it then, or at once if it was lost
-/// or ran a command that the [table](Cmd) does not know.
+/// Dropping it leaves the connection for the next caller for five seconds, and ends it within five more, or at once if
+/// it was lost or ran a command that the [table](Cmd) does not know.
 ///
 /// ```no_run
 /// # async fn example(redis: russet_core_conn::Redis) -> Result<(), russet_core_conn::Error> {

@@ -1,11 +1,12 @@
 //! Connections that one caller at a time has to itself.
 
+use std::convert::Infallible;
 use std::mem;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{Node, supervise};
 use crate::cmd::Cmd;
@@ -41,6 +42,8 @@ struct Open {
     end: LinkEnd,
     /// Whether the server is known to sync for whoever waits.
     fsync: bool,
+    /// Dropped with it, it ends [`sweep`].
+    open: oneshot::Sender<Infallible>,
 }
 
 /// A connection that waits for its next caller.
@@ -99,7 +102,11 @@ impl Node {
             opened = tokio::time::timeout_at(deadline.into(), Link::open(&self.settings.target)) => opened,
         };
         match opened {
-            Ok(Ok(Opened { link, end, .. })) => Ok(own(Open { link, end, fsync: false })),
+            Ok(Ok(Opened { link, end, .. })) => {
+                let (open, closed) = oneshot::channel();
+                tokio::spawn(sweep(Arc::downgrade(self), closed));
+                Ok(own(Open { link, end, fsync: false, open }))
+            }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::not_sent(ErrorKind::Deadline(budget))),
         }
@@ -122,7 +129,7 @@ impl Node {
         let mut idle = self.idle();
         let (ended, kept) = mem::take(&mut *idle)
             .into_iter()
-            .partition(|idle| closed || idle.since.elapsed() > IDLE);
+            .partition(|idle| closed || idle.since.elapsed() >= IDLE);
         *idle = kept;
         drop(idle);
         let _: Vec<Idle> = ended;
@@ -206,7 +213,7 @@ impl Own {
         let Some(busy) = self.busy.take().or_else(|| self.node.busy()) else {
             return Err(Error::not_sent(ErrorKind::Closed));
         };
-        let Some(Open { link, mut end, fsync }) = self.open.take() else {
+        let Some(Open { link, mut end, fsync, open }) = self.open.take() else {
             return Err(Error::not_sent(ErrorKind::ConnectionLost(
                 "it ended before this call".into(),
             )));
@@ -232,7 +239,7 @@ impl Own {
             return Err(lost("another number of replies than of commands".into()));
         }
         supervise::check_probe(&nonce, probed.map(Reply::One))?;
-        self.open = Some(Open { link, end, fsync });
+        self.open = Some(Open { link, end, fsync, open });
         self.busy = Some(busy);
         Ok(replies)
     }
@@ -245,6 +252,15 @@ impl Drop for Own {
         {
             self.node.idle().push(Idle { open, since: Instant::now() });
         }
+    }
+}
+
+/// Ends what nobody has used for a while, as long as one connection is open: the lanes do that, too, with their probes, but
+/// only those that are ready.
+async fn sweep(node: Weak<Node>, mut closed: oneshot::Receiver<Infallible>) {
+    while tokio::time::timeout(IDLE, &mut closed).await.is_err() {
+        let Some(node) = node.upgrade() else { return };
+        node.end_idle();
     }
 }
 

@@ -138,6 +138,19 @@ async fn one_that_died_or_that_nobody_needs_is_not_kept() {
 }
 
 #[tokio::test]
+async fn one_that_nobody_needs_is_ended_also_where_no_lane_is_probed() {
+    let server = Server::start().await.unwrap();
+    let hour = Duration::from_secs(3_600);
+    let redis = patient(&server.url()).probe(hour, hour).connection_name("rare").build().unwrap();
+    redis.ready().await.unwrap();
+    drop(redis.dedicated().await.unwrap());
+    let (begun, mut conn) = (Instant::now(), server.conn().await.unwrap());
+    assert_eq!(clients(&mut conn, "rare").await.len(), 2);
+    until("the idle one is ended", async || clients(&mut conn, "rare").await.len() == 1).await;
+    assert!(begun.elapsed() < Duration::from_secs(12), "after {:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn closing_waits_for_calls_and_not_for_holders() {
     let (server, redis) = private("closing").await;
     let mut own = redis.dedicated().await.unwrap();
