@@ -8,7 +8,8 @@ use russet_core_conn::{Breaker, Codec, KeySpace, Redis};
 use crate::cache::{Cache, Policy};
 use crate::error::Error;
 
-const LONGEST_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// What the server can add to its time, and more than anything is cached for.
+pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// The options of a [`Cache`]. See [`Cache::builder`].
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use russet_core_conn::{Breaker, Cmd, Codec, Key, KeySpace, Redis, Segments};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::builder::CacheBuilder;
+use crate::builder::{CacheBuilder, LONGEST_TTL};
 use crate::entry;
 use crate::error::{Error, LoadError};
 use crate::keys::Keys;
@@ -67,11 +67,11 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// A load's time to live in whole milliseconds, at least one.
+    /// A load's time to live in whole milliseconds, from one to ten years.
     fn millis<V>(&self, load: &Load<V>) -> u64 {
         let ttl = load.ttl.unwrap_or(if load.value.is_some() { self.ttl } else { self.absent_ttl });
         let chance: f64 = rand::rng().random();
-        let ttl = ttl.mul_f64(1.0 - self.jitter * chance);
+        let ttl = ttl.min(LONGEST_TTL).mul_f64(1.0 - self.jitter * chance);
         u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).max(1)
     }
 }

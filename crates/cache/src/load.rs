@@ -63,7 +63,8 @@ impl<V> Load<V> {
         Self { value: None, ttl: None, cache: true }
     }
 
-    /// Its own time to live instead of the cache's, rounded up to a millisecond. Zero is [`skip_cache`](Self::skip_cache).
+    /// Its own time to live instead of the cache's, rounded up to a millisecond. Zero is [`skip_cache`](Self::skip_cache);
+    /// a longer one than ten years is ten years.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);

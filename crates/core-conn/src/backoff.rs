@@ -8,6 +8,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use crate::Error;
+use crate::builder::DAY;
 
 type Rule = dyn Fn(u32, &Error) -> ControlFlow<String, Duration> + Send + Sync;
 
@@ -23,7 +24,7 @@ type Rule = dyn Fn(u32, &Error) -> ControlFlow<String, Duration> + Send + Sync;
 ///
 /// Attempts are counted from 1. The count starts again only after the connection has stayed ready for
 /// [`stable_after`](Self::stable_after), so a server that accepts and dies again and again is still met with growing
-/// delays.
+/// delays. A delay is a day at most.
 #[derive(Clone)]
 pub struct Backoff {
     shape: Shape,
@@ -179,7 +180,7 @@ impl Backoff {
 
     fn by_chance(&self, delay: Duration) -> Duration {
         let chance: f64 = rand::rng().random();
-        delay.mul_f64(1.0 - self.jitter * chance)
+        delay.min(DAY).mul_f64(1.0 - self.jitter * chance)
     }
 }
 
@@ -233,6 +234,22 @@ mod tests {
             [50, 100, 200, 300, 300]
         );
         assert_eq!(delays(&Backoff::default().jitter(0.0), 60)[59], 2_000);
+    }
+
+    #[test]
+    fn no_delay_is_longer_than_a_day() {
+        let (ms, day) = (ms(1), 24 * 3_600_000);
+        for endless in [
+            Backoff::constant(Duration::from_secs(48 * 3_600)),
+            Backoff::constant(Duration::MAX),
+            Backoff::linear(Duration::MAX, Duration::MAX),
+            Backoff::exponential(Duration::MAX, Duration::MAX),
+            Backoff::custom(|_, _| ControlFlow::Continue(Duration::MAX)),
+        ] {
+            assert_eq!(delays(&endless.jitter(0.0), 2), [day, day]);
+        }
+        let grows = Backoff::exponential(ms, Duration::MAX).jitter(0.0);
+        assert_eq!(delays(&grows, 100)[99], day);
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::{Backoff, Error, Redis};
 
 mod target;
 
+/// The longest time that a handle may be told to wait.
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// The options of a [`Redis`] handle. See [`Redis::builder`].
 ///
 /// What the URL says and what a method here says may both be given if they agree; if they do not, `build()` refuses,
@@ -260,7 +263,7 @@ impl RedisBuilder {
             ("close_deadline", self.close_deadline),
         ];
         for (field, time) in positive {
-            if time.is_zero() || time > Duration::from_secs(24 * 3600) {
+            if time.is_zero() || time > DAY {
                 return Err(Error::config(field, format!("{time:?}"), "above zero, at most a day"));
             }
         }

@@ -20,8 +20,8 @@ use crate::{FromValue, Key, Redis, ServerError, Value, transaction};
 /// lost, cut by its deadline or dropped ends the connection; later calls are
 /// [`ConnectionLost`](ErrorKind::ConnectionLost), not sent: take another one.
 ///
-/// Dropping it leaves the connection for the next caller for five seconds, and ends it then, or at once if it was lost
-/// or ran a command that the [table](Cmd) does not know.
+/// Dropping it leaves the connection for the next caller for five seconds, and ends it within five more, or at once if
+/// it was lost or ran a command that the [table](Cmd) does not know.
 ///
 /// ```no_run
 /// # async fn example(redis: russet_core_conn::Redis) -> Result<(), russet_core_conn::Error> {
@@ -83,8 +83,7 @@ impl Redis {
                 return Err(self.told(error, Some("WATCH"), None, site));
             }
             let mut own = self.dedicated().await?;
-            // Until EXEC, which forgets what was watched.
-            own.own.altered = true;
+            own.own.watching = true;
             match own.send(Request::Cmd(&watch), Class::Read, "WATCH").await {
                 Ok(_) => Ok(Watch { own }),
                 Err(error) => Err(self.told(error, Some("WATCH"), None, site)),
@@ -183,7 +182,16 @@ impl Dedicated {
     ) -> Result<T, Error> {
         let (budget, durability) = (self.redis.deadline(), self.redis.durability_of(class));
         let observed = Observed::start(operation, &self.redis.inner.node.name);
-        let permit = self.redis.permit()?;
+        let permit = match self.redis.permit() {
+            Ok(permit) => permit,
+            Err(error) => {
+                // As for calls of a handle: whoever goes on without Redis must not keep others from running.
+                tokio::task::coop::consume_budget().await;
+                let refused = Err(error.with(self.redis.context(None, None, 0)));
+                observed.end(&refused, 0);
+                return refused;
+            }
+        };
         let reply = self.own.call(request, durability, Instant::now() + budget, budget).await;
         self.own.rest();
         let reply = reply.and_then(read);
@@ -197,7 +205,7 @@ impl Dedicated {
 
 /// Keys that are being watched, and the connection that watches them. From [`Redis::watch`].
 ///
-/// Dropping it without [`exec`](Self::exec) changes nothing, and ends the connection.
+/// Dropping it without [`exec`](Self::exec) changes nothing, and ends the connection; so does an `exec` that is not sent.
 ///
 /// ```no_run
 /// # async fn example(redis: russet_core_conn::Redis) -> Result<(), russet_core_conn::Error> {
@@ -251,8 +259,6 @@ impl Watch {
         async move {
             let mut own = self.own;
             let replies = own.exec(cmds).await;
-            // Whatever it answered, EXEC has forgotten what was watched.
-            own.own.altered = false;
             replies.map_err(|error| own.redis.told(error, Some("EXEC"), None, site))
         }
     }

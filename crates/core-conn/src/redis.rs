@@ -139,10 +139,11 @@ impl Redis {
         Self { wait, durability, breaker, ..own }
     }
 
-    /// The same connections, with another deadline for the calls of this handle.
+    /// The same connections, with another deadline for the calls of this handle. A longer one than a day, the most that
+    /// the [builder](RedisBuilder::deadline) takes, is a day.
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Self {
-        Self { deadline, ..self.clone() }
+        Self { deadline: deadline.min(crate::builder::DAY), ..self.clone() }
     }
 
     /// The same connections; calls of this handle do not wait for a connection that is known to be away, but fail at

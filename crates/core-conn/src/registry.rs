@@ -177,7 +177,8 @@ impl Registry {
         self.health_within(Duration::from_millis(500)).await
     }
 
-    /// Asks all entries at once for a sign of life; ends within this time, whatever the servers do. One `PING` each; two
+    /// Asks all entries at once for a sign of life; ends within this time, whatever the servers do: a day, if it is
+    /// longer. One `PING` each; two
     /// for an entry that was not connected, and one [`Redis::info`] with each new connection.
     ///
     /// An entry that was never used is connected for the question, so that its first answer is as true as the later

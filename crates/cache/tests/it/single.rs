@@ -88,6 +88,25 @@ async fn a_time_to_live_is_set_in_the_same_step_and_drawn_by_jitter() {
 }
 
 #[tokio::test]
+async fn a_load_is_kept_for_ten_years_at_most() {
+    let (redis, space) = space("years").await;
+    let years: i64 = 10 * 365 * 24 * 3_600_000;
+    for jitter in [0.0, 0.5] {
+        let cache = routes(&redis, &space).jitter(jitter).build().unwrap();
+        let longer = Duration::from_millis(4 * years.unsigned_abs());
+        for endless in [longer, Duration::from_secs(u64::MAX / 1_000), Duration::MAX] {
+            let load = Load::value(route(1)).ttl(endless);
+            cache.insert("k", load.clone()).await.unwrap();
+            assert!((years / 2 - 60_000..=years).contains(&ttl(&space).await));
+            cache.remove("k").await.unwrap();
+            let load = |_| async { Ok::<_, std::io::Error>(load) };
+            assert!(!cache.get_or_load("k", load).await.unwrap().is_hit());
+            assert!((years / 2 - 60_000..=years).contains(&ttl(&space).await));
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_entry_ends_with_its_time_to_live() {
     let (redis, space) = space("expiry").await;
     let cache = routes(&redis, &space).build().unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::machine::{Machine, Settings};
 use super::trip::{Rules, Trip};
 use super::{Breaker, Judge};
+use crate::builder::DAY;
 use crate::{Backoff, Clock, Error};
 
 /// The options of a [`Breaker`]. See [`Breaker::builder`].
@@ -77,13 +78,12 @@ impl<E> BreakerBuilder<E> {
         if let Some(trips) = self.trips {
             self.settings.rules = Rules::parse(&trips)?;
         }
-        let day = Duration::from_secs(24 * 3600);
         let times = [
             ("window", self.settings.window, Duration::from_millis(100), "100 ms to a day"),
             ("probe_within", self.settings.probe_within, Duration::from_millis(1), "1 ms to a day"),
         ];
         for (field, time, least, allowed) in times {
-            if time < least || time > day {
+            if time < least || time > DAY {
                 return Err(Error::config(field, format!("{time:?}"), allowed));
             }
         }

@@ -127,6 +127,15 @@ fn it_stays_open_longer_each_time_until_it_was_closed_for_long() {
 }
 
 #[test]
+fn it_stays_open_for_a_day_at_most() {
+    for delay in [Duration::from_secs(48 * 3_600), Duration::MAX] {
+        let (breaker, _) = third(|it| it.open_for(Backoff::constant(delay).jitter(0.0)));
+        fail(&breaker, 3);
+        assert_eq!(refused(&breaker), Some(Duration::from_secs(24 * 3_600)));
+    }
+}
+
+#[test]
 fn the_time_it_stays_open_is_jittered() {
     let drawn: Vec<_> = (0..100)
         .map(|_| {

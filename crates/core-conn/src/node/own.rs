@@ -1,11 +1,12 @@
 //! Connections that one caller at a time has to itself.
 
+use std::convert::Infallible;
 use std::mem;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{Node, supervise};
 use crate::cmd::Cmd;
@@ -27,7 +28,9 @@ pub(crate) struct Own {
     /// None once the connection has ended.
     open: Option<Open>,
     /// Whether a command may have changed what the next caller relies on.
-    pub(crate) altered: bool,
+    altered: bool,
+    /// Whether it watches keys: from `WATCH` until `EXEC` is answered.
+    pub(crate) watching: bool,
     /// Held from the opening on, and by each call: whoever closes the node waits for it.
     busy: Option<OwnedSemaphorePermit>,
     _place: OwnedSemaphorePermit,
@@ -39,6 +42,8 @@ struct Open {
     end: LinkEnd,
     /// Whether the server is known to sync for whoever waits.
     fsync: bool,
+    /// Dropped with it, it ends [`sweep`].
+    open: oneshot::Sender<Infallible>,
 }
 
 /// A connection that waits for its next caller.
@@ -80,6 +85,7 @@ impl Node {
             node: self.clone(),
             open: Some(open),
             altered: false,
+            watching: false,
             busy,
             _place: place,
         };
@@ -96,7 +102,11 @@ impl Node {
             opened = tokio::time::timeout_at(deadline.into(), Link::open(&self.settings.target)) => opened,
         };
         match opened {
-            Ok(Ok(Opened { link, end, .. })) => Ok(own(Open { link, end, fsync: false })),
+            Ok(Ok(Opened { link, end, .. })) => {
+                let (open, closed) = oneshot::channel();
+                tokio::spawn(sweep(Arc::downgrade(self), closed));
+                Ok(own(Open { link, end, fsync: false, open }))
+            }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::not_sent(ErrorKind::Deadline(budget))),
         }
@@ -119,7 +129,7 @@ impl Node {
         let mut idle = self.idle();
         let (ended, kept) = mem::take(&mut *idle)
             .into_iter()
-            .partition(|idle| closed || idle.since.elapsed() > IDLE);
+            .partition(|idle| closed || idle.since.elapsed() >= IDLE);
         *idle = kept;
         drop(idle);
         let _: Vec<Idle> = ended;
@@ -127,6 +137,11 @@ impl Node {
 }
 
 impl Own {
+    /// Whether the next caller may have it.
+    fn as_new(&self) -> bool {
+        !self.altered && !self.watching
+    }
+
     /// No call follows soon: a node that closes need not wait.
     pub(crate) fn rest(&mut self) {
         self.busy = None;
@@ -151,7 +166,8 @@ impl Own {
         let mut replies = self.call_each(cmds, deadline, budget).await?;
         let confirmed = if waits { replies.pop() } else { None };
         let confirm = || confirmed.map_or(Ok(()), |answer| durability.confirm(answer));
-        if let Request::Batch(_) = request {
+        if let Request::Batch(cmds) = request {
+            self.watching &= !ends_watching(cmds, &replies);
             confirm()?;
             return Ok(Reply::Many(replies));
         }
@@ -197,7 +213,7 @@ impl Own {
         let Some(busy) = self.busy.take().or_else(|| self.node.busy()) else {
             return Err(Error::not_sent(ErrorKind::Closed));
         };
-        let Some(Open { link, mut end, fsync }) = self.open.take() else {
+        let Some(Open { link, mut end, fsync, open }) = self.open.take() else {
             return Err(Error::not_sent(ErrorKind::ConnectionLost(
                 "it ended before this call".into(),
             )));
@@ -223,7 +239,7 @@ impl Own {
             return Err(lost("another number of replies than of commands".into()));
         }
         supervise::check_probe(&nonce, probed.map(Reply::One))?;
-        self.open = Some(Open { link, end, fsync });
+        self.open = Some(Open { link, end, fsync, open });
         self.busy = Some(busy);
         Ok(replies)
     }
@@ -232,13 +248,51 @@ impl Own {
 impl Drop for Own {
     fn drop(&mut self) {
         if let Some(open) =
-            self.open.take().filter(|_| !self.altered && !self.node.gate.is_closed())
+            self.open.take().filter(|_| self.as_new() && !self.node.gate.is_closed())
         {
             self.node.idle().push(Idle { open, since: Instant::now() });
         }
     }
 }
 
+/// Ends what nobody has used for a while, as long as one connection is open: the lanes do that, too, with their probes, but
+/// only those that are ready.
+async fn sweep(node: Weak<Node>, mut closed: oneshot::Receiver<Infallible>) {
+    while tokio::time::timeout(IDLE, &mut closed).await.is_err() {
+        let Some(node) = node.upgrade() else { return };
+        node.end_idle();
+    }
+}
+
+/// Whether `EXEC` ended a transaction among these. Whatever it answered then, it has forgotten what was watched; where
+/// `MULTI` was refused it has not.
+fn ends_watching(cmds: &[Cmd], replies: &[Result<Value, LinkError>]) -> bool {
+    let ends = |cmd: &Cmd| cmd.name() == "EXEC";
+    replies.len() == cmds.len()
+        && cmds.last().is_some_and(ends)
+        && matches!(replies.first(), Some(Ok(_)))
+        && matches!(replies.last(), Some(Ok(_) | Err(LinkError::Server(_))))
+}
+
 fn lost(reason: String) -> Error {
     Error::unknown(ErrorKind::ConnectionLost(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_transaction_that_began_and_was_answered_ends_the_watching() {
+        let block = ["MULTI", "INCR", "EXEC"].map(Cmd::write);
+        let (ok, refused) = (|| Ok(Value::Nil), || Err(LinkError::Server("NOPERM".into())));
+        let lost = || Err(LinkError::Lost("gone".into()));
+        assert!(ends_watching(&block, &[ok(), ok(), ok()]));
+        assert!(ends_watching(&block, &[ok(), refused(), refused()]));
+        assert!(!ends_watching(&block, &[refused(), ok(), refused()]));
+        assert!(!ends_watching(&block, &[ok(), ok(), lost()]));
+        assert!(!ends_watching(&block, &[ok(), ok()]));
+        assert!(!ends_watching(&block[..2], &[ok(), ok()]));
+        assert!(!ends_watching(&[], &[]));
+    }
 }

@@ -9,6 +9,7 @@ use russet_core_conn::{
 };
 use russet_testkit::{Proxy, Server};
 
+use crate::log::Log;
 use crate::support::{key, ms, patient, poll_once, shared};
 
 /// Opens after three failures in a row; one probe closes it.
@@ -142,6 +143,39 @@ async fn every_kind_of_call_goes_through_it() {
     assert_eq!(redis.breaker().map(Breaker::name), None);
 }
 
+#[tokio::test]
+async fn what_it_refuses_on_a_dedicated_connection_is_told_as_every_call_is() {
+    let (log, _guard) = Log::of_this_thread();
+    let server = Server::start().await.unwrap();
+    let proxy = Proxy::start(server.addr()).await.unwrap();
+    let breaker = third(ms(60_000));
+    let guarded = patient(&proxy.url()).build().unwrap().with_breaker(&breaker);
+    let (k, script) = (Key::raw("k"), Script::new("one", "return 1"));
+    let mut own = guarded.dedicated().await.unwrap();
+    let mut watch = guarded.watch(std::slice::from_ref(&k)).await.unwrap();
+    breaker.force_open();
+    let incr = || Cmd::write("INCR").key(&k);
+    for error in [
+        own.run::<i64>(incr()).await.unwrap_err(),
+        own.script::<i64>(script.key(&k)).await.unwrap_err(),
+        watch.run::<i64>(Cmd::read("GET").key(&k)).await.unwrap_err(),
+        watch.exec([incr()]).await.unwrap_err(),
+    ] {
+        is_refused(&error);
+        assert_eq!((error.node(), error.attempt()), (Some(&*proxy.addr().to_string()), 0));
+    }
+    let text = log.text();
+    for name in ["INCR", "EVALSHA", "GET", "EXEC"] {
+        assert_eq!(proxy.requests(name), 0, "{name} was sent");
+        let ends = text.lines().filter(|line| {
+            line.contains("close")
+                && line.contains(&format!("operation=\"{name}\""))
+                && line.contains("outcome=\"not_sent\" attempts=0")
+        });
+        assert_eq!(ends.count(), 1, "{name} in:\n{text}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_are_dropped_count_for_nothing_and_leave_no_place_taken() {
     let server = Server::start().await.unwrap();
@@ -180,16 +214,20 @@ async fn whoever_goes_on_without_it_lets_others_run() {
     let breaker = Breaker::new("open");
     breaker.force_open();
     let guarded = redis.with_breaker(&breaker);
-    for around in [false, true] {
+    let (shared, _) = shared("breaker-lets-run").await;
+    let mut own = shared.with_breaker(&breaker).dedicated().await.unwrap();
+    for way in ["a handle", "a dedicated connection", "around anything"] {
         let other = tokio::spawn(async {});
         let mut refused = 0;
         while !other.is_finished() {
             refused += 1;
-            assert!(refused < 100_000, "nobody else runs");
-            if around {
-                breaker.call(|| async { Ok(()) }).await.unwrap_err();
-            } else {
-                is_refused(&guarded.ping().await.unwrap_err());
+            assert!(refused < 100_000, "nobody else runs: {way}");
+            match way {
+                "a handle" => is_refused(&guarded.ping().await.unwrap_err()),
+                "around anything" => {
+                    breaker.call(|| async { Ok(()) }).await.unwrap_err();
+                }
+                _ => is_refused(&own.run::<()>(Cmd::read("PING")).await.unwrap_err()),
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use russet_core_conn::{Cmd, Error, ErrorKind, Key, Redis, SendOutcome};
+use russet_core_conn::{Cmd, Error, ErrorKind, Key, Redis, Registry, SendOutcome};
 use russet_testkit::{Match, Proxy, Server};
 use tokio::task::JoinSet;
 
@@ -32,6 +32,23 @@ struct Lateness {
     own: Duration,
     /// At all.
     whole: Duration,
+}
+
+#[tokio::test]
+async fn a_deadline_without_end_is_a_day() {
+    let server = Server::start().await.unwrap();
+    let redis = Redis::builder(&server.url()).build().unwrap();
+    let day = Duration::from_secs(24 * 3_600);
+    assert_eq!(redis.with_deadline(day).deadline(), day);
+    let redis = redis.with_deadline(Duration::MAX);
+    assert_eq!(redis.deadline(), day);
+    redis.ready().await.unwrap();
+    redis.ping().await.unwrap();
+    let mut own = redis.dedicated().await.unwrap();
+    assert_eq!(own.run::<i64>(Cmd::write("INCR").key(&Key::raw("n"))).await.unwrap(), 1);
+    let registry = Registry::new();
+    registry.add("one", Redis::builder(&server.url())).unwrap();
+    assert!(registry.health_within(Duration::MAX).await.is_healthy());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use russet_core_conn::{Cmd, ErrorKind, Key, Redis, SendOutcome, Value};
+use russet_core_conn::{Breaker, Cmd, Durability, ErrorKind, Key, Redis, SendOutcome, Value};
 use russet_testkit::Server;
 
 use crate::support::{clients, info, key, ms, patient, poll_once, shared, until};
@@ -138,6 +138,19 @@ async fn one_that_died_or_that_nobody_needs_is_not_kept() {
 }
 
 #[tokio::test]
+async fn one_that_nobody_needs_is_ended_also_where_no_lane_is_probed() {
+    let server = Server::start().await.unwrap();
+    let hour = Duration::from_secs(3_600);
+    let redis = patient(&server.url()).probe(hour, hour).connection_name("rare").build().unwrap();
+    redis.ready().await.unwrap();
+    drop(redis.dedicated().await.unwrap());
+    let (begun, mut conn) = (Instant::now(), server.conn().await.unwrap());
+    assert_eq!(clients(&mut conn, "rare").await.len(), 2);
+    until("the idle one is ended", async || clients(&mut conn, "rare").await.len() == 1).await;
+    assert!(begun.elapsed() < Duration::from_secs(12), "after {:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn closing_waits_for_calls_and_not_for_holders() {
     let (server, redis) = private("closing").await;
     let mut own = redis.dedicated().await.unwrap();
@@ -243,6 +256,59 @@ async fn a_watch_that_is_dropped_watches_no_more() {
         watch.exec([Cmd::write("INCR").key(&watched)]).await.unwrap().unwrap();
     }
     assert_eq!(info(&mut conn, "total_connections_received").await, before);
+}
+
+#[tokio::test]
+async fn one_whose_exec_is_not_sent_watches_no_more() {
+    let (server, redis) = private("unsent").await;
+    let (watched, n) = (Key::raw("k"), Key::raw("n"));
+    let mut conn = server.conn().await.unwrap();
+    let breaker = Breaker::new("open");
+    // The server has no append-only file.
+    let (guarded, synced) =
+        (redis.with_breaker(&breaker), redis.with_durability(Durability::Fsync));
+    let pop = Cmd::write("BLPOP").key(&watched).arg(1);
+    let incr = || Cmd::write("INCR").key(&n);
+    for (handle, cmd) in [(&redis, pop), (&guarded, incr()), (&synced, incr())] {
+        let watch = handle.watch(std::slice::from_ref(&watched)).await.unwrap();
+        breaker.force_open();
+        let error = watch.exec([cmd]).await.unwrap_err();
+        breaker.reset();
+        assert_eq!(error.outcome(), SendOutcome::NotSent, "{error}");
+        conn.call(&["INCR", "k"]).await.unwrap();
+        // Were it the same connection, this would be off: what it watched has changed.
+        let other = redis.watch(&[Key::raw("other")]).await.unwrap();
+        assert!(other.exec([incr()]).await.unwrap().is_some(), "it watches after {error}");
+    }
+    assert_eq!(redis.run::<i64>(Cmd::read("GET").key(&n)).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn one_that_watched_is_used_again_if_exec_was_answered_and_nothing_else_changed_it() {
+    let (server, redis) = private("watched").await;
+    let (watched, text) = (Key::raw("k"), Key::raw("text"));
+    let mut conn = server.conn().await.unwrap();
+    conn.call(&["SET", "text", "x"]).await.unwrap();
+    let id = async || {
+        let mut own = redis.dedicated().await.unwrap();
+        own.run::<i64>(Cmd::read("CLIENT ID")).await.unwrap()
+    };
+    let watch = async || redis.watch(std::slice::from_ref(&watched)).await.unwrap();
+    let first = id().await;
+    let incr = |key| Cmd::write("INCR").key(key);
+    watch().await.exec([incr(&watched)]).await.unwrap().unwrap();
+    let late = watch().await;
+    conn.call(&["INCR", "k"]).await.unwrap();
+    assert!(late.exec([incr(&watched)]).await.unwrap().is_none());
+    watch().await.exec([incr(&text)]).await.unwrap_err();
+    let aborted = watch().await.exec([Cmd::write("INCR")]).await.unwrap_err();
+    assert_eq!(aborted.outcome(), SendOutcome::Rejected, "{aborted}");
+    assert_eq!(id().await, first);
+
+    let mut altered = watch().await;
+    altered.run::<()>(Cmd::read("CLIENT NO-TOUCH").arg("on")).await.ok();
+    altered.exec([incr(&watched)]).await.unwrap().unwrap();
+    assert_ne!(id().await, first, "what an unknown command did is left to the next");
 }
 
 #[tokio::test]

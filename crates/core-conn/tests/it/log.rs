@@ -1,13 +1,19 @@
 //! What is written to the log, and to nobody else's.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+
+/// Two that are always there and take everything. With one alone `tracing` asks only the thread that comes to a line
+/// first, and if that one has no log, nobody's has the line.
+static TAKERS: LazyLock<[Dispatch; 2]> =
+    LazyLock::new(|| [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry())));
 
 /// The lines of the log.
 #[derive(Clone, Default)]
@@ -17,10 +23,12 @@ impl Log {
     /// All that this thread writes until the guard is dropped. A test that runs on one thread finds all of its lines
     /// here, and no other test's.
     pub(crate) fn of_this_thread() -> (Log, DefaultGuard) {
+        LazyLock::force(&TAKERS);
         let log = Log::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(LevelFilter::TRACE)
             .with_span_events(FmtSpan::FULL)
+            .with_ansi(false)
             .with_writer(log.clone())
             .finish();
         (log, subscriber.set_default())
