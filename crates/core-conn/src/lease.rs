@@ -5,8 +5,6 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::OnceCell;
-
 mod ask;
 mod builder;
 mod fence;
@@ -26,7 +24,7 @@ use self::ask::Ask;
 use self::line::Lines;
 use self::script::Lifetime;
 
-use crate::{Error, KeySpace, Redis, Segments, keys};
+use crate::{Agreed, Error, KeySpace, Redis, Segments, keys};
 
 /// Leases: locks with an end, that tell the truth about what they are. Cheap to clone.
 ///
@@ -114,7 +112,7 @@ struct Inner {
     space: KeySpace,
     options: Options,
     lines: Lines,
-    agreed: OnceCell<()>,
+    agreed: Agreed,
 }
 
 /// What an acquire must know.
@@ -151,7 +149,7 @@ impl Leases {
             space,
             options: Options { life, margin, renewal },
             lines: Lines::default(),
-            agreed: OnceCell::new(),
+            agreed: Agreed::default(),
         };
         Self { inner: Arc::new(inner) }
     }

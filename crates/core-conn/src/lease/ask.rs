@@ -47,7 +47,7 @@ impl Ask {
     pub(super) async fn once(&mut self) -> Result<Acquired, Error> {
         let leases = self.leases.clone();
         let (redis, Options { life, margin, .. }) = (&leases.redis, leases.options);
-        leases.agreed.get_or_try_init(|| redis.agree(&leases.space)).await?;
+        leases.agreed.check(redis, &leases.space).await?;
         loop {
             let sent = Instant::now();
             let before = mem::replace(&mut self.open, true);
