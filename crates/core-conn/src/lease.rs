@@ -68,10 +68,11 @@ use crate::{Agreed, Error, KeySpace, Redis, Segments, keys};
 /// - **Pauses.** A process that is stopped (a debugger, swapping, a hypervisor) between looking at the clock and acting
 ///   acts late. It learns of its loss as soon as it runs; the resource must refuse what it did in between. A machine
 ///   that sleeps may even stop its monotonic clock: then it learns from the next renewal.
-/// - **Clock steps of the server.** Forward by more than what is left, and the lease is over at once: another may be
-///   granted it, with a higher number, and the first learns of that by its next renewal, a third of the TTL later at
-///   most; if nobody asked in between, the renewal takes it up again. Backward, and a dead holder's lease lasts longer
-///   by as much. Numbers grow all the same.
+/// - **Clock steps of the server.** Forward by more than what is left (also back to the right time), and the lease is
+///   over at once: another may be granted it, with a higher number, and the first learns of that by its next renewal,
+///   due a third of the TTL after the last; where none is [made](LeasesBuilder::renewal) or answered, by the end that it
+///   counts itself. If nobody asked in between, the renewal takes it up again. Backward, and a dead holder's lease lasts
+///   longer by as much; no holder counts on more than it asked for. Numbers grow all the same.
 /// - **Failover.** Redis replicates asynchronously: a replica that is promoted may not know of the lease and grant it
 ///   again. With a handle that [waits for replicas](Redis::with_durability) a grant counts only when they have it, and
 ///   one of them, promoted, knows it; too few acknowledgements are an error of unknown outcome. The number still tells the two holders apart as long as the new server's clock is not behind the old
