@@ -116,6 +116,8 @@ struct Inner {
     agreed: Agreed,
 }
 
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// What an acquire must know.
 #[derive(Debug, Clone, Copy)]
 struct Options {
@@ -171,7 +173,8 @@ impl Leases {
 
     /// Takes the lease of this name, and waits for it if another has it. One round trip if nobody has.
     ///
-    /// It may take as long as it may wait, and the handle's deadline for its last question.
+    /// It may take as long as it may wait (`Duration::MAX`: a year), and the handle's deadline for its last question;
+    /// once more the deadline for that of the layout, as long as that was never answered.
     ///
     /// # Errors
     /// Those of Redis that asking again does not mend, and, when the time is over, that of the last question. See
@@ -185,7 +188,7 @@ impl Leases {
         let site = Location::caller();
         let key = keys::lease(&self.inner.space, name);
         async move {
-            let until = Instant::now() + within;
+            let until = Instant::now() + within.min(LONGEST_WAIT);
             wait::acquire(self, Ask::new(self, key), until).await.map_err(|error| {
                 let (operation, script) = (error.operation(), error.script());
                 self.inner.redis.told(error, operation, script, site)
