@@ -1,11 +1,13 @@
 //! The cache: look up, load what is missing, fill.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rand::RngExt;
-use russet_core_conn::{Agreed, Breaker, Cmd, Codec, Key, KeySpace, Redis, Segments};
+use russet_core_conn::{Agreed, Breaker, Cmd, Codec, ErrorKind, Key, KeySpace, Redis, Segments};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -53,6 +55,8 @@ pub(crate) struct Inner<V> {
     policy: Policy,
     codec: Codec,
     agreed: Agreed,
+    /// It was said that another layout is kept.
+    warned: AtomicBool,
     value: std::marker::PhantomData<fn() -> V>,
 }
 
@@ -110,6 +114,7 @@ impl<V> Cache<V> {
             policy,
             codec,
             agreed: Agreed::default(),
+            warned: AtomicBool::new(false),
             value: std::marker::PhantomData,
         };
         Self { inner: Arc::new(inner) }
@@ -255,7 +260,13 @@ impl<V: Serialize + DeserializeOwned> Inner<V> {
         match reply {
             Ok(bytes) => self.read(bytes),
             Err(error) => {
-                tracing::debug!(%error, "the cache does not answer");
+                // No waiting mends another layout: that is said aloud, once.
+                let lasts = matches!(error.kind(), ErrorKind::Layout { .. });
+                if lasts && !self.warned.swap(true, Relaxed) {
+                    tracing::warn!(%error, "the cache can't be used: the loader serves");
+                } else {
+                    tracing::debug!(%error, "the cache does not answer");
+                }
                 self.counters.lookup(Seen::Unavailable);
                 Found::Not(Reason::Unavailable)
             }
