@@ -71,8 +71,9 @@ impl<V> CacheBuilder<V> {
         self
     }
 
-    /// How long a lookup with a loader waits for Redis before it asks the loader. Default: 100 ms, at most the
-    /// handle's deadline.
+    /// How long a lookup with a loader waits for Redis before it asks the loader, and again for what was loaded to be
+    /// cached; the first lookups also to agree on the key space's layout. Default: 100 ms, at most the handle's
+    /// deadline.
     pub fn budget(mut self, budget: Duration) -> Self {
         self.budget = budget;
         self

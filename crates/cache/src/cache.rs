@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rand::RngExt;
-use russet_core_conn::{Breaker, Cmd, Codec, Key, KeySpace, Redis, Segments};
+use russet_core_conn::{Agreed, Breaker, Cmd, Codec, ErrorKind, Key, KeySpace, Redis, Segments};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -54,7 +54,9 @@ pub(crate) struct Inner<V> {
     pub(crate) counters: Counters,
     policy: Policy,
     codec: Codec,
-    agreed: AtomicBool,
+    agreed: Agreed,
+    /// It was said that another layout is kept.
+    warned: AtomicBool,
     value: std::marker::PhantomData<fn() -> V>,
 }
 
@@ -111,7 +113,8 @@ impl<V> Cache<V> {
             counters: Counters::new(name),
             policy,
             codec,
-            agreed: AtomicBool::new(false),
+            agreed: Agreed::default(),
+            warned: AtomicBool::new(false),
             value: std::marker::PhantomData,
         };
         Self { inner: Arc::new(inner) }
@@ -231,16 +234,13 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 }
 
 impl<V> Inner<V> {
-    /// Before the first key: is the key space laid out as we think? Whoever comes before it is known asks for itself,
-    /// because nobody's time may depend on another's.
+    /// Before the first key: is the key space laid out as we think?
     #[inline]
-    pub(crate) async fn agree(&self, redis: &Redis) -> Result<(), russet_core_conn::Error> {
-        if !self.agreed.load(Acquire) {
-            // Boxed: it must not make every lookup's future larger.
-            Box::pin(redis.agree(self.keys.space())).await?;
-            self.agreed.store(true, Release);
-        }
-        Ok(())
+    pub(crate) fn agree(
+        &self,
+        redis: &Redis,
+    ) -> impl Future<Output = Result<(), russet_core_conn::Error>> + Send {
+        self.agreed.check(redis, self.keys.space())
     }
 }
 
@@ -260,7 +260,13 @@ impl<V: Serialize + DeserializeOwned> Inner<V> {
         match reply {
             Ok(bytes) => self.read(bytes),
             Err(error) => {
-                tracing::debug!(%error, "the cache does not answer");
+                // No waiting mends another layout: that is said aloud, once.
+                let lasts = matches!(error.kind(), ErrorKind::Layout { .. });
+                if lasts && !self.warned.swap(true, Relaxed) {
+                    tracing::warn!(%error, "the cache can't be used: the loader serves");
+                } else {
+                    tracing::debug!(%error, "the cache does not answer");
+                }
                 self.counters.lookup(Seen::Unavailable);
                 Found::Not(Reason::Unavailable)
             }

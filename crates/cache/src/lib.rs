@@ -24,8 +24,9 @@
 //!
 //! # What you can rely on
 //!
-//! - **Without Redis the loader serves.** A lookup with a loader waits for Redis for its budget (100 ms) at most, and
-//!   not at all while the connection is known to be away. Then the loader is asked and nothing is cached. When Redis
+//! - **Without Redis the loader serves.** A lookup with a loader waits for Redis for its budget (100 ms) at most, before
+//!   the key space's layout is agreed upon for two (one for that), and after a load for one more, to cache it; not at
+//!   all while the connection is known to be away. Then the loader is asked and nothing is cached. When Redis
 //!   hangs the first few lookups wait; then a [breaker](CacheBuilder::breaker) lets only one through now and then, to
 //!   see whether it is back. It is asked again within about 2 s of its return.
 //! - **Many keys are one trip.** [`Cache::get_or_load_many`] reads them in one, loads what is missing with one call, and
@@ -54,9 +55,14 @@
 //!
 //! # Features
 //!
-//! `metrics`: counters and histograms by the `metrics` facade: `russet_cache_lookups_total` (`cache`, `result`),
-//! `russet_cache_loads_total` (`cache`, `result`), `russet_cache_load_seconds` (`cache`), `russet_cache_fills_total`
-//! (`cache`, `result`). [`Cache::stats`] has the counts without it.
+//! `metrics`: counters and histograms by the `metrics` facade. [`Cache::stats`] has the counts without it.
+//!
+//! | metric | kind | labels |
+//! |---|---|---|
+//! | `russet_cache_lookups_total` | counter | `cache`, `result`: `hit`, `absent`, `miss`, `unreadable`, `unavailable` |
+//! | `russet_cache_loads_total` | counter | `cache`, `result`: `ok`, `error` |
+//! | `russet_cache_load_seconds` | histogram | `cache`: one loader call |
+//! | `russet_cache_fills_total` | counter | `cache`, `result`: `ok`, `error` |
 
 mod builder;
 mod cache;

@@ -1,11 +1,4 @@
 //! Counters: in the process, and by the `metrics` facade with the feature of that name.
-//!
-//! | metric | kind | labels |
-//! |---|---|---|
-//! | `russet_cache_lookups_total` | counter | `cache`, `result`: `hit`, `absent`, `miss`, `unreadable`, `unavailable` |
-//! | `russet_cache_loads_total` | counter | `cache`, `result`: `ok`, `error` |
-//! | `russet_cache_load_seconds` | histogram | `cache`: one loader call |
-//! | `russet_cache_fills_total` | counter | `cache`, `result`: `ok`, `error` |
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;

@@ -1,6 +1,8 @@
 //! The layout of a key space, kept in Redis: whoever finds another one there must not read or write a key.
 
 use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use crate::error::{Error, ErrorKind, SendOutcome};
 use crate::{KeySpace, LAYOUT_VERSION, Redis, Script};
@@ -11,7 +13,7 @@ static AGREE: LazyLock<Script> =
 impl Redis {
     /// Makes sure that this key space is laid out in Redis as this program lays it out: the same version, the same
     /// number of partitions. Whoever comes first writes them; two releases that agree run side by side. One round
-    /// trip; pattern crates do it once before their first key.
+    /// trip; pattern crates do it once before their first key, by [`Agreed`].
     ///
     /// # Errors
     /// [`ErrorKind::Layout`] if another layout is kept: a program that went on would look for every key elsewhere.
@@ -31,5 +33,27 @@ impl Redis {
             let kind = ErrorKind::Layout { prefix: keys.prefix().into(), kept, ours };
             Err(Error::new(kind, SendOutcome::Rejected))
         }
+    }
+}
+
+/// Whether a key space is known to be laid out as this program thinks. For pattern crates, which
+/// [`check`](Self::check) before they touch a key.
+#[derive(Debug, Default)]
+pub struct Agreed(AtomicBool);
+
+impl Agreed {
+    /// [`Redis::agree`] until it has succeeded, and nothing from then on. Whoever comes before that asks for itself, in
+    /// its own time: nobody's may depend on another's.
+    ///
+    /// # Errors
+    /// Those of [`Redis::agree`].
+    #[inline]
+    pub async fn check(&self, redis: &Redis, space: &KeySpace) -> Result<(), Error> {
+        if !self.0.load(Acquire) {
+            // Boxed: it must not make every call's future larger.
+            Box::pin(redis.agree(space)).await?;
+            self.0.store(true, Release);
+        }
+        Ok(())
     }
 }

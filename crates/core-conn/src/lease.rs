@@ -5,8 +5,6 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::OnceCell;
-
 mod ask;
 mod builder;
 mod fence;
@@ -26,7 +24,7 @@ use self::ask::Ask;
 use self::line::Lines;
 use self::script::Lifetime;
 
-use crate::{Error, KeySpace, Redis, Segments, keys};
+use crate::{Agreed, Error, KeySpace, Redis, Segments, keys};
 
 /// Leases: locks with an end, that tell the truth about what they are. Cheap to clone.
 ///
@@ -70,10 +68,11 @@ use crate::{Error, KeySpace, Redis, Segments, keys};
 /// - **Pauses.** A process that is stopped (a debugger, swapping, a hypervisor) between looking at the clock and acting
 ///   acts late. It learns of its loss as soon as it runs; the resource must refuse what it did in between. A machine
 ///   that sleeps may even stop its monotonic clock: then it learns from the next renewal.
-/// - **Clock steps of the server.** Forward by more than what is left, and the lease is over at once: another may be
-///   granted it, with a higher number, and the first learns of that by its next renewal, a third of the TTL later at
-///   most; if nobody asked in between, the renewal takes it up again. Backward, and a dead holder's lease lasts longer
-///   by as much. Numbers grow all the same.
+/// - **Clock steps of the server.** Forward by more than what is left (also back to the right time), and the lease is
+///   over at once: another may be granted it, with a higher number, and the first learns of that by its next renewal,
+///   due a third of the TTL after the last; where none is [made](LeasesBuilder::renewal) or answered, by the end that it
+///   counts itself. If nobody asked in between, the renewal takes it up again. Backward, and a dead holder's lease lasts
+///   longer by as much; no holder counts on more than it asked for. Numbers grow all the same.
 /// - **Failover.** Redis replicates asynchronously: a replica that is promoted may not know of the lease and grant it
 ///   again. With a handle that [waits for replicas](Redis::with_durability) a grant counts only when they have it, and
 ///   one of them, promoted, knows it; too few acknowledgements are an error of unknown outcome. The number still tells the two holders apart as long as the new server's clock is not behind the old
@@ -114,8 +113,10 @@ struct Inner {
     space: KeySpace,
     options: Options,
     lines: Lines,
-    agreed: OnceCell<()>,
+    agreed: Agreed,
 }
+
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// What an acquire must know.
 #[derive(Debug, Clone, Copy)]
@@ -151,7 +152,7 @@ impl Leases {
             space,
             options: Options { life, margin, renewal },
             lines: Lines::default(),
-            agreed: OnceCell::new(),
+            agreed: Agreed::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -172,7 +173,8 @@ impl Leases {
 
     /// Takes the lease of this name, and waits for it if another has it. One round trip if nobody has.
     ///
-    /// It may take as long as it may wait, and the handle's deadline for its last question.
+    /// It may take as long as it may wait (`Duration::MAX`: a year), and the handle's deadline for its last question;
+    /// once more the deadline for that of the layout, as long as that was never answered.
     ///
     /// # Errors
     /// Those of Redis that asking again does not mend, and, when the time is over, that of the last question. See
@@ -186,7 +188,7 @@ impl Leases {
         let site = Location::caller();
         let key = keys::lease(&self.inner.space, name);
         async move {
-            let until = Instant::now() + within;
+            let until = Instant::now() + within.min(LONGEST_WAIT);
             wait::acquire(self, Ask::new(self, key), until).await.map_err(|error| {
                 let (operation, script) = (error.operation(), error.script());
                 self.inner.redis.told(error, operation, script, site)

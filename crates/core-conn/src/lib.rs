@@ -180,6 +180,7 @@ pub use self::info::{Feature, Module, Product, Role, ServerInfo, ServerVersion, 
 pub use self::keyspace::{
     InPartition, Key, KeyError, KeySpace, LAYOUT_VERSION, Part, Partition, Segment, Segments,
 };
+pub use self::layout::Agreed;
 pub use self::lease::{
     Acquired, Busy, Extended, Fence, Lease, Leases, LeasesBuilder, Loss, Ran, Released,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use russet_cache::{Cache, Freshness, Load, LoadError, Reason, Tier};
 use russet_core_conn::{Codec, ErrorKind, KeySpace};
 
-use crate::support::{Origin, Route, entries, route, routes, space};
+use crate::support::{Origin, Route, Warnings, entries, route, routes, space};
 
 #[tokio::test]
 async fn a_value_is_loaded_once_and_then_found() {
@@ -212,9 +212,14 @@ async fn another_layout_in_redis_is_refused_and_the_loader_serves() {
     };
     assert!(matches!(refused.kind(), ErrorKind::Layout { .. }), "{refused}");
     assert!(refused.to_string().contains("128") && refused.to_string().contains("16"), "{refused}");
-    let found =
-        cache.get_or_load("k", |_| async { Ok::<_, std::io::Error>(route(3)) }).await.unwrap();
-    assert_eq!(found.value(), Some(&route(3)));
+    let warnings = Warnings::default();
+    let _heard = tracing::subscriber::set_default(warnings.clone());
+    for _ in 0..3 {
+        let found =
+            cache.get_or_load("k", |_| async { Ok::<_, std::io::Error>(route(3)) }).await.unwrap();
+        assert_eq!(found.value(), Some(&route(3)));
+    }
+    assert_eq!(warnings.count(), 1, "what no waiting mends is said, and not each time");
 }
 
 /// The time to live, in ms, of the only entry.

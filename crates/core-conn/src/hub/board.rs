@@ -196,11 +196,12 @@ impl Board {
     pub(super) fn refused(&mut self, topic: &Topic, error: &Error, wakers: &mut Wakers) -> bool {
         let topics = &mut self.topics[topic.kind as usize];
         let Some(entry) = topics.get_mut(&topic.name) else { return false };
-        if error.is_retryable() {
+        if error.is_retryable() && !entry.mailboxes.is_empty() {
             entry.wire = OnWire::Absent;
             wakers.extend(entry.mailboxes.iter().filter_map(|mailbox| mailbox.fail(error)));
             return entry.mailboxes.iter().any(|mailbox| mailbox.was_open());
         }
+        // For good, or the last one left while the server was being asked.
         wakers.extend(entry.mailboxes.iter().filter_map(|mailbox| mailbox.refuse(error)));
         topics.remove(&topic.name);
         false

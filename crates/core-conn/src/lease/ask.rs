@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::grant::{self, Grant};
+use super::grant::{Grant, Term};
 use super::held::{Lease, farewell};
 use super::outcome::{Acquired, Busy};
 use super::script::{self, Asked, Token};
@@ -47,7 +47,7 @@ impl Ask {
     pub(super) async fn once(&mut self) -> Result<Acquired, Error> {
         let leases = self.leases.clone();
         let (redis, Options { life, margin, .. }) = (&leases.redis, leases.options);
-        leases.agreed.get_or_try_init(|| redis.agree(&leases.space)).await?;
+        leases.agreed.check(redis, &leases.space).await?;
         loop {
             let sent = Instant::now();
             let before = mem::replace(&mut self.open, true);
@@ -56,7 +56,8 @@ impl Ask {
             self.open = before || unknown;
             match answer? {
                 Asked::Granted { fence, left } => {
-                    let lease = self.grant(fence, grant::end(sent, left, margin));
+                    let lease =
+                        self.grant(fence, Term::new(sent, (left, life.ttl), (life, margin)));
                     if !lease.remaining().is_zero() {
                         return Ok(Acquired::Held(lease));
                     }
@@ -76,7 +77,7 @@ impl Ask {
         }
     }
 
-    fn grant(&mut self, fence: super::Fence, end: Instant) -> Lease {
+    fn grant(&mut self, fence: super::Fence, term: Term) -> Lease {
         self.open = false;
         let Inner { redis, options, .. } = &*self.leases;
         let grant = Grant {
@@ -86,7 +87,7 @@ impl Ask {
             fence,
             life: options.life,
             margin: options.margin,
-            ends: watch::Sender::new(end),
+            term: watch::Sender::new(term),
             loss: OnceLock::new(),
             over: CancellationToken::new(),
         };

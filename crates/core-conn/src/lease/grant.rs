@@ -21,11 +21,34 @@ pub(super) struct Grant {
     pub(super) fence: Fence,
     pub(super) life: Lifetime,
     pub(super) margin: Duration,
-    /// When it ends for us: the margin before the server may give it to another, or earlier.
-    pub(super) ends: watch::Sender<Instant>,
+    pub(super) term: watch::Sender<Term>,
     pub(super) loss: OnceLock<Loss>,
     /// Lost, given back or dropped.
     pub(super) over: CancellationToken,
+}
+
+/// What has been confirmed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Term {
+    /// When it ends for us: the margin before the server may give it to another, or earlier.
+    pub(super) ends: Instant,
+    /// When it is to be confirmed again: a third of the TTL later, also where it ends far later, because the server may
+    /// have forgotten it or been given another time.
+    due: Instant,
+}
+
+impl Term {
+    /// By an answer to what was sent then, since the server can't have begun earlier. More left than was asked for does
+    /// not count: a clock of the server that was set back adds it, and one that is set right takes it away.
+    pub(super) fn new(
+        sent: Instant,
+        (left, asked): (Duration, Duration),
+        (life, margin): (Lifetime, Duration),
+    ) -> Self {
+        let left = left.min(asked);
+        let due = left.saturating_sub(life.ttl * 2 / 3).min(life.ttl / 3);
+        Self { ends: sent + left.saturating_sub(margin), due: sent + due }
+    }
 }
 
 impl Grant {
@@ -52,13 +75,13 @@ impl Grant {
 
     /// Waits for its end, as late as it may become.
     async fn end(&self) {
-        let mut ends = self.ends.subscribe();
+        let mut term = self.term.subscribe();
         loop {
-            let end = *ends.borrow_and_update();
+            let end = term.borrow_and_update().ends;
             tokio::select! {
                 biased;
                 // First: what was moved in time is not over, however late that is seen. Its sender is in `self`.
-                _ = ends.changed() => {}
+                _ = term.changed() => {}
                 () = sleep_until(end.into()) => return,
             }
         }
@@ -66,13 +89,13 @@ impl Grant {
 
     /// Renews whenever a third of its TTL has passed since the last confirmation, until it is refused.
     async fn renewals(&self, last: &Mutex<Option<Error>>) -> Loss {
-        let mut ends = self.ends.subscribe();
+        let mut term = self.term.subscribe();
         let mut failed = 0;
         loop {
-            let due = (*ends.borrow_and_update() + self.margin).checked_sub(self.life.ttl * 2 / 3);
+            let due = term.borrow_and_update().due;
             tokio::select! {
-                () = sleep_until(due.unwrap_or_else(Instant::now).into()) => {}
-                _ = ends.changed() => continue,
+                () = sleep_until(due.into()) => {}
+                _ = term.changed() => continue,
             }
             let failure = match self.confirm(self.life.ttl).await {
                 Ok(Renewed::Yes { .. }) => None,
@@ -90,18 +113,16 @@ impl Grant {
         }
     }
 
-    /// One renewal. Its end counts from when it was sent, since the server can't have begun earlier.
+    /// One renewal. An end that is later already stays.
     pub(super) async fn confirm(&self, ttl: Duration) -> Result<Renewed, Error> {
         let sent = Instant::now();
         let redis = self.redis.with_deadline(self.redis.deadline().min(self.remaining()));
         let life = Lifetime { ttl, ..self.life };
         let renewed = script::renew(&redis, &self.key, (&self.token, self.fence), life).await?;
         if let Renewed::Yes { left } = renewed {
-            let end = end(sent, left, self.margin);
-            self.ends.send_if_modified(|ends| {
-                let later = end > *ends;
-                *ends = end.max(*ends);
-                later
+            let new = Term::new(sent, (left, ttl), (self.life, self.margin));
+            self.term.send_modify(|term| {
+                *term = Term { ends: new.ends.max(term.ends), due: new.due.max(term.due) };
             });
         }
         Ok(renewed)
@@ -111,7 +132,7 @@ impl Grant {
         if self.over.is_cancelled() {
             return Duration::ZERO;
         }
-        self.ends.borrow().saturating_duration_since(Instant::now())
+        self.term.borrow().ends.saturating_duration_since(Instant::now())
     }
 
     /// The first reason counts.
@@ -121,11 +142,6 @@ impl Grant {
             self.over.cancel();
         }
     }
-}
-
-/// When a lease ends for us that was confirmed by an answer to what was sent then.
-pub(super) fn end(sent: Instant, left: Duration, margin: Duration) -> Instant {
-    sent + left.saturating_sub(margin)
 }
 
 /// How long to wait after so many failures in a row: from 10 ms, doubling, at most 250 ms, half of it chance.
@@ -147,6 +163,7 @@ mod tests {
     async fn an_end_that_was_moved_in_time_is_not_one() {
         let redis = Redis::builder("redis://localhost").build().unwrap();
         let (ms, hour) = (Duration::from_millis, Duration::from_secs(3600));
+        let until = |ends| Term { ends, due: ends };
         // What goes first of two things that are due may be a matter of chance.
         for _ in 0..20 {
             let begun = Instant::now();
@@ -157,16 +174,16 @@ mod tests {
                 fence: Fence::new(1),
                 life: Lifetime { ttl: ms(50), memory: hour },
                 margin: ms(5),
-                ends: watch::Sender::new(begun + ms(10)),
+                term: watch::Sender::new(until(begun + ms(10))),
                 loss: OnceLock::new(),
                 over: CancellationToken::new(),
             };
             let mut end = std::pin::pin!(grant.end());
             assert!(end.as_mut().now_or_never().is_none());
-            grant.ends.send_replace(begun + hour);
+            grant.term.send_replace(until(begun + hour));
             sleep_until((begun + ms(15)).into()).await;
             assert!(end.as_mut().now_or_never().is_none(), "it was moved by an hour");
-            grant.ends.send_replace(Instant::now());
+            grant.term.send_replace(until(Instant::now()));
             end.await;
         }
     }

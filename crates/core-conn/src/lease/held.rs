@@ -17,7 +17,7 @@ use crate::{Error, Key, Redis};
 /// A lease that is yours until it is lost, given back or dropped. From [`Leases`](super::Leases), which says what it
 /// promises and what not.
 ///
-/// A task renews it a third of its TTL after the last confirmed renewal, and again and again while that fails. It is
+/// A task renews it a third of its TTL after the server last confirmed it, and again and again while that fails. It is
 /// lost when the server says so, or when its end, counted by this process's clock from when the last confirmed renewal
 /// was sent, is nearer than the margin. [`lost`](Self::lost) is then cancelled, [`loss`](Self::loss) says why.
 ///
@@ -69,7 +69,7 @@ impl Lease {
     }
 
     /// Makes it last at least so long from now: before something that will keep this process from renewing it. Never
-    /// makes it shorter. Renewals go on, later. One round trip.
+    /// makes it shorter. Renewals go on as before, to learn of its loss. One round trip.
     ///
     /// # Errors
     /// A TTL that can't be (50 ms to a day), and those of Redis. The lease is as it was then, or, if the outcome is
@@ -178,6 +178,6 @@ const LONGEST_FAREWELL: Duration = Duration::from_secs(30);
 
 impl Grant {
     fn until_surely_over(&self) -> Duration {
-        (*self.ends.borrow() + self.margin).saturating_duration_since(Instant::now())
+        (self.term.borrow().ends + self.margin).saturating_duration_since(Instant::now())
     }
 }

@@ -1,8 +1,11 @@
 //! Leases: what is granted, to whom, for how long, and at what cost.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
-use russet_core_conn::{Acquired, Busy, Extended, Fence, KeySpace, Lease, Leases, Redis, Released};
+use russet_core_conn::{
+    Acquired, Busy, ErrorKind, Extended, Fence, KeySpace, Lease, Leases, Redis, Released,
+};
 use russet_testkit::{Conn, Proxy, Reply, Server, shared};
 
 use crate::support::{ACL, ms, patient};
@@ -158,7 +161,31 @@ async fn another_layout_is_refused() {
     drop(take(&Leases::new(&redis, &space).unwrap(), "report").await);
     let other = space.partitions(64.try_into().unwrap());
     let error = Leases::new(&redis, &other).unwrap().try_acquire("report").await.unwrap_err();
-    assert!(matches!(error.kind(), russet_core_conn::ErrorKind::Layout { .. }), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::Layout { .. }), "{error}");
+}
+
+/// Nobody's time depends on another's, also before the layout is agreed upon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_acquires_while_redis_hangs_do_not_wait_for_one_another() {
+    let server = Server::start().await.unwrap();
+    let never = Duration::from_secs(3_600);
+    let redis = patient(&server.url()).probe(never, never).build().unwrap();
+    redis.ready().await.unwrap();
+    let budget = ms(200);
+    let space = KeySpace::new("t").unwrap();
+    let leases = Leases::new(&redis.with_deadline(budget), &space).unwrap();
+    server.pause().await.unwrap();
+    let begun = Instant::now();
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let leases = leases.clone();
+        asking.spawn(async move { leases.try_acquire("report").await.unwrap_err() });
+    }
+    for error in asking.join_all().await {
+        assert!(matches!(error.kind(), ErrorKind::Deadline(_)), "{error}");
+    }
+    let took = begun.elapsed();
+    assert!(took >= budget && took < 20 * budget, "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

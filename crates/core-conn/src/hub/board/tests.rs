@@ -1,5 +1,6 @@
 use super::*;
 use crate::hub::mailbox::Limits;
+use crate::value::server_error;
 
 /// A board with a connection, and one subscriber whom the server has confirmed.
 fn held() -> (Board, Topic, Arc<Mailbox>) {
@@ -67,4 +68,26 @@ fn one_that_joins_while_the_server_is_asked_waits_for_its_answer_too() {
     assert!(first.is_open() && second.is_open());
     assert!(join(&mut board, &topic).is_open(), "the server has it");
     assert_eq!(board.order(), None);
+}
+
+#[test]
+fn what_the_server_refuses_for_now_is_forgotten_where_nobody_wants_it_any_more() {
+    let (mut board, topic) = (Board::new(), Topic::channel("c"));
+    board.up();
+    let busy = server_error("LOADING Redis is loading the dataset in memory", false);
+    let first = join(&mut board, &topic);
+    assert_eq!(board.order(), Some((topic.clone(), true)));
+    board.leave(&topic, &first);
+    assert_eq!(board.order(), None);
+    assert!(!board.refused(&topic, &busy, &mut Wakers::new()));
+    assert!(board.topics.iter().all(HashMap::is_empty));
+
+    // Whoever is told so has it forgotten by leaving.
+    let second = join(&mut board, &topic);
+    assert_eq!(board.order(), Some((topic.clone(), true)));
+    assert!(!board.refused(&topic, &busy, &mut Wakers::new()));
+    assert_eq!(second.standing(), Standing::Done);
+    board.leave(&topic, &second);
+    assert_eq!(board.order(), None);
+    assert!(board.topics.iter().all(HashMap::is_empty));
 }

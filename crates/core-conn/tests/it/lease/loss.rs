@@ -1,11 +1,10 @@
 //! How a lease is kept and lost, and who learns of it, when.
 
-use std::time::Instant;
-
 use russet_core_conn::{ErrorKind, Extended, Loss, Ran};
+use russet_testkit::Match;
 
 use super::*;
-use crate::support::until;
+use crate::support::{poll_once, until};
 
 /// A server behind a proxy, and a handle by way of the proxy.
 pub(super) struct Faulty {
@@ -122,6 +121,56 @@ async fn extending_what_was_lost_says_so() {
     assert!(lease.lost().is_cancelled() && lease.remaining().is_zero());
     assert!(matches!(loss(&lease).await, Loss::Ended { given: None }));
     assert_eq!(lease.release().await.unwrap(), Released::WasLost);
+}
+
+/// Sets the end that the server keeps, as it looks once the server's clock was set.
+async fn set_end(faulty: &mut Faulty, until: i64) {
+    let (key, until) = (faulty.space.key("lease", "report"), until.to_string());
+    let call = [b"HSET".as_slice(), key.as_bytes(), b"until", until.as_bytes()];
+    assert_eq!(faulty.conn.call(&call).await.unwrap().int(), Some(0));
+}
+
+/// Once it is set right, another may be granted the lease: the holder must not believe until then, and must ask.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_has_left_for_its_clock_was_set_back_does_not_count() {
+    let mut faulty = Faulty::start().await;
+    let leases = quick(&faulty.redis, &faulty.space, 5_000);
+    let lease = take(&leases, "report").await;
+    let hour = time(&mut faulty.conn).await + 3_600_000_000;
+    set_end(&mut faulty, hour).await;
+    let Extended::Until(left) = lease.extend(ms(5_000)).await.unwrap() else { panic!("lost") };
+    assert!(left <= ms(4_500), "{left:?}");
+    assert!(faulty.left().await > 3_500_000_000);
+    assert_eq!(lease.release().await.unwrap(), Released::Yes);
+
+    // The same for a grant whose first answer was lost.
+    faulty.proxy.reset_counters();
+    faulty.proxy.cut_after(Match::name("EVALSHA"));
+    faulty.proxy.refuse().await.unwrap();
+    let mut acquiring = Box::pin(leases.try_acquire("report"));
+    assert!(poll_once(acquiring.as_mut()).await.is_none());
+    let setting = async {
+        faulty.proxy.struck().await.unwrap();
+        set_end(&mut faulty, hour).await;
+        faulty.proxy.accept().await.unwrap();
+    };
+    let (acquired, ()) = tokio::join!(acquiring, setting);
+    let lease = acquired.unwrap().held().unwrap();
+    assert!(lease.remaining() <= ms(4_500), "{:?}", lease.remaining());
+}
+
+/// However far its end is, its holder learns as soon as ever that it is another's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_extended_is_still_renewed() {
+    let mut faulty = Faulty::start().await;
+    let lease = take(&quick(&faulty.redis, &faulty.space, 600), "report").await;
+    let Extended::Until(_) = lease.extend(ms(3_600_000)).await.unwrap() else { panic!("lost") };
+    let key = faulty.space.key("lease", "report");
+    faulty.conn.call(&[b"DEL".as_slice(), key.as_bytes()]).await.unwrap();
+    let second = take(&faulty.direct(), "report").await;
+    let told = tokio::time::timeout(ms(20_000), lease.loss()).await;
+    assert!(matches!(told, Ok(Loss::Ended { .. })), "{told:?}");
+    assert_eq!(second.release().await.unwrap(), Released::Yes);
 }
 
 /// The holder's Redis is away: it must stop while the server would still refuse others, however late the last answer.

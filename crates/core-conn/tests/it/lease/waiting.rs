@@ -98,6 +98,20 @@ async fn waiting_ends_in_time() {
     listening(&mut faulty.conn, &faulty.space, 0).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_may_wait_for_ever() {
+    let mut faulty = Faulty::start().await;
+    let lease = take(&faulty.direct(), "report").await;
+    let ours = faulty.direct();
+    let mut waiting = tokio::spawn(async move { ours.acquire("report", Duration::MAX).await });
+    tokio::select! {
+        ended = &mut waiting => panic!("it does not wait: {ended:?}"),
+        () = listening(&mut faulty.conn, &faulty.space, 1) => {}
+    }
+    assert_eq!(lease.release().await.unwrap(), Released::Yes);
+    drop(waiting.await.unwrap().unwrap().held().unwrap());
+}
+
 /// Who may neither publish nor subscribe gives back and waits all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_works_without_channels() {
