@@ -175,11 +175,11 @@ impl Node {
             return Err(Error::not_sent(ErrorKind::Closed));
         }
         self.start();
-        let waiting = self.queue()?;
+        // It is no call, and is not counted among those that wait or are turned away.
         let all = try_join_all(self.lanes.iter().map(|lane| lane.ready(deadline, true)));
         tokio::select! {
             biased;
-            () = self.gate.closed() => Err(waiting.turn_away()),
+            () = self.gate.closed() => Err(Error::not_sent(ErrorKind::Closed)),
             ready = all => ready.map(drop),
         }
     }
