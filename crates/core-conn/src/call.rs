@@ -196,13 +196,7 @@ impl Redis {
         let observed = Observed::start(operation, &self.inner.node.name);
         let permit = match self.permit() {
             Ok(permit) => permit,
-            Err(error) => {
-                // Whoever goes on without Redis may wait for nothing else, and must not keep others from running.
-                tokio::task::coop::consume_budget().await;
-                let refused = Err(error.with(self.context(None, None, 0)));
-                observed.end(&refused, 0);
-                return refused;
-            }
+            Err(error) => return self.refused(&observed, error).await,
         };
         let deadline = Instant::now() + self.deadline();
         // What must be durable is sent once: sent again it may change nothing, and then nothing is waited for.
@@ -230,6 +224,15 @@ impl Redis {
                 }
             }
         }
+    }
+
+    /// What the breaker did not let through.
+    pub(crate) async fn refused<T>(&self, observed: &Observed, error: Error) -> Result<T, Error> {
+        // Whoever goes on without Redis may wait for nothing else, and must not keep others from running.
+        tokio::task::coop::consume_budget().await;
+        let refused = Err(error.with(self.context(None, None, 0)));
+        observed.end(&refused, 0);
+        refused
     }
 
     pub(crate) fn context(

@@ -184,13 +184,7 @@ impl Dedicated {
         let observed = Observed::start(operation, &self.redis.inner.node.name);
         let permit = match self.redis.permit() {
             Ok(permit) => permit,
-            Err(error) => {
-                // As for calls of a handle: whoever goes on without Redis must not keep others from running.
-                tokio::task::coop::consume_budget().await;
-                let refused = Err(error.with(self.redis.context(None, None, 0)));
-                observed.end(&refused, 0);
-                return refused;
-            }
+            Err(error) => return self.redis.refused(&observed, error).await,
         };
         let reply = self.own.call(request, durability, Instant::now() + budget, budget).await;
         self.own.rest();

@@ -16,7 +16,11 @@ pub(super) fn compare(info: &[u8], held: [u64; 3]) -> Result<(), Error> {
     });
     let agree =
         |(counted, held): (Option<Option<u64>>, u64)| counted.is_none_or(|n| n == Some(held));
-    if counted[0].is_some() && counted.into_iter().zip(held).all(agree) {
+    if counted[0].is_none() {
+        let wrong = "another answer than that of `CLIENT INFO`";
+        return Err(Error::unknown(ErrorKind::Desync(wrong.into())));
+    }
+    if counted.into_iter().zip(held).all(agree) {
         return Ok(());
     }
     let reason = format!("the server counts other subscriptions than the {held:?} it confirmed");
