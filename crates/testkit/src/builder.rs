@@ -26,10 +26,22 @@ pub struct Builder {
     acl: Option<Secret>,
     unix_socket: bool,
     directives: Vec<(String, String)>,
-    patience: Duration,
+    pub(crate) patience: Duration,
     replicas: usize,
+    kind: Kind,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
+}
+
+/// What a process takes part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A server that knows of no others, or only of its primary.
+    Alone,
+    /// A node of a cluster, which listens on a bus port too.
+    Node,
+    /// A Sentinel, which holds no data.
+    Sentinel,
 }
 
 /// When an append-only file reaches the disk.
@@ -75,6 +87,7 @@ impl Builder {
             directives: Vec::new(),
             patience: Duration::from_secs(10),
             replicas: 0,
+            kind: Kind::Alone,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -191,6 +204,39 @@ impl Builder {
         Builder { port: None, replicas: 0, ..self.clone() }
     }
 
+    /// The same options for another kind of process, with directives that come before the caller's own.
+    pub(crate) fn of_kind(&self, kind: Kind, directives: Vec<(&str, String)>) -> Builder {
+        let mut builder = Builder { kind, ..self.clone() };
+        let ours = directives.into_iter().map(|(key, value)| (key.to_owned(), value));
+        builder.directives.splice(0..0, ours);
+        builder
+    }
+
+    /// Started from what the other is started from.
+    pub(crate) fn same_binary(self, other: &Builder) -> Builder {
+        Builder { binary: other.binary.clone(), ..self }
+    }
+
+    /// Why these options are not for many servers at once, if they are not.
+    pub(crate) fn check_shared(&self) -> Result<()> {
+        self.check()?;
+        let reason = match self {
+            Builder { port: Some(_), .. } => "one port is not enough; leave it out",
+            Builder { replicas: 1.., .. } => "say it of the whole, not of each server",
+            #[cfg(feature = "tls")]
+            Builder { tls: Some(tls), .. } if tls.is_only() => {
+                "they reach each other by the plain port, and there is none"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::Config { field: "server", reason: reason.to_owned() })
+    }
+
+    /// The password of the default user.
+    pub(crate) fn secret(&self) -> Option<&Secret> {
+        self.password.as_ref()
+    }
+
     async fn attempt(&self, binary: &Path, version: &Version) -> Result<Server> {
         let folder = tempfile::Builder::new()
             .prefix("russet-")
@@ -198,10 +244,15 @@ impl Builder {
             .map_err(Error::io("make a folder"))?;
         let dir = folder.path().to_owned();
         let conf = dir.join("server.conf");
-        let process = Process::new(folder, binary, &[&conf])?;
-        let port = match self.port {
-            Some(port) => Port::fixed(port),
-            None => Port::free()?,
+        let args: &[&Path] = match self.kind {
+            Kind::Alone | Kind::Node => &[&conf],
+            Kind::Sentinel => &[&conf, Path::new("--sentinel")],
+        };
+        let process = Process::new(folder, binary, args)?;
+        let port = match (self.port, self.kind) {
+            (Some(port), _) => Port::fixed(port),
+            (None, Kind::Node) => Port::free_with_bus()?,
+            (None, Kind::Alone | Kind::Sentinel) => Port::free()?,
         };
         let mut server = Server {
             process,
@@ -278,6 +329,9 @@ impl Builder {
         }
         // A replica must not wait for others that might come and share the transfer.
         lines.push("repl-diskless-sync-delay 0".to_owned());
+        if self.kind == Kind::Node {
+            lines.push("cluster-enabled yes".to_owned());
+        }
         if let Some(Secret(password)) = &self.password {
             lines.push(format!("requirepass {}", quoted(password)));
         }

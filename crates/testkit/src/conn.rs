@@ -191,18 +191,24 @@ impl Conn {
     pub(crate) async fn auth(&mut self, user: Option<&str>, password: Option<&str>) -> Result<()> {
         match (user, password) {
             (None, None) => Ok(()),
-            (None, Some(password)) => self.demand(&["AUTH", password]).await,
+            (None, Some(password)) => self.demand(&["AUTH", password]).await.map(drop),
             (Some(user), password) => {
-                self.demand(&["AUTH", user, password.unwrap_or_default()]).await
+                self.demand(&["AUTH", user, password.unwrap_or_default()]).await.map(drop)
             }
         }
     }
 
-    async fn demand(&mut self, args: &[&str]) -> Result<()> {
-        match self.call(args).await? {
-            Reply::Error(message) => Err(Error::Refused(message)),
-            _ => Ok(()),
-        }
+    /// A reply that is no error.
+    pub(crate) async fn demand<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Result<Reply> {
+        accepted(self.call(args).await?)
+    }
+
+    /// Replies that are no errors.
+    pub(crate) async fn demand_all<C: AsRef<[A]>, A: AsRef<[u8]>>(
+        &mut self,
+        commands: &[C],
+    ) -> Result<Vec<Reply>> {
+        self.pipeline(commands).await?.into_iter().map(accepted).collect()
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -264,6 +270,13 @@ async fn bounded<T>(
     match tokio::time::timeout(deadline, work).await {
         Ok(result) => result,
         Err(_) => Err(Error::Timeout { what, after: deadline }),
+    }
+}
+
+fn accepted(reply: Reply) -> Result<Reply> {
+    match reply {
+        Reply::Error(message) => Err(Error::Refused(message)),
+        reply => Ok(reply),
     }
 }
 

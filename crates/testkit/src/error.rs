@@ -86,6 +86,17 @@ pub enum Error {
         after: Duration,
     },
 
+    /// A cluster, or servers under Sentinel, did not come to what was awaited.
+    #[error("{what}: not within {after:?}; last seen: {seen}")]
+    NotReached {
+        /// What was awaited.
+        what: String,
+        /// How long was waited.
+        after: Duration,
+        /// What stood against it when it was last looked at.
+        seen: String,
+    },
+
     /// The peer closed the connection before a whole reply had come.
     #[error("the connection was closed")]
     Closed,

@@ -79,15 +79,19 @@
 //!   [`Error::Unsupported`].
 
 mod builder;
+mod cluster;
 mod conn;
 mod error;
 mod find;
 mod frame;
+mod many;
+mod patience;
 mod port;
 mod process;
 mod proxy;
 mod replicas;
 mod reply;
+mod sentinel;
 mod server;
 pub mod shared;
 #[cfg(feature = "tls")]
@@ -95,11 +99,13 @@ mod tls;
 mod url;
 
 pub use builder::{Builder, Eviction, Fsync};
+pub use cluster::{Cluster, ClusterBuilder, NodeView, OpenSlots, View, slot_of};
 pub use conn::{Conn, encode};
 pub use error::{Error, Result};
 pub use find::{Flavor, Version, find_server};
 pub use proxy::{Counters, Fault, Match, Proxy};
 pub use reply::Reply;
+pub use sentinel::{Sentinel, SentinelBuilder};
 pub use server::Server;
 pub use shared::prefix;
 #[cfg(feature = "tls")]

@@ -54,7 +54,7 @@ impl Server {
     }
 
     /// Whether INFO replication has this line.
-    async fn says(&self, line: &str) -> bool {
+    pub(crate) async fn says(&self, line: &str) -> bool {
         self.replication().await.lines().any(|found| found.trim_end() == line)
     }
 

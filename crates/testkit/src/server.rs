@@ -302,6 +302,11 @@ impl Server {
         Error::Exited { status, log: tail(log) }
     }
 
+    /// Whether it can answer: the process exists and, as far as the system says, is not paused.
+    pub(crate) fn is_living(&self) -> bool {
+        self.pid().is_some_and(|pid| has_stopped(pid) != Some(true))
+    }
+
     /// Its last words.
     pub(crate) fn log_end(&self) -> String {
         tail(&self.log())

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::{Error, Result};
+use crate::builder::Secret;
+use crate::{Error, Result, Server};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Address {
@@ -37,6 +38,17 @@ impl Address {
             },
         })
     }
+}
+
+/// One URL for many servers.
+pub(crate) fn of_many<'a>(
+    scheme: &str,
+    password: Option<&Secret>,
+    servers: impl Iterator<Item = &'a Server>,
+) -> String {
+    let login = password.map(|password| format!(":{}@", escape(&password.0))).unwrap_or_default();
+    let places: Vec<_> = servers.map(|server| server.addr().to_string()).collect();
+    format!("{scheme}://{login}{}", places.join(","))
 }
 
 /// Escapes what may not stand in the user part of a URL.

@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test they are assertions")]
 
+mod cluster;
 mod guardian;
 mod proxy;
 mod pubsub;
 mod replicas;
+mod sentinel;
 mod server;
 #[cfg(feature = "tls")]
 mod tls;

@@ -1,0 +1,180 @@
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::slot::SLOTS;
+use super::{Cluster, Member};
+use crate::builder::{Kind, quoted};
+use crate::many::start_many;
+use crate::patience::Patience;
+use crate::{Builder, Error, Result, Server};
+
+/// How a cluster is to be; made by [`Cluster::builder`].
+///
+/// Slots are spread evenly over the primaries. Replicas stay with the primary that they were given
+/// (`cluster-allow-replica-migration no`), so that a test finds them where it left them.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ClusterBuilder {
+    primaries: usize,
+    replicas: usize,
+    node_timeout: Duration,
+    full_coverage: bool,
+    patience: Duration,
+    server: Builder,
+}
+
+impl ClusterBuilder {
+    pub(crate) fn new() -> ClusterBuilder {
+        ClusterBuilder {
+            primaries: 3,
+            replicas: 0,
+            node_timeout: Duration::from_millis(1500),
+            full_coverage: true,
+            patience: Duration::from_secs(20),
+            server: Builder::new(),
+        }
+    }
+
+    /// How many primaries [3]. Fewer than three promote nobody when one dies: that needs a majority of them.
+    pub fn primaries(mut self, count: usize) -> ClusterBuilder {
+        self.primaries = count;
+        self
+    }
+
+    /// How many replicas each primary has [0].
+    pub fn replicas(mut self, each: usize) -> ClusterBuilder {
+        self.replicas = each;
+        self
+    }
+
+    /// After which silence a node is taken for dead (`cluster-node-timeout`) [1.5 s].
+    ///
+    /// The default is a tenth of the server's own: a test sees a replica promoted after about 3 s. Shorter ones
+    /// take a busy machine's nodes for dead.
+    pub fn node_timeout(mut self, timeout: Duration) -> ClusterBuilder {
+        self.node_timeout = timeout;
+        self
+    }
+
+    /// Whether no slot is served while one has no owner (`cluster-require-full-coverage`) [true, as the server has it].
+    pub fn full_coverage(mut self, required: bool) -> ClusterBuilder {
+        self.full_coverage = required;
+        self
+    }
+
+    /// Asks for a password on every node, also among the nodes themselves.
+    pub fn password(mut self, password: impl Into<String>) -> ClusterBuilder {
+        self.server = self.server.password(password);
+        self
+    }
+
+    /// Any other directive, for every node: see [`Builder::config`].
+    pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> ClusterBuilder {
+        self.server = self.server.config(key, value);
+        self
+    }
+
+    /// All that a server can be, for every node, in place of what was said before: binary, memory limit, append-only
+    /// file, ACL file (which must leave the default user open), password, directives.
+    pub fn server(mut self, server: Builder) -> ClusterBuilder {
+        self.server = server;
+        self
+    }
+
+    /// How long the cluster may take until it is ready, and how long each later wait may last [20 s].
+    pub fn ready_within(mut self, patience: Duration) -> ClusterBuilder {
+        self.patience = patience;
+        self
+    }
+
+    /// Starts the nodes, makes a cluster of them, and waits until it is complete: see [`Cluster::ready`].
+    ///
+    /// It takes about 2.5 s, because a primary does not serve within the first 2 s.
+    ///
+    /// # Errors
+    /// Those of [`Builder::start`], [`Error::Config`] about an option, and [`Error::NotReached`] with what was missing.
+    pub async fn start(self) -> Result<Cluster> {
+        let node = self.node()?;
+        let count = self.primaries * (1 + self.replicas);
+        let mut members = Vec::with_capacity(count);
+        for server in start_many(&node, count).await? {
+            members.push(Member { id: id_of(&server).await?, server: Arc::new(server) });
+        }
+        let cluster = Cluster { members: Mutex::new(members), node, patience: self.patience };
+        self.join(&cluster).await?;
+        cluster.ready().await?;
+        Ok(cluster)
+    }
+
+    /// What each node is to be.
+    fn node(&self) -> Result<Builder> {
+        if self.primaries == 0 || self.primaries > usize::from(SLOTS) {
+            let reason = format!("{} of them; 1 to {SLOTS} can share the slots", self.primaries);
+            return Err(Error::Config { field: "primaries", reason });
+        }
+        self.server.check_shared()?;
+        let yes_or_no = if self.full_coverage { "yes" } else { "no" };
+        let mut directives = vec![
+            ("cluster-node-timeout", self.node_timeout.as_millis().to_string()),
+            ("cluster-require-full-coverage", yes_or_no.to_owned()),
+            ("cluster-allow-replica-migration", "no".to_owned()),
+        ];
+        if let Some(password) = self.server.secret() {
+            directives.push(("masterauth", quoted(&password.0)));
+        }
+        Ok(self.server.of_kind(Kind::Node, directives))
+    }
+
+    /// Shares out the slots, and makes the nodes known to each other.
+    async fn join(&self, cluster: &Cluster) -> Result<()> {
+        let members = cluster.members().clone();
+        for (n, member) in members.iter().enumerate() {
+            let mut conn = member.server.conn().await?;
+            // Distinct from the start, so that no two primaries must settle who is newer.
+            let epoch = (n + 1).to_string();
+            conn.demand(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await?;
+            if n < self.primaries {
+                let first = |n: usize| n * usize::from(SLOTS) / self.primaries;
+                let (from, to) = (first(n).to_string(), (first(n + 1) - 1).to_string());
+                conn.demand(&["CLUSTER", "ADDSLOTSRANGE", &from, &to]).await?;
+            }
+            meet(&member.server, members.iter().take(n)).await?;
+        }
+        for (n, replica) in members.iter().enumerate().skip(self.primaries) {
+            if let Some(primary) = members.get(n % self.primaries) {
+                cluster.follow(replica, primary).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Cluster {
+    /// Makes a node a replica as soon as it knows its primary.
+    pub(super) async fn follow(&self, replica: &Member, primary: &Member) -> Result<()> {
+        let mut conn = replica.server.conn().await?;
+        let patience = Patience::new(self.patience);
+        loop {
+            match conn.demand(&["CLUSTER", "REPLICATE", &primary.id]).await {
+                Ok(_) => return Ok(()),
+                Err(Error::Refused(reason)) => {
+                    patience.wait("a replica that knows its primary", reason).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Introduces a node to others.
+pub(super) async fn meet(node: &Server, others: impl Iterator<Item = &Member>) -> Result<()> {
+    let ports = others.map(|other| other.server.port().to_string());
+    let meets: Vec<_> =
+        ports.map(|port| ["CLUSTER", "MEET", "127.0.0.1", &port].map(str::to_owned)).collect();
+    node.conn().await?.demand_all(&meets).await.map(drop)
+}
+
+pub(super) async fn id_of(node: &Server) -> Result<String> {
+    let id = node.conn().await?.demand(&["CLUSTER", "MYID"]).await?;
+    id.text().map(str::to_owned).ok_or_else(|| Error::Protocol(format!("no id: {id:?}")))
+}
