@@ -125,7 +125,8 @@ fn up(list: &Reply) -> BTreeSet<u16> {
     entries
         .filter(|entry| {
             let flags = field(entry, "flags").unwrap_or_default();
-            !flags.contains("down") && !flags.contains("disconnected")
+            // `master_down` is no state of its own, but what it last said of the primary.
+            !flags.split(',').any(|flag| ["s_down", "o_down", "disconnected"].contains(&flag))
         })
         .filter_map(|entry| field(entry, "port")?.parse().ok())
         .collect()
