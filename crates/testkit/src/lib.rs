@@ -2,7 +2,7 @@
 //!
 //! A test that talks to a mock of Redis shows that the code agrees with the mock. This crate makes the real thing as
 //! easy: [`Server`] starts in some milliseconds on a port of its own, can be killed, paused and restarted, and is gone
-//! when the test is, however that ends. [`Proxy`] stands in front of it and fails on purpose, at a request and a byte of
+//! when the test is, however that ends. [`Cluster`] and [`Sentinel`] do the same for many of them. [`Proxy`] stands in front of it and fails on purpose, at a request and a byte of
 //! your choice, and counts what really went over the wire. [`Conn`] looks at what is really in the server without the
 //! code under test.
 //!
@@ -43,6 +43,41 @@
 //! # }
 //! ```
 //!
+//! # A cluster
+//! ```no_run
+//! # async fn run() -> russet_testkit::Result<()> {
+//! use russet_testkit::{Cluster, slot_of};
+//!
+//! let cluster = Cluster::start(3, 1).await?;   // 3 primaries, each with 1 replica
+//! // Here the code under test connects to cluster.url().
+//! let slot = slot_of("user:1");
+//! let (from, to) = (cluster.primary_of(slot).await?, cluster.add_node().await?);
+//!
+//! let open = cluster.open_slots([slot], &from, &to).await?;
+//! open.move_keys().await?;    // now the source answers ASK
+//! open.assign().await?;       // and now MOVED
+//!
+//! cluster.failover(slot + 1).await?;          // a replica takes over, nothing is lost
+//! cluster.kill_primary_of(slot + 1).await?;   // the primary dies
+//! cluster.promoted(slot + 1).await?;          // and this takes its place
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Sentinel
+//! ```no_run
+//! # async fn run() -> russet_testkit::Result<()> {
+//! use russet_testkit::Sentinel;
+//!
+//! let sentinel = Sentinel::start(2, 3).await?;   // a primary, 2 replicas, 3 sentinels
+//! // Here the code under test connects to sentinel.url().
+//! sentinel.failover().await?;
+//! sentinel.kill_primary().await?;
+//! let new = sentinel.promoted().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Faults
 //! ```no_run
 //! use russet_testkit::{Conn, Error, Match, Proxy, Server};
@@ -70,8 +105,10 @@
 //!   process group of its own) kills the server and removes its folder when the test is dropped, panics, aborts or is
 //!   killed -9. Only killing both the test and the guardian at once leaves something behind.
 //! - Each wait is bounded: a server is ready within 10 s or an error with the end of its log, a call of [`Conn`] ends
-//!   within 5 s, an event of a proxy comes within 10 s.
+//!   within 5 s, an event of a proxy comes within 10 s, a change of a cluster or under Sentinel is seen by all within 20 s or
+//!   an error says what was seen last.
 //! - Unix only: signals, process groups and `/bin/sh` are what it is made of.
+//! - Clusters and sentinels talk among themselves without TLS.
 //! - [`Proxy`] does not decrypt TLS, and does not follow MONITOR or replication.
 //!
 //! # Features

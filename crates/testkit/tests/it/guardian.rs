@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use russet_testkit::{Error, Server, shared};
+use russet_testkit::{Cluster, Error, Sentinel, Server, shared};
 use rustix::process::{Pid, Signal, getpgid, getpgrp, kill_process, test_kill_process};
 
 /// What the processes that the other tests start are to do; unset in an ordinary run.
@@ -25,6 +25,9 @@ async fn victim() {
         println!("\nserver {pid} {}", dir.items().unwrap()[1].text().unwrap());
         assert_eq!(shared::url().await.unwrap(), url);
         return;
+    }
+    if order == "cluster" || order == "sentinel" {
+        return many(&order).await;
     }
     let replicas = if order == "replicas" { 2 } else { 0 };
     let server = Server::start_with_replicas(replicas).await.unwrap();
@@ -46,6 +49,26 @@ async fn victim() {
         "forget" => return std::mem::forget(server),
         other => panic!("{other}"),
     }
+    println!("\nready");
+    std::future::pending::<()>().await;
+}
+
+/// The victim that has many processes, of which one is paused.
+async fn many(order: &str) {
+    let (cluster, sentinel);
+    let nodes;
+    let servers: Vec<&Server> = if order == "cluster" {
+        cluster = Cluster::start(1, 1).await.unwrap();
+        nodes = cluster.nodes();
+        nodes.iter().map(AsRef::as_ref).collect()
+    } else {
+        sentinel = Sentinel::start(1, 1).await.unwrap();
+        sentinel.servers().iter().chain(sentinel.sentinels()).collect()
+    };
+    for server in &servers {
+        println!("\nserver {} {}", server.pid().unwrap(), server.dir().display());
+    }
+    servers[0].pause().await.unwrap();
     println!("\nready");
     std::future::pending::<()>().await;
 }
@@ -140,6 +163,16 @@ fn a_killed_test_leaves_no_replicas() {
     assert_eq!(victim.servers.len(), 3);
     victim.process.kill().unwrap();
     victim.leaves_nothing();
+}
+
+#[test]
+fn a_killed_test_leaves_no_cluster_and_no_sentinel() {
+    for (order, processes) in [("cluster", 2), ("sentinel", 3)] {
+        let mut victim = Victim::start(order);
+        assert_eq!(victim.servers.len(), processes);
+        victim.process.kill().unwrap();
+        victim.leaves_nothing();
+    }
 }
 
 #[test]
