@@ -3,22 +3,28 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::patience::Patience;
 use crate::{Builder, Error, Result, Server, url};
 
 mod atomic;
 mod builder;
 mod faults;
+mod gate;
 mod members;
 mod open;
+mod partition;
 mod slot;
 mod view;
 
 pub use builder::ClusterBuilder;
 pub use open::OpenSlots;
+pub use partition::Clients;
 pub use slot::slot_of;
 pub use view::{NodeView, View};
 
+use gate::{Cut, Gate};
 use slot::SLOTS;
 
 /// A real cluster on 127.0.0.1, each node a [`Server`] of its own, private to whoever holds it.
@@ -47,12 +53,15 @@ pub struct Cluster {
     /// What a node that is added is to be.
     node: Builder,
     patience: Duration,
+    /// Who is cut off; None if nobody can be.
+    wall: Option<watch::Sender<Cut>>,
 }
 
 #[derive(Clone, Debug)]
 struct Member {
     id: String,
     server: Arc<Server>,
+    gate: Option<Arc<Gate>>,
 }
 
 impl Cluster {
@@ -73,8 +82,7 @@ impl Cluster {
     /// cluster has now.
     #[must_use]
     pub fn url(&self) -> String {
-        let nodes = self.nodes();
-        url::of_many("redis-cluster", self.node.secret(), nodes.iter().map(AsRef::as_ref))
+        url::of_many("redis-cluster", self.node.secret(), self.members().iter().map(Member::addr))
     }
 
     /// The nodes that it has now: at first the primaries in the order of their slots, then their replicas.
@@ -121,7 +129,7 @@ impl Cluster {
     }
 
     /// Waits until every living node sees the same complete cluster: each slot has a living owner, no living node is
-    /// suspected, each serves, and each living replica follows. Nodes that are dead or paused are not expected to.
+    /// suspected, each serves, and each living replica follows. Nodes that are dead, paused or cut off are not expected to.
     ///
     /// # Errors
     /// [`Error::NotReached`] with what was missing.
@@ -224,7 +232,7 @@ impl Cluster {
     }
 
     fn living(&self) -> Vec<Member> {
-        self.members().iter().filter(|member| member.server.is_living()).cloned().collect()
+        self.near().into_iter().filter(|member| member.server.is_living()).collect()
     }
 
     fn members(&self) -> MutexGuard<'_, Vec<Member>> {

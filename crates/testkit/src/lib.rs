@@ -64,6 +64,9 @@
 //! # }
 //! ```
 //!
+//! Built with [`ClusterBuilder::partitions`], it can be cut in two, with clients on one side or on both: see
+//! [`Cluster::cut_off`].
+//!
 //! # Sentinel
 //! ```no_run
 //! # async fn run() -> russet_testkit::Result<()> {
@@ -136,7 +139,7 @@ mod tls;
 mod url;
 
 pub use builder::{Builder, Eviction, Fsync};
-pub use cluster::{Cluster, ClusterBuilder, NodeView, OpenSlots, View, slot_of};
+pub use cluster::{Clients, Cluster, ClusterBuilder, NodeView, OpenSlots, View, slot_of};
 pub use conn::{Conn, encode};
 pub use error::{Error, Result};
 pub use find::{Flavor, Version, find_server};

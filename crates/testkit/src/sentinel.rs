@@ -59,8 +59,11 @@ impl Sentinel {
     /// [`Sentinel::sentinel_password`].
     #[must_use]
     pub fn url(&self) -> String {
-        let sentinels =
-            url::of_many("redis-sentinel", self.password.as_ref(), self.sentinels.iter());
+        let sentinels = url::of_many(
+            "redis-sentinel",
+            self.password.as_ref(),
+            self.sentinels.iter().map(Server::addr),
+        );
         format!("{sentinels}/{NAME}")
     }
 

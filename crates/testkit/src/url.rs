@@ -1,9 +1,10 @@
 //! The few URLs that a test needs.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::builder::Secret;
-use crate::{Error, Result, Server};
+use crate::{Error, Result};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Address {
@@ -41,13 +42,13 @@ impl Address {
 }
 
 /// One URL for many servers.
-pub(crate) fn of_many<'a>(
+pub(crate) fn of_many(
     scheme: &str,
     password: Option<&Secret>,
-    servers: impl Iterator<Item = &'a Server>,
+    addrs: impl Iterator<Item = SocketAddr>,
 ) -> String {
     let login = password.map(|password| format!(":{}@", escape(&password.0))).unwrap_or_default();
-    let places: Vec<_> = servers.map(|server| server.addr().to_string()).collect();
+    let places: Vec<_> = addrs.map(|addr| addr.to_string()).collect();
     format!("{scheme}://{login}{}", places.join(","))
 }
 

@@ -1,11 +1,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
+use super::gate::{Cut, Gate};
 use super::slot::SLOTS;
 use super::{Cluster, Member};
 use crate::builder::{Kind, quoted};
 use crate::many::start_many;
 use crate::patience::Patience;
+use crate::port::TO_BUS;
 use crate::{Builder, Error, Result, Server};
 
 /// How a cluster is to be; made by [`Cluster::builder`].
@@ -19,6 +23,7 @@ pub struct ClusterBuilder {
     replicas: usize,
     node_timeout: Duration,
     full_coverage: bool,
+    partitions: bool,
     patience: Duration,
     server: Builder,
 }
@@ -30,6 +35,7 @@ impl ClusterBuilder {
             replicas: 0,
             node_timeout: Duration::from_millis(1500),
             full_coverage: true,
+            partitions: false,
             patience: Duration::from_secs(20),
             server: Builder::new(),
         }
@@ -59,6 +65,17 @@ impl ClusterBuilder {
     /// Whether no slot is served while one has no owner (`cluster-require-full-coverage`) [true, as the server has it].
     pub fn full_coverage(mut self, required: bool) -> ClusterBuilder {
         self.full_coverage = required;
+        self
+    }
+
+    /// Allows [`Cluster::cut_off`]. Linux only.
+    ///
+    /// Nodes then announce ports of gates, and reach each other through them, each from a loopback address of its own;
+    /// clients that follow what the cluster says go through them too. [`Cluster::url`] and [`NodeView::port`](crate::NodeView)
+    /// have these ports, [`Server::url`] and [`Server::conn`] of a node pass them by. The gates are tasks of the runtime
+    /// in which the cluster was started, and cost each request a hop.
+    pub fn partitions(mut self) -> ClusterBuilder {
+        self.partitions = true;
         self
     }
 
@@ -96,11 +113,19 @@ impl ClusterBuilder {
     pub async fn start(self) -> Result<Cluster> {
         let node = self.node()?;
         let count = self.primaries * (1 + self.replicas);
-        let mut members = Vec::with_capacity(count);
-        for server in start_many(&node, count).await? {
-            members.push(Member { id: id_of(&server).await?, server: Arc::new(server) });
+        let wall = self.partitions.then(|| watch::channel(Cut::default()).0);
+        let (mut gates, mut nodes) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for n in 0..count {
+            let gate = gate(n + 1, wall.as_ref()).await?;
+            nodes.push(behind(&node, gate.as_ref()));
+            gates.push(gate);
         }
-        let cluster = Cluster { members: Mutex::new(members), node, patience: self.patience };
+        let mut members = Vec::with_capacity(count);
+        for (server, gate) in start_many(nodes).await?.into_iter().zip(gates) {
+            members.push(Member::new(server, gate).await?);
+        }
+        let members = Mutex::new(members);
+        let cluster = Cluster { members, node, patience: self.patience, wall };
         self.join(&cluster).await?;
         cluster.ready().await?;
         Ok(cluster)
@@ -113,6 +138,10 @@ impl ClusterBuilder {
             return Err(Error::Config { field: "primaries", reason });
         }
         self.server.check_shared()?;
+        if self.partitions && !cfg!(target_os = "linux") {
+            let reason = "only Linux has loopback addresses for each node".to_owned();
+            return Err(Error::Config { field: "partitions", reason });
+        }
         let yes_or_no = if self.full_coverage { "yes" } else { "no" };
         let mut directives = vec![
             ("cluster-node-timeout", self.node_timeout.as_millis().to_string()),
@@ -168,13 +197,39 @@ impl Cluster {
 
 /// Introduces a node to others.
 pub(super) async fn meet(node: &Server, others: impl Iterator<Item = &Member>) -> Result<()> {
-    let ports = others.map(|other| other.server.port().to_string());
-    let meets: Vec<_> =
-        ports.map(|port| ["CLUSTER", "MEET", "127.0.0.1", &port].map(str::to_owned)).collect();
+    let ports = others.map(|other| {
+        let bus = other.gate.as_ref().map(|gate| gate.bus().number());
+        (other.addr().port(), bus.unwrap_or_else(|| other.server.port() + TO_BUS))
+    });
+    let meets = ports.map(|(port, bus)| {
+        ["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), &bus.to_string()].map(str::to_owned)
+    });
+    let meets: Vec<_> = meets.collect();
     node.conn().await?.demand_all(&meets).await.map(drop)
 }
 
-pub(super) async fn id_of(node: &Server) -> Result<String> {
-    let id = node.conn().await?.demand(&["CLUSTER", "MYID"]).await?;
-    id.text().map(str::to_owned).ok_or_else(|| Error::Protocol(format!("no id: {id:?}")))
+/// What stands before the nth node; None if nobody can be cut off.
+pub(super) async fn gate(n: usize, wall: Option<&watch::Sender<Cut>>) -> Result<Option<Arc<Gate>>> {
+    let Some(wall) = wall else { return Ok(None) };
+    let n = u16::try_from(n).map_err(|_| Error::Config {
+        field: "partitions",
+        reason: "there are no loopback addresses for so many nodes".to_owned(),
+    })?;
+    Ok(Some(Arc::new(Gate::open(n, wall).await?)))
+}
+
+/// What a node behind this gate is to be.
+pub(super) fn behind(node: &Builder, gate: Option<&Arc<Gate>>) -> Builder {
+    node.of_kind(Kind::Node, gate.map(|gate| gate.directives()).unwrap_or_default())
+}
+
+impl Member {
+    pub(super) async fn new(server: Server, gate: Option<Arc<Gate>>) -> Result<Member> {
+        let id = server.conn().await?.demand(&["CLUSTER", "MYID"]).await?;
+        let id = id.text().ok_or_else(|| Error::Protocol(format!("no id: {id:?}")))?.to_owned();
+        if let Some(gate) = &gate {
+            gate.lead_to(server.port());
+        }
+        Ok(Member { id, server: Arc::new(server), gate })
+    }
 }

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use super::builder::{id_of, meet};
+use super::builder::{behind, gate, meet};
+use super::partition::next;
 use super::{Cluster, Member, View};
 use crate::patience::Patience;
 use crate::{Error, Result, Server};
@@ -64,8 +65,11 @@ impl Cluster {
     }
 
     async fn join(&self, primary: Option<&Member>) -> Result<Arc<Server>> {
-        let server = Arc::new(self.node.clone().start().await?);
-        let new = Member { id: id_of(&server).await?, server: Arc::clone(&server) };
+        let n = next(&self.members());
+        let gate = gate(usize::from(n), self.wall.as_ref()).await?;
+        let server = behind(&self.node, gate.as_ref()).start().await?;
+        let new = Member::new(server, gate).await?;
+        let server = Arc::clone(&new.server);
         meet(&server, self.living().iter()).await?;
         if let Some(primary) = primary {
             self.follow(&new, primary).await?;

@@ -28,7 +28,7 @@ pub struct View {
 pub struct NodeView {
     /// Its id, of 40 characters.
     pub id: String,
-    /// The port for clients; 0 if it is unknown.
+    /// The port that it announces to clients; 0 if it is unknown.
     pub port: u16,
     /// Whether it is the node whose view this is.
     pub is_self: bool,

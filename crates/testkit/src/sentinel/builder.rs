@@ -119,8 +119,8 @@ impl SentinelBuilder {
         let port = primary.port();
         let replica = server.of_kind(Kind::Alone, vec![("replicaof", format!("127.0.0.1 {port}"))]);
         let mut servers = vec![primary];
-        servers.extend(start_many(&replica, self.replicas).await?);
-        let sentinels = start_many(&self.sentinel(port), self.sentinels).await?;
+        servers.extend(start_many(vec![replica; self.replicas]).await?);
+        let sentinels = start_many(vec![self.sentinel(port); self.sentinels]).await?;
         for sentinel in &sentinels {
             hurry(sentinel).await?;
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use russet_testkit::{Cluster, Conn, Error, Flavor, Reply, Server, slot_of};
+use russet_testkit::{Clients, Cluster, Conn, Error, Flavor, Reply, Server, slot_of};
 
 /// Follows redirects, and counts them: the least that a client of a cluster does.
 struct Client {
@@ -412,4 +412,62 @@ fn slots_are_those_of_the_server() {
             Ok(())
         })
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_primary_that_is_cut_off_is_replaced_and_follows_when_all_is_healed() {
+    let cluster = Cluster::builder().replicas(1).partitions().start().await.unwrap();
+    let pairs = pairs(1..=1, 2);
+    let (first, second) = (&pairs[0], &pairs[1]);
+    let old = cluster.primary_of(1).await.unwrap();
+    let heir = cluster.replicas_of(1).await.unwrap().pop().unwrap();
+    // A client goes where the cluster sends it, and that is through the gates.
+    let addr = cluster.addr(&old).unwrap();
+    assert!(addr != old.addr() && cluster.url().contains(&addr.to_string()));
+    let other = cluster.primary_of(16_383).await.unwrap();
+    let moved = other.conn().await.unwrap().call(&["GET", &first.0]).await.unwrap();
+    assert_eq!(moved.error(), Some(format!("MOVED 1 {addr}").as_str()));
+    let mut client = Conn::tcp(addr).await.unwrap().with_deadline(Duration::from_millis(200));
+    assert!(client.call(&["SET", &first.0, "before"]).await.unwrap().is_ok());
+    assert_eq!(client.call(&["WAIT", "1", "100"]).await.unwrap().int(), Some(1));
+
+    // Clients reach both sides: for a while there are two primaries, and what the old one takes is lost.
+    cluster.cut_off(&[&old], Clients::Reach).unwrap();
+    assert!(client.call(&["SET", &second.0, "lost"]).await.unwrap().is_ok());
+    assert_eq!(client.call(&["WAIT", "1", "100"]).await.unwrap().int(), Some(0));
+    let new = cluster.promoted(1).await.unwrap();
+    assert_eq!(new.port(), heir.port());
+    assert!(cluster.view(&old).await.unwrap().owner(1).unwrap().is_self);
+    assert!(new.conn().await.unwrap().call(&["SET", &first.0, "during"]).await.unwrap().is_ok());
+    cluster.heal().unwrap();
+    cluster.ready().await.unwrap();
+    let view = cluster.view(&old).await.unwrap();
+    assert_eq!(view.owner(1).unwrap().port, cluster.addr(&new).unwrap().port());
+    let mut truth = new.conn().await.unwrap();
+    assert_eq!(truth.call(&["GET", &first.0]).await.unwrap().text(), Some("during"));
+    assert!(truth.call(&["GET", &second.0]).await.unwrap().is_nil());
+
+    // Clients are cut off too: nothing comes back, and nobody is told.
+    cluster.cut_off(&[&new], Clients::AreCutOffToo).unwrap();
+    let mut client = Conn::tcp(cluster.addr(&new).unwrap()).await.unwrap();
+    client = client.with_deadline(Duration::from_millis(200));
+    let nothing = client.call(&["SET", &first.0, "after"]).await;
+    assert!(matches!(nothing, Err(Error::Timeout { .. })), "{nothing:?}");
+    assert_eq!(truth.call(&["GET", &first.0]).await.unwrap().text(), Some("during"));
+    assert_eq!(cluster.promoted(1).await.unwrap().port(), old.port());
+    cluster.heal().unwrap();
+    cluster.ready().await.unwrap();
+
+    let added = cluster.add_replica(&old).await.unwrap();
+    cluster.remove_node(&added).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_what_was_built_for_it_is_cut() {
+    let cluster = Cluster::start(1, 0).await.unwrap();
+    let node = &cluster.nodes()[0];
+    assert_eq!(cluster.addr(node), Some(node.addr()));
+    let refused = cluster.cut_off(&[node], Clients::Reach);
+    assert!(matches!(refused, Err(Error::Config { field: "partitions", .. })), "{refused:?}");
+    assert!(cluster.heal().is_err());
 }
