@@ -41,13 +41,13 @@ impl ClusterBuilder {
         }
     }
 
-    /// How many primaries [3]. Fewer than three promote nobody when one dies: that needs a majority of them.
+    /// How many primaries (3 by default). Fewer than three promote nobody when one dies: that needs a majority of them.
     pub fn primaries(mut self, count: usize) -> ClusterBuilder {
         self.primaries = count;
         self
     }
 
-    /// How many replicas each primary has [0].
+    /// How many replicas each primary has (0 by default).
     pub fn replicas(mut self, each: usize) -> ClusterBuilder {
         self.replicas = each;
         self

@@ -37,13 +37,13 @@ impl SentinelBuilder {
         }
     }
 
-    /// How many replicas the primary has [1].
+    /// How many replicas the primary has (1 by default).
     pub fn replicas(mut self, count: usize) -> SentinelBuilder {
         self.replicas = count;
         self
     }
 
-    /// How many sentinels watch [3]; a majority of them is the quorum.
+    /// How many sentinels watch (3 by default); a majority of them is the quorum.
     pub fn sentinels(mut self, count: usize) -> SentinelBuilder {
         self.sentinels = count;
         self
