@@ -302,8 +302,7 @@ async fn slots_go_in_one_piece_where_servers_can_do_it() {
 async fn nodes_come_and_go() {
     let cluster = Cluster::start(3, 0).await.unwrap();
     let pairs = pairs(0..=2, 2);
-    let mut client = Client::of(&cluster).await;
-    client.set(&pairs).await;
+    Client::of(&cluster).await.set(&pairs).await;
     let (first, _) = ends(&cluster).await;
 
     let added = cluster.add_node().await.unwrap();
@@ -315,8 +314,7 @@ async fn nodes_come_and_go() {
         assert!(new.is_primary() && new.slots.is_empty() && new.is_known, "{new:?}");
     }
     cluster.reshard(0..=2, &first, &added).await.unwrap();
-    let mut client = Client::of(&cluster).await;
-    client.holds(&pairs).await;
+    Client::of(&cluster).await.holds(&pairs).await;
 
     let replica = cluster.add_replica(&added).await.unwrap();
     assert_eq!(cluster.replicas_of(0).await.unwrap()[0].port(), replica.port());
@@ -341,7 +339,7 @@ async fn nodes_come_and_go() {
         assert_eq!(cluster.view(&node).await.unwrap().nodes.len(), 3);
     }
     cluster.ready().await.unwrap();
-    client.holds(&pairs).await;
+    Client::of(&cluster).await.holds(&pairs).await;
 }
 
 #[tokio::test]
