@@ -279,3 +279,19 @@ async fn a_password_from_the_environment() {
         &[(URL, &url), ("SHOP_PASSWORD", password), ("REDIS_PASSWORD", password), ("EMPTY", "")],
     );
 }
+
+/// A connection of a caller's own does not go to the next caller as somebody who is not valid any more.
+#[tokio::test]
+async fn a_kept_connection_with_old_credentials_is_used_no_more() {
+    let (server, mut conn) = server("old").await;
+    acl(&mut conn, &["other", "on", ">new", "~*", "&*", "+@all"]).await;
+    let (tell, told) = watch::channel(Credentials::new("shop", "old"));
+    let redis = patient(&server.url()).credentials(told).build().unwrap();
+    let who = async || {
+        let mut own = redis.dedicated().await.unwrap();
+        own.run::<String>(Cmd::read("ACL").arg("WHOAMI")).await.unwrap()
+    };
+    assert_eq!(who().await, "shop");
+    tell.send(Credentials::new("other", "new")).unwrap();
+    assert_eq!(who().await, "other");
+}
