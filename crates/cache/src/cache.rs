@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rand::RngExt;
-use russet_core_conn::{Agreed, Breaker, Cmd, Codec, ErrorKind, Key, KeySpace, Redis, Segments};
+use russet_core_conn::{
+    Agreed, Breaker, Cmd, Codec, ErrorKind, Key, KeySpace, Redis, Segments, ServerError,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -170,12 +172,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     pub async fn get(&self, key: impl Segments) -> Result<Option<Lookup<V>>, Error> {
         let key = self.inner.keys.entry(key);
         self.inner.agree(&self.inner.redis).await?;
-        let reply: Result<Option<Bytes>, _> =
-            self.inner.redis.run(Cmd::read("GET").key(&key)).await;
-        if reply.is_err() {
-            self.inner.counters.lookup(Seen::Unavailable);
-        }
-        match self.inner.read(reply?) {
+        match self.inner.read(self.inner.redis.run(Cmd::read("GET").key(&key)).await)? {
             Found::Hit(lookup) => Ok(Some(lookup)),
             Found::Not(_) => Ok(None),
         }
@@ -257,38 +254,44 @@ impl<V: Serialize + DeserializeOwned> Inner<V> {
         &self,
         reply: Result<Option<Bytes>, russet_core_conn::Error>,
     ) -> Found<V> {
-        match reply {
-            Ok(bytes) => self.read(bytes),
-            Err(error) => {
-                // No waiting mends another layout: that is said aloud, once.
-                let lasts = matches!(error.kind(), ErrorKind::Layout { .. });
-                if lasts && !self.warned.swap(true, Relaxed) {
-                    tracing::warn!(%error, "the cache can't be used: the loader serves");
-                } else {
-                    tracing::debug!(%error, "the cache does not answer");
-                }
-                self.counters.lookup(Seen::Unavailable);
-                Found::Not(Reason::Unavailable)
+        self.read(reply).unwrap_or_else(|error| {
+            // No waiting mends another layout: that is said aloud, once.
+            let lasts = matches!(error.kind(), ErrorKind::Layout { .. });
+            if lasts && !self.warned.swap(true, Relaxed) {
+                tracing::warn!(%error, "the cache can't be used: the loader serves");
+            } else {
+                tracing::debug!(%error, "the cache does not answer");
             }
-        }
+            Found::Not(Reason::Unavailable)
+        })
     }
 
-    fn read(&self, bytes: Option<Bytes>) -> Found<V> {
-        let Some(bytes) = bytes else {
-            self.counters.lookup(Seen::Miss);
-            return Found::Not(Reason::Missing);
-        };
-        match entry::decode(&self.codec, &bytes) {
-            Ok(value) => {
-                self.counters.lookup(if value.is_some() { Seen::Hit } else { Seen::Absent });
-                Found::Hit(Lookup::cached(value))
+    /// What a reply says, counted. A key that holds another type is an entry that can't be read: a fill replaces it.
+    fn read(
+        &self,
+        reply: Result<Option<Bytes>, russet_core_conn::Error>,
+    ) -> Result<Found<V>, russet_core_conn::Error> {
+        let (seen, found) = match reply {
+            Ok(None) => (Seen::Miss, Found::Not(Reason::Missing)),
+            Ok(Some(bytes)) => match entry::decode(&self.codec, &bytes) {
+                Ok(Some(value)) => (Seen::Hit, Found::Hit(Lookup::cached(Some(value)))),
+                Ok(None) => (Seen::Absent, Found::Hit(Lookup::cached(None))),
+                Err(error) => {
+                    tracing::warn!(%error, "an entry can't be read: a miss");
+                    (Seen::Unreadable, Found::Not(Reason::Unreadable))
+                }
+            },
+            Err(error) if matches!(error.kind(), ErrorKind::Server(ServerError::WrongType)) => {
+                tracing::warn!(%error, "an entry is of another type: a miss");
+                (Seen::Unreadable, Found::Not(Reason::Unreadable))
             }
             Err(error) => {
-                tracing::warn!(%error, "an entry can't be read: a miss");
-                self.counters.lookup(Seen::Unreadable);
-                Found::Not(Reason::Unreadable)
+                self.counters.lookup(Seen::Unavailable);
+                return Err(error);
             }
-        }
+        };
+        self.counters.lookup(seen);
+        Ok(found)
     }
 
     pub(crate) async fn timed<T, E>(

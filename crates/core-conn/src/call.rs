@@ -1,6 +1,8 @@
 //! How a handle's calls are made: which way each goes, how often it is sent, and what its error tells.
 
 use std::panic::Location;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use futures_util::future::join_all;
@@ -40,10 +42,8 @@ impl Redis {
         match cmd.route() {
             Route::Wrapped => {
                 let call = script::wrapped(cmd);
-                let reply = self
-                    .repeat(cmd.class(), cmd.name(), |deadline| self.evaluate(&call, deadline))
-                    .await;
-                reply.map_err(script::single)
+                let send = |deadline| self.evaluate(&call, deadline);
+                self.repeat(cmd.class(), cmd.name(), send).await
             }
             Route::Led => {
                 let led = cmd.led();
@@ -82,13 +82,25 @@ impl Redis {
         } else {
             Class::Write
         };
-        let send = |deadline| self.attempt(class, Request::Batch(cmds), deadline);
+        // An attempt before the one that was answered may have been applied, whatever that one says of its commands.
+        let perhaps = AtomicBool::new(false);
+        let send = async |deadline| {
+            let reply = self.attempt(class, Request::Batch(cmds), deadline).await;
+            let unknown = |error: &Error| error.outcome() == SendOutcome::Unknown;
+            perhaps.fetch_or(reply.as_ref().is_err_and(unknown), Relaxed);
+            reply
+        };
         let told = |error, cmd: &Cmd| self.told(error, Some(cmd.name()), None, site);
+        let refused = |error, cmd: &Cmd| {
+            let changes = cmd.class() != Class::Read;
+            let error = link_error(error);
+            if changes && perhaps.load(Relaxed) { error.after_unknown() } else { error }
+        };
         match self.repeat(class, "BATCH", send).await {
             Ok(Reply::Many(replies)) => {
                 let replies = replies.into_iter().zip(cmds);
                 replies
-                    .map(|(reply, cmd)| reply.map_err(|error| told(link_error(error), cmd)))
+                    .map(|(reply, cmd)| reply.map_err(|error| told(refused(error, cmd), cmd)))
                     .collect()
             }
             Ok(Reply::One(value)) => {

@@ -60,8 +60,9 @@ impl fmt::Debug for Credentials {
 /// It is asked at each new connection, within the [`connect_timeout`](crate::RedisBuilder::connect_timeout), and by
 /// several connections at once if there are several. When [`changed`](Self::changed) resolves, each living connection
 /// asks again and logs in anew on the spot (`AUTH`), so that nothing in flight is lost; if the server refuses, the
-/// connection stays as whom it was, an event tells, and it is tried again a second later. Only a [`Hub`](crate::Hub)'s
-/// connection stays as whom it logged in when it was opened.
+/// connection stays as whom it was, an event tells, and it is tried again a second later. A [`Hub`](crate::Hub)'s
+/// connection stays as whom it logged in when it was opened, and so does one in a caller's hands
+/// ([`Redis::dedicated`](crate::Redis::dedicated)), which then goes to no further caller.
 ///
 /// The receiver of a [`watch`] channel is one already:
 ///

@@ -133,9 +133,7 @@ impl Dedicated {
         cmd.check()?;
         self.redis.inner.rules.check_size(cmd.largest())?;
         match cmd.route() {
-            Route::Wrapped => {
-                self.evaluate(&script::wrapped(cmd), cmd.name()).await.map_err(script::single)
-            }
+            Route::Wrapped => self.evaluate(&script::wrapped(cmd), cmd.name()).await,
             Route::Led => {
                 let led = cmd.led();
                 led.unled(self.send(Request::Cmd(&led), cmd.class(), cmd.name()).await?)

@@ -191,11 +191,6 @@ impl Error {
         self
     }
 
-    pub(crate) fn rejected(mut self) -> Self {
-        self.0.outcome = SendOutcome::Rejected;
-        self
-    }
-
     /// An attempt before this one may have been applied.
     pub(crate) fn after_unknown(mut self) -> Self {
         self.0.outcome = SendOutcome::Unknown;

@@ -31,18 +31,18 @@ pub(crate) enum LinkError {
 pub(crate) enum Request<'a> {
     /// One command, as it is.
     Cmd(&'a Cmd),
-    /// A script by its digest.
-    EvalSha { sha: &'a Bytes, keys: &'a [Bytes], args: &'a [Bytes] },
+    /// A script by its digest; `single` if it runs one command, which is applied or not.
+    EvalSha { sha: &'a Bytes, keys: &'a [Bytes], args: &'a [Bytes], single: bool },
     /// A script by its text.
-    Eval { body: &'a Bytes, keys: &'a [Bytes], args: &'a [Bytes] },
+    Eval { body: &'a Bytes, keys: &'a [Bytes], args: &'a [Bytes], single: bool },
     /// Commands that reach the server with nothing between them: a reply each, or all are lost together.
     Batch(&'a [Cmd]),
 }
 
 impl Request<'_> {
     /// Whether an error may have come up half-way through a script.
-    pub(crate) fn is_script(&self) -> bool {
-        matches!(self, Self::EvalSha { .. } | Self::Eval { .. })
+    pub(crate) fn may_be_partial(&self) -> bool {
+        matches!(self, Self::EvalSha { single: false, .. } | Self::Eval { single: false, .. })
     }
 
     /// The same as commands.
@@ -53,8 +53,8 @@ impl Request<'_> {
         };
         match self {
             Self::Cmd(cmd) => vec![cmd.clone()],
-            Self::EvalSha { sha, keys, args } => script("EVALSHA", sha, keys, args),
-            Self::Eval { body, keys, args } => script("EVAL", body, keys, args),
+            Self::EvalSha { sha, keys, args, .. } => script("EVALSHA", sha, keys, args),
+            Self::Eval { body, keys, args, .. } => script("EVAL", body, keys, args),
             Self::Batch(cmds) => cmds.to_vec(),
         }
     }

@@ -79,6 +79,9 @@ pub(crate) struct Node {
 
 const TURNED_AWAY: u64 = 1 << 32;
 
+/// How long a task that has been told to end may take, where its runtime runs at all.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
+
 /// One of a node's connections, whatever generation it is in.
 #[derive(Debug)]
 struct Lane {
@@ -341,12 +344,16 @@ impl Node {
         self.end_idle();
         // They ended with the gate, and wait for nobody.
         self.hubs.close();
-        self.hubs.wait().await;
-        for lane in self.lanes.iter().filter(|lane| lane.running.load(SeqCst)) {
-            let over = |state: &State| matches!(state, State::Ended | State::GaveUp(_));
-            // Fails only without a sender, and that is the lane itself.
-            let _ = lane.state.subscribe().wait_for(over).await;
-        }
+        let tasks = async {
+            self.hubs.wait().await;
+            for lane in self.lanes.iter().filter(|lane| lane.running.load(SeqCst)) {
+                let over = |state: &State| matches!(state, State::Ended | State::GaveUp(_));
+                // Fails only without a sender, and that is the lane itself.
+                let _ = lane.state.subscribe().wait_for(over).await;
+            }
+        };
+        // Their runtime may be one that nobody drives any more.
+        let _ = tokio::time::timeout(GRACE, tasks).await;
         self.announcer.end();
         // Those that were told, and those that are about to be.
         let waiting = self.waiting.load(Relaxed);
@@ -452,10 +459,7 @@ impl Generation {
             }
             Ok(Err(LinkError::Server(words))) => {
                 owed.answered = true;
-                Err(crate::value::server_error(
-                    &words,
-                    matches!(request, Request::EvalSha { .. } | Request::Eval { .. }),
-                ))
+                Err(crate::value::server_error(&words, request.may_be_partial()))
             }
             Ok(Err(LinkError::Lost(reason))) => {
                 // The next call must not be lost on it, too: from here on nobody gets in.

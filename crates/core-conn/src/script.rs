@@ -102,7 +102,13 @@ impl Script {
 
     /// Begins a call without a key. A script that touches a key must be given it.
     pub fn call(&self) -> ScriptCall<'_> {
-        ScriptCall { script: self, keys: SmallVec::new(), args: SmallVec::new(), class: self.class }
+        ScriptCall {
+            script: self,
+            keys: SmallVec::new(),
+            args: SmallVec::new(),
+            class: self.class,
+            single: false,
+        }
     }
 
     /// Its name.
@@ -129,6 +135,8 @@ pub struct ScriptCall<'a> {
     keys: SmallVec<[Bytes; 2]>,
     args: SmallVec<[Bytes; 4]>,
     class: Class,
+    /// It runs one command, which is applied or not.
+    single: bool,
 }
 
 impl ScriptCall<'_> {
@@ -166,11 +174,13 @@ impl ScriptCall<'_> {
     }
 
     pub(crate) fn by_digest(&self) -> Request<'_> {
-        Request::EvalSha { sha: &self.script.sha, keys: &self.keys, args: &self.args }
+        let Self { script, keys, args, single, .. } = self;
+        Request::EvalSha { sha: &script.sha, keys, args, single: *single }
     }
 
     pub(crate) fn by_text(&self) -> Request<'_> {
-        Request::Eval { body: &self.script.body, keys: &self.keys, args: &self.args }
+        let Self { script, keys, args, single, .. } = self;
+        Request::Eval { body: &script.body, keys, args, single: *single }
     }
 }
 
@@ -213,15 +223,7 @@ pub(crate) fn wrapped(cmd: &crate::Cmd) -> ScriptCall<'static> {
             .chain(cmd.arguments().iter().cloned())
             .collect(),
         class: cmd.class(),
-    }
-}
-
-/// The error of a wrapped command: one command is applied or not, so its error is the server's refusal.
-pub(crate) fn single(error: Error) -> Error {
-    match error.server() {
-        // Given to all that was in flight, so it need not be this command's.
-        Some(crate::ServerError::ClusterDown) | None => error,
-        Some(_) => error.rejected(),
+        single: true,
     }
 }
 

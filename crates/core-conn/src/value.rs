@@ -237,7 +237,7 @@ pub(crate) fn server_error(text: &str, in_script: bool) -> Error {
     // The server runs a script's commands one by one: an error of one of them leaves the earlier ones applied.
     let partial = in_script && text.contains("script: ");
     // fred ends the connection on this one, and gives it to all that is in flight there.
-    let shared = error == ServerError::ClusterDown;
+    let shared = text.starts_with("CLUSTERDOWN");
     let outcome = if partial || shared { SendOutcome::Unknown } else { SendOutcome::Rejected };
     Error::new(ErrorKind::Server(error), outcome)
 }

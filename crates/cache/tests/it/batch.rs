@@ -52,18 +52,22 @@ async fn one_unreadable_entry_is_one_miss() {
     cache.insert(1_u64, route(1)).await.unwrap();
     let mut conn = russet_testkit::shared::conn().await.unwrap();
     let key = entries(&mut conn, &space).await.remove(0);
-    conn.call(&["SET", &key, "garbage"]).await.unwrap();
     cache.insert(2_u64, route(2)).await.unwrap();
-    let found = cache
-        .get_or_load_many([1_u64, 2], |missing, _| async move {
-            assert_eq!(missing, [1]);
-            Ok::<_, std::io::Error>([(1, route(10))])
-        })
-        .await
-        .unwrap();
-    let fares: Vec<_> =
-        found.iter().filter_map(|lookup| lookup.value()).map(|route| route.fare).collect();
-    assert_eq!(fares, [10, 2]);
+    for garbage in [["SET", "garbage"], ["RPUSH", "another type"]] {
+        conn.call(&["DEL", &key]).await.unwrap();
+        conn.call(&[garbage[0], &key, garbage[1]]).await.unwrap();
+        let found = cache
+            .get_or_load_many([1_u64, 2], |missing, _| async move {
+                assert_eq!(missing, [1]);
+                Ok::<_, std::io::Error>([(1, route(10))])
+            })
+            .await
+            .unwrap();
+        let fares: Vec<_> =
+            found.iter().filter_map(|lookup| lookup.value()).map(|route| route.fare).collect();
+        assert_eq!(fares, [10, 2]);
+        assert_eq!(cache.get(1_u64).await.unwrap().unwrap().value(), Some(&route(10)));
+    }
 }
 
 #[tokio::test]

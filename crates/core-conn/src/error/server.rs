@@ -117,9 +117,9 @@ impl ServerError {
             }
             "ERR" if text.starts_with("ERR ACL failure in script") => Self::NoPerm(text.to_owned()),
             // The server repeats what it was given with a command that it does not know.
-            _ => Self::Other(
-                text.split(", with args beginning with").next().unwrap_or(text).to_owned(),
-            ),
+            _ => Self::Other(unquoted(
+                text.split(", with args beginning with").next().unwrap_or(text),
+            )),
         }
     }
 
@@ -141,6 +141,16 @@ impl ServerError {
     }
 }
 
+/// Without what stands in quotes, from the first to the last: keys and arguments do.
+fn unquoted(text: &str) -> String {
+    match (text.find('\''), text.rfind('\'')) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}…{}", &text[..=first], &text[last..])
+        }
+        _ => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,7 +169,15 @@ mod tests {
         assert_eq!(ServerError::parse("MOVED x"), ServerError::Other("MOVED x".into()));
         assert_eq!(
             ServerError::parse("ERR unknown command 'X', with args beginning with: 'secret' "),
-            ServerError::Other("ERR unknown command 'X'".into())
+            ServerError::Other("ERR unknown command '…'".into())
+        );
+        assert_eq!(
+            ServerError::parse("NOGROUP No such key 'a's' or consumer group 'g' in XPENDING"),
+            ServerError::Other("NOGROUP No such key '…' in XPENDING".into())
+        );
+        assert_eq!(
+            ServerError::parse("ERR can't do that"),
+            ServerError::Other("ERR can't do that".into())
         );
     }
 }

@@ -12,13 +12,17 @@ use super::wire::open::open;
 use crate::event::EventKind;
 use crate::{Error, ErrorKind};
 
-pub(super) async fn run(state: Arc<State>) {
-    let state = Finish(state);
-    tokio::select! {
-        biased;
-        () = state.0.ended.cancelled() => {}
-        () = state.0.node.gate.closed() => {}
-        () = keep(&state.0) => {}
+pub(super) fn run(state: Arc<State>) -> impl Future<Output = ()> + Send {
+    // Made before the task is: one that its runtime drops without ever running it has ended, too.
+    let finish = Finish(state);
+    async move {
+        let state = finish;
+        tokio::select! {
+            biased;
+            () = state.0.ended.cancelled() => {}
+            () = state.0.node.gate.closed() => {}
+            () = keep(&state.0) => {}
+        }
     }
 }
 
@@ -47,10 +51,10 @@ async fn keep(state: &State) {
             lost_at = Instant::now();
         }
         attempt += 1;
-        state.announce(EventKind::Error(error.clone()));
         let mut hurry = pin!(state.node.hurry.notified());
-        // From here on it is heard, also by whom the event makes call `reconnect`.
+        // From here on it is heard, also by whom an event makes call `reconnect`.
         hurry.as_mut().enable();
+        state.announce(EventKind::Error(error.clone()));
         match backoff.delay(attempt, lost_at.elapsed(), &error) {
             ControlFlow::Continue(delay) => {
                 state.announce(EventKind::Reconnecting { attempt, delay });

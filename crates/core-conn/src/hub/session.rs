@@ -105,7 +105,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Session<'a, S> {
         self.talk.expect(Expected::Pong { nonce, asked });
         if !self.talk.blind {
             self.wire.order(&[b"CLIENT", b"INFO"]);
-            self.talk.expect(Expected::Counts);
+            self.talk.expect(Expected::Counts { asked });
         }
     }
 

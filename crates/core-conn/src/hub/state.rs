@@ -16,7 +16,7 @@ use super::mailbox::{Limits, Mailbox};
 use super::topic::Topic;
 use crate::Error;
 use crate::event::{EventKind, Purpose};
-use crate::node::Node;
+use crate::node::{GRACE, Node};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settings {
@@ -108,7 +108,8 @@ impl State {
     pub(super) async fn shut_down(&self) -> HubReport {
         let report = self.end();
         if self.started.load(SeqCst) {
-            self.finished.cancelled().await;
+            // Its runtime may be one that nobody drives any more.
+            let _ = tokio::time::timeout(GRACE, self.finished.cancelled()).await;
         }
         report
     }

@@ -40,7 +40,7 @@ pub(super) enum Expected {
     Subscribed(Topic),
     Unsubscribed(Topic),
     Pong { nonce: Bytes, asked: Instant },
-    Counts,
+    Counts { asked: Instant },
 }
 
 impl<'a> Talk<'a> {
@@ -132,22 +132,27 @@ impl<'a> Talk<'a> {
                 self.state.board(|board| board.kept(&topic, again, &mut self.wakers));
             }
             (Some(Expected::Pong { nonce, asked }), Frame::Text(text)) if text == nonce => {
-                self.since = asked;
+                // What has been subscribed all along is known only where the counts agree, too.
+                if self.blind {
+                    self.since = asked;
+                }
                 self.beaten(self.blind, ReadyCheck::Ping);
             }
             // It speaks, and refuses: it is there, and in step as far as can be told.
             (Some(Expected::Pong { .. }), Frame::Error(_)) => {
                 self.beaten(self.blind, ReadyCheck::Ping);
             }
-            (Some(Expected::Counts), Frame::Text(info)) => {
+            (Some(Expected::Counts { asked }), Frame::Text(info)) => {
                 heartbeat::compare(info, self.state.board(|board| board.held()))?;
+                self.since = asked;
                 self.beaten(true, ReadyCheck::Info);
             }
-            (Some(Expected::Counts), Frame::Error(words)) => {
+            (Some(Expected::Counts { asked }), Frame::Error(words)) => {
                 let error = read(words);
                 if !error.is_retryable() {
                     tracing::warn!(%error, "a subscription that the server forgets is not found");
                     self.blind = true;
+                    self.since = asked;
                 }
                 self.beaten(true, ReadyCheck::Ping);
             }

@@ -53,7 +53,16 @@ impl Term {
 
 impl Grant {
     /// Renews it in time, until it is over. Dropping or giving back the lease ends this task.
-    pub(super) async fn keep(self: Arc<Self>, renewal: bool) {
+    pub(super) fn keep(self: Arc<Self>, renewal: bool) -> impl Future<Output = ()> + Send {
+        // Made before the task is: one that its runtime drops without ever running it keeps nothing, either.
+        let kept = Kept(self);
+        async move {
+            let kept = kept;
+            kept.0.until_over(renewal).await;
+        }
+    }
+
+    async fn until_over(&self, renewal: bool) {
         let last = Mutex::new(None);
         let renewals = async {
             match renewal {
@@ -141,6 +150,15 @@ impl Grant {
             tracing::warn!(fence = self.fence.number(), loss = ?self.loss, "a lease was lost");
             self.over.cancel();
         }
+    }
+}
+
+/// Ends with the keeper. Also where the runtime ends first: nobody confirms the lease any more, so it is lost.
+struct Kept(Arc<Grant>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.lose(Loss::Unconfirmed { last: None });
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{Node, supervise};
 use crate::cmd::Cmd;
+use crate::credentials::Credentials;
 use crate::durability::Durability;
 use crate::error::{Error, ErrorKind};
 use crate::link::{Link, LinkEnd, LinkError, Opened, Reply, Request};
@@ -40,6 +41,8 @@ pub(crate) struct Own {
 struct Open {
     link: Link,
     end: LinkEnd,
+    /// As whom it logged in, and stays.
+    credentials: Option<Credentials>,
     /// Whether the server is known to sync for whoever waits.
     fsync: bool,
     /// Dropped with it, it ends [`sweep`].
@@ -91,7 +94,8 @@ impl Node {
         };
         // With one taken for each place, there are never more of them open than there are places.
         while let Some(Idle { mut open, since }) = self.idle().pop() {
-            if since.elapsed() < IDLE && open.end.wait().now_or_never().is_none() {
+            let over = open.end.wait().now_or_never().is_some() || self.is_outdated(&open);
+            if since.elapsed() < IDLE && !over {
                 return Ok(own(open));
             }
         }
@@ -102,14 +106,20 @@ impl Node {
             opened = tokio::time::timeout_at(deadline.into(), Link::open(&self.settings.target)) => opened,
         };
         match opened {
-            Ok(Ok(Opened { link, end, .. })) => {
+            Ok(Ok(Opened { link, end, credentials })) => {
                 let (open, closed) = oneshot::channel();
                 tokio::spawn(sweep(Arc::downgrade(self), closed));
-                Ok(own(Open { link, end, fsync: false, open }))
+                Ok(own(Open { link, end, credentials, fsync: false, open }))
             }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::not_sent(ErrorKind::Deadline(budget))),
         }
+    }
+
+    /// Whether the credentials have changed since it logged in.
+    fn is_outdated(&self, open: &Open) -> bool {
+        let login = &self.settings.target.login;
+        open.credentials.as_ref().is_some_and(|used| login.changed(used).now_or_never().is_some())
     }
 
     /// Says that a call is under way, unless the node has closed.
@@ -168,12 +178,16 @@ impl Own {
         let confirm = || confirmed.map_or(Ok(()), |answer| durability.confirm(answer));
         if let Request::Batch(cmds) = request {
             self.watching &= !ends_watching(cmds, &replies);
-            confirm()?;
+            if may_be_applied(cmds, &replies) {
+                confirm()?;
+            }
             return Ok(Reply::Many(replies));
         }
         match replies.pop() {
             Some(Ok(value)) => confirm().map(|()| Reply::One(value)),
-            Some(Err(LinkError::Server(words))) => Err(server_error(&words, request.is_script())),
+            Some(Err(LinkError::Server(words))) => {
+                Err(server_error(&words, request.may_be_partial()))
+            }
             Some(Err(LinkError::Lost(reason))) => Err(lost(reason)),
             None => Err(lost("no reply".into())),
         }
@@ -213,7 +227,7 @@ impl Own {
         let Some(busy) = self.busy.take().or_else(|| self.node.busy()) else {
             return Err(Error::not_sent(ErrorKind::Closed));
         };
-        let Some(Open { link, mut end, fsync, open }) = self.open.take() else {
+        let Some(Open { link, mut end, credentials, fsync, open }) = self.open.take() else {
             return Err(Error::not_sent(ErrorKind::ConnectionLost(
                 "it ended before this call".into(),
             )));
@@ -239,7 +253,7 @@ impl Own {
             return Err(lost("another number of replies than of commands".into()));
         }
         supervise::check_probe(&nonce, probed.map(Reply::One))?;
-        self.open = Some(Open { link, end, fsync, open });
+        self.open = Some(Open { link, end, credentials, fsync, open });
         self.busy = Some(busy);
         Ok(replies)
     }
@@ -272,6 +286,18 @@ fn ends_watching(cmds: &[Cmd], replies: &[Result<Value, LinkError>]) -> bool {
         && cmds.last().is_some_and(ends)
         && matches!(replies.first(), Some(Ok(_)))
         && matches!(replies.last(), Some(Ok(_) | Err(LinkError::Server(_))))
+}
+
+/// Whether any of these may have changed something that is to be confirmed: a transaction that the server gave up, or of
+/// which it refused everything, has not.
+fn may_be_applied(cmds: &[Cmd], replies: &[Result<Value, LinkError>]) -> bool {
+    let refused = |reply: &Result<Value, LinkError>| matches!(reply, Err(LinkError::Server(_)));
+    match (cmds.last(), replies.first(), replies.last()) {
+        (Some(cmd), Some(first), Some(last)) if cmd.name() == "EXEC" && !refused(first) => {
+            !refused(last) && !matches!(last, Ok(Value::Nil))
+        }
+        _ => !replies.iter().all(refused),
+    }
 }
 
 fn lost(reason: String) -> Error {

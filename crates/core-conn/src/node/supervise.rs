@@ -15,12 +15,16 @@ use crate::event::{EventKind, ReadyCheck};
 use crate::link::{Link, LinkEnd, LinkError, Reply, Request};
 use crate::{ServerError, Value};
 
-pub(super) async fn run(node: Arc<Node>, connection: usize) {
-    let mut task = Finish { node, connection, gave_up: false };
-    tokio::select! {
-        biased;
-        () = task.node.ended.cancelled() => {}
-        () = keep(&task.node, connection) => task.gave_up = true,
+pub(super) fn run(node: Arc<Node>, connection: usize) -> impl Future<Output = ()> + Send {
+    // Made before the task is: one that its runtime drops without ever running it has ended, too.
+    let finish = Finish { node, connection, gave_up: false };
+    async move {
+        let mut task = finish;
+        tokio::select! {
+            biased;
+            () = task.node.ended.cancelled() => {}
+            () = keep(&task.node, connection) => task.gave_up = true,
+        }
     }
 }
 
@@ -73,13 +77,13 @@ async fn keep(node: &Arc<Node>, connection: usize) {
             lost_at = Instant::now();
         }
         attempt += 1;
+        let mut hurry = pin!(lane.hurry.notified());
+        // From here on it is heard, also by whom an event makes call `reconnect`.
+        hurry.as_mut().enable();
         node.announce(connection, EventKind::Error(error.clone()));
         lane.state.send_replace(State::Connecting(Some(error.clone())));
         match node.settings.backoff.delay(attempt, lost_at.elapsed(), &error) {
             ControlFlow::Continue(delay) => {
-                let mut hurry = pin!(lane.hurry.notified());
-                // From here on it is heard, also by whom the event makes call `reconnect`.
-                hurry.as_mut().enable();
                 node.announce(connection, EventKind::Reconnecting { attempt, delay });
                 let _ = tokio::time::timeout(delay, hurry).await;
             }

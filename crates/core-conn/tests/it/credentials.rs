@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::order::Order;
 use crate::support::{
-    clients, incr, is_fourth_attempt, ms, patient, run_again, told_alone, tried_again, until,
+    clients, incr, is_fourth_attempt, key, ms, patient, run_again, told_alone, tried_again, until,
 };
 
 const RIGHTS: &str = "~* &* +@all";
@@ -278,4 +278,21 @@ async fn a_password_from_the_environment() {
         itself,
         &[(URL, &url), ("SHOP_PASSWORD", password), ("REDIS_PASSWORD", password), ("EMPTY", "")],
     );
+}
+
+/// A connection of a caller's own does not go to the next caller as somebody who is not valid any more.
+#[tokio::test]
+async fn a_kept_connection_with_old_credentials_is_used_no_more() {
+    let (server, mut conn) = server("old").await;
+    acl(&mut conn, &["other", "on", ">new", "~*", "&*", "+@all"]).await;
+    let (tell, told) = watch::channel(Credentials::new("shop", "old"));
+    let redis = patient(&server.url()).credentials(told).build().unwrap();
+    let who = async || {
+        let mut own = redis.dedicated().await.unwrap();
+        own.run::<String>(Cmd::read("ACL").arg("WHOAMI")).await.unwrap()
+    };
+    // What it ran leaves it as it was, so it is kept.
+    redis.dedicated().await.unwrap().run::<()>(Cmd::read("GET").key(&key("k", 0))).await.unwrap();
+    tell.send(Credentials::new("other", "new")).unwrap();
+    assert_eq!(who().await, "other");
 }

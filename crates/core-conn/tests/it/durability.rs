@@ -199,3 +199,41 @@ async fn a_durable_write_is_sent_once_whatever_its_class() {
     assert!(matches!(error.kind(), ErrorKind::ConnectionLost(_)), "{error}");
     assert_eq!((proxy.requests("SADD"), proxy.strikes()), (1, 1));
 }
+
+/// Who may write and may not wait: what is written is written, whatever the answer to the wait.
+#[tokio::test]
+async fn a_refused_wait_refuses_no_write() {
+    let acl = "user default on nopass ~* &* +@all\nuser shop on >word ~* &* +@all -wait\n";
+    let server = Server::builder().acl_file(acl).start().await.unwrap();
+    let mut conn = server.conn().await.unwrap();
+    conn.call(&["RPUSH", "list", "1", "2", "3"]).await.unwrap();
+    let redis = patient(&server.url()).user("shop").password("word").build().unwrap();
+    let redis = redis.with_durability(Durability::Replicas(1));
+    // The one goes by a script, the other as it is.
+    let key = Key::raw("list");
+    for cmd in [Cmd::write("LPOP").key(&key).arg(1), Cmd::write("RPUSH").key(&key).arg("4")] {
+        let error = redis.run::<()>(cmd).await.unwrap_err();
+        assert_eq!(error.outcome(), SendOutcome::Unknown, "{error}");
+    }
+    let mut own = redis.dedicated().await.unwrap();
+    let error = own.run::<()>(Cmd::write("LPOP").key(&key).arg(1)).await.unwrap_err();
+    assert_eq!(error.outcome(), SendOutcome::Unknown, "{error}");
+    let left = conn.call(&["LRANGE", "list", "0", "-1"]).await.unwrap();
+    assert_eq!(left.items().unwrap().len(), 2, "{left:?}");
+}
+
+/// Nothing was applied, so there is nothing to confirm.
+#[tokio::test]
+async fn what_was_given_up_waits_for_nobody() {
+    let (server, redis) = replicated().await;
+    server.replicas()[0].pause().await.unwrap();
+    let (watched, key) = (Key::raw("watched"), Key::raw("n"));
+    let mut watch = redis.watch(std::slice::from_ref(&watched)).await.unwrap();
+    watch.run::<Option<String>>(Cmd::read("GET").key(&watched)).await.unwrap();
+    server.conn().await.unwrap().call(&["SET", "watched", "changed"]).await.unwrap();
+    assert!(watch.exec([Cmd::write("INCR").key(&key)]).await.unwrap().is_none());
+    let wrong = Cmd::write("INCR").key(&watched);
+    for reply in redis.pipeline([wrong.clone(), wrong]).await {
+        assert_eq!(reply.unwrap_err().outcome(), SendOutcome::Rejected);
+    }
+}

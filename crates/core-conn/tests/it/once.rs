@@ -162,6 +162,18 @@ async fn attempts_are_bounded() {
     assert_eq!((fault.strikes(), bench.proxy.requests("SET")), (4, 4));
 }
 
+/// More commands than travel as one, and one left over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_command_of_many_is_repeated_like_the_others() {
+    let bench = Bench::start(|builder| builder.deadline(Duration::from_millis(2_000))).await;
+    let keys: Vec<_> = (0..129).map(|n| Key::raw(format!("k{n}"))).collect();
+    let fault = bench.proxy.cut_before(Match::name("GET").with_arg("k128"));
+    for reply in bench.redis.pipeline(keys.iter().map(|key| Cmd::read("GET").key(key))).await {
+        assert_eq!(reply.unwrap(), Value::Nil);
+    }
+    assert_eq!(fault.strikes(), 1);
+}
+
 /// The first attempt is applied and its reply lost; the second one is not sent, or is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_call_is_unknown_whatever_became_of_its_last_attempt() {
@@ -174,6 +186,16 @@ async fn a_repeated_call_is_unknown_whatever_became_of_its_last_attempt() {
     let error = bench.redis.run::<()>(set("refused")).await.unwrap_err();
     assert_eq!((error.outcome(), error.attempt()), (SendOutcome::Unknown, 2), "{error}");
     assert_eq!(error.server(), Some(&ServerError::ReadOnly), "{error}");
+
+    bench.proxy.cut_after(Match::name("SET").with_arg("first"));
+    for name in ["first", "second"] {
+        bench.proxy.answer(Match::name("SET").with_arg(name), "-READONLY You can't write\r\n");
+    }
+    for reply in bench.redis.pipeline([set("first"), set("second")]).await {
+        let error = reply.unwrap_err();
+        assert_eq!(error.outcome(), SendOutcome::Unknown, "{error}");
+        assert_eq!(error.server(), Some(&ServerError::ReadOnly), "{error}");
+    }
 
     let fault = bench.proxy.cut_after(Match::name("SET"));
     let calling = set("unsent");

@@ -32,8 +32,8 @@ impl From<Request<'_>> for Order {
                 (Route::Hot(Hot::Get), [key]) => Self::Get(key.clone().into()),
                 _ => Self::Cmd(cmd.clone()),
             },
-            Request::EvalSha { sha, keys, args } => Self::script("EVALSHA", sha, keys, args),
-            Request::Eval { body, keys, args } => Self::script("EVAL", body, keys, args),
+            Request::EvalSha { sha, keys, args, .. } => Self::script("EVALSHA", sha, keys, args),
+            Request::Eval { body, keys, args, .. } => Self::script("EVAL", body, keys, args),
             Request::Batch(cmds) => Self::Batch(cmds.to_vec()),
         }
     }
@@ -81,7 +81,8 @@ pub(super) fn carry_out(
 
 async fn batch(client: &Client, cmds: &[Cmd]) -> Result<Reply, LinkError> {
     let replies = pipelined(client, cmds).await?;
-    if replies.len() == cmds.len() {
+    let lost = matches!(replies[..], [Err(LinkError::Lost(_))]);
+    if replies.len() == cmds.len() && !lost {
         return Ok(Reply::Many(replies));
     }
     // fred answers a pipeline that it lost with one error for all.

@@ -59,8 +59,10 @@ async fn a_subscription_that_the_server_does_not_have_is_found() {
         let begun = Instant::now();
         assert_eq!(fault.strikes(), 1);
         conn.call(&[publish_verb, "deaf", "unheard"]).await.unwrap();
-        let (error, _) = gap(&mut subscription).await;
+        let (error, gap_of_deaf) = gap(&mut subscription).await;
         soon(begun, INTERVAL + TIMEOUT);
+        // The heartbeat that found it proves nothing of the time before it.
+        assert!(gap_of_deaf.since <= begun, "{gap_of_deaf:?}, begun {begun:?}");
         assert!(error.to_string().contains("counts other subscriptions"), "{error}");
         conn.call(&[publish_verb, "deaf", "heard"]).await.unwrap();
         assert_eq!(text(&mut subscription).await, "heard");

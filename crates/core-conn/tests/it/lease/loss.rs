@@ -281,6 +281,10 @@ async fn dropping_gives_it_back() {
     });
     let lease = lease.join().unwrap();
     let fence = lease.fence();
+    // Nobody confirms it any more.
+    let loss = tokio::time::timeout(ms(1_000), lease.loss()).await;
+    assert!(matches!(loss, Ok(Loss::Unconfirmed { last: None })), "{loss:?}");
+    assert!(lease.lost().is_cancelled() && lease.remaining().is_zero());
     drop(lease);
     let left = busy(&faulty.direct(), "report").await;
     assert_eq!(left.fence, fence);

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use russet_core_conn::{Backoff, Error, ErrorKind, EventKind, Redis, SendOutcome, ServerError};
 use russet_testkit::{Match, Proxy, Server};
@@ -190,4 +191,36 @@ fn where_the_runtime_of_the_first_call_ends_the_next_one_begins_anew() {
         closed.expect("it waits for ever for what has ended");
         assert!(matches!(redis.ping().await.unwrap_err().kind(), ErrorKind::Closed));
     });
+}
+
+/// A task that its runtime drops before it has ever run is no task: the next runtime begins anew.
+#[test]
+fn where_the_tasks_never_ran_the_next_runtime_begins_anew() {
+    let current = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (tokio::runtime::Runtime::new().unwrap(), current());
+    let server = first.block_on(Server::start()).unwrap();
+    let redis = patient(&server.url()).build().unwrap();
+    let started = current();
+    assert!(started.block_on(async { redis.ping().now_or_never() }).is_none());
+    drop(started);
+    second.block_on(async {
+        redis.ping().await.unwrap();
+        let closed = tokio::time::timeout(ms(20_000), redis.close()).await;
+        closed.expect("it waits for ever for what has ended");
+    });
+}
+
+/// The runtime of the first call is there, and nobody drives it.
+#[test]
+fn closing_waits_for_no_runtime_that_does_not_run() {
+    let current = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (current(), current());
+    let server = second.block_on(Server::start()).unwrap();
+    let redis = patient(&server.url()).deadline(ms(500)).build().unwrap();
+    first.block_on(redis.ping()).unwrap();
+    second.block_on(async {
+        let closed = tokio::time::timeout(ms(20_000), redis.close()).await;
+        closed.expect("it waits for ever for what does not run");
+    });
+    drop(first);
 }
