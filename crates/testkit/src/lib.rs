@@ -2,9 +2,9 @@
 //!
 //! A test that talks to a mock of Redis shows that the code agrees with the mock. This crate makes the real thing as
 //! easy: [`Server`] starts in some milliseconds on a port of its own, can be killed, paused and restarted, and is gone
-//! when the test is, however that ends. [`Cluster`] and [`Sentinel`] do the same for many of them. [`Proxy`] stands in front of it and fails on purpose, at a request and a byte of
-//! your choice, and counts what really went over the wire. [`Conn`] looks at what is really in the server without the
-//! code under test.
+//! when the test is, however that ends. [`Cluster`] and [`Sentinel`] do the same for many of them. [`Proxy`] stands in
+//! front of it and fails on purpose, at a request and a byte of your choice, and counts what really went over the wire.
+//! [`Conn`] looks at what is really in the server without the code under test.
 //!
 //! It knows no client library and works with all of them.
 //!
@@ -108,8 +108,8 @@
 //!   process group of its own) kills the server and removes its folder when the test is dropped, panics, aborts or is
 //!   killed -9. Only killing both the test and the guardian at once leaves something behind.
 //! - Each wait is bounded: a server is ready within 10 s or an error with the end of its log, a call of [`Conn`] ends
-//!   within 5 s, an event of a proxy comes within 10 s, a change of a cluster or under Sentinel is seen by all within 20 s or
-//!   an error says what was seen last.
+//!   within 5 s, an event of a proxy comes within 10 s, a change of a cluster or under Sentinel is seen by all within
+//!   20 s, or an error says what was seen last.
 //! - Unix only: signals, process groups and `/bin/sh` are what it is made of.
 //! - Clusters and sentinels talk among themselves without TLS.
 //! - [`Proxy`] does not decrypt TLS, and does not follow MONITOR or replication.

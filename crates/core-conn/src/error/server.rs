@@ -71,7 +71,7 @@ pub enum ServerError {
     /// The server has as many clients as it allows.
     #[error("the server has reached its maximum number of clients")]
     MaxClients,
-    /// Any other code, with the server's words.
+    /// Any other code, with the server's words, but for what these quote: keys and arguments.
     #[error("{0}")]
     Other(String),
 }
@@ -116,10 +116,7 @@ impl ServerError {
                 Self::NoPerm(text.to_owned())
             }
             "ERR" if text.starts_with("ERR ACL failure in script") => Self::NoPerm(text.to_owned()),
-            // The server repeats what it was given with a command that it does not know.
-            _ => Self::Other(unquoted(
-                text.split(", with args beginning with").next().unwrap_or(text),
-            )),
+            _ => Self::Other(unquoted(text)),
         }
     }
 
@@ -141,11 +138,11 @@ impl ServerError {
     }
 }
 
-/// Without what stands in quotes, from the first to the last: keys and arguments do.
+/// Without what stands in quotes, from the first to the last: the server quotes keys and arguments.
 fn unquoted(text: &str) -> String {
     match (text.find('\''), text.rfind('\'')) {
         (Some(first), Some(last)) if first < last => {
-            format!("{}…{}", &text[..=first], &text[last..])
+            format!("{}…{}", &text[..=first], text[last..].trim_end())
         }
         _ => text.to_owned(),
     }

@@ -51,7 +51,7 @@ impl Lease {
     /// without the lease. The token may be cloned, handed on, and outlive the lease.
     ///
     /// It is cancelled by a task, so a runtime that is held up cancels it late: [`remaining`](Self::remaining) looks at
-    /// the clock itself.
+    /// the clock itself. Where that runtime ends, nobody confirms the lease any more, and it is lost at once.
     pub fn lost(&self) -> CancellationToken {
         self.grant.over.clone()
     }

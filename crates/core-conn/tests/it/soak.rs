@@ -26,6 +26,7 @@ async fn soak_mixed() {
     let seconds = std::env::var("RUSSET_SOAK_SECONDS").ok().and_then(|text| text.parse().ok());
     let time = Duration::from_secs(seconds.unwrap_or(3_600));
     let found = run(time).await;
+    assert!(found.rss.1 * 100 <= found.rss.0 * 105, "memory grew: {:?} KiB", found.rss);
     let Tally { calls, ok, clear, clear_ok, unknown, not_sent, rejected, rechecked, .. } =
         found.tally;
     let faults: Vec<_> = found.faults.iter().map(|(name, count)| (*name, *count)).collect();
@@ -48,7 +49,6 @@ async fn soak_mixed() {
             ("rss_kib_at_the_end", found.rss.1),
         ],
     );
-    assert!(found.rss.1 * 100 <= found.rss.0 * 105, "memory grew: {:?} KiB", found.rss);
 }
 
 const TASKS: usize = 16;

@@ -19,17 +19,21 @@ impl Cluster {
         from: &Server,
         to: &Server,
     ) -> Result<()> {
+        let version = from.version();
+        let able = match version.flavor {
+            Flavor::Valkey => version.at_least(9, 0),
+            Flavor::Redis => version.at_least(8, 4),
+        };
+        if !able {
+            let what = "the atomic migration of slots";
+            return Err(Error::Unsupported { what, version: version.clone() });
+        }
         let slots: Vec<u16> = slots.into_iter().collect();
         let (from, to) = self.parties(&slots, from, to).await?;
         let ranges = ranges(&slots);
-        let version = from.server.version();
-        match version.flavor {
-            Flavor::Valkey if version.at_least(9, 0) => self.export(&ranges, &from, &to).await?,
-            Flavor::Redis if version.at_least(8, 4) => self.import(&ranges, &to).await?,
-            Flavor::Redis | Flavor::Valkey => {
-                let what = "the atomic migration of slots";
-                return Err(Error::Unsupported { what, version: version.clone() });
-            }
+        match from.server.version().flavor {
+            Flavor::Valkey => self.export(&ranges, &from, &to).await?,
+            Flavor::Redis => self.import(&ranges, &to).await?,
         }
         let what = format!("{} as the primary of the slots", to.server.port());
         self.agreed(&slots, Some(&to), &what).await.map(drop)

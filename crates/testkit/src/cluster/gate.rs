@@ -17,6 +17,9 @@ use crate::{Error, Result};
 /// How often other ports are tried when another process was faster.
 const TRIES: u32 = 20;
 
+/// The second part of the addresses that nodes come from; clients come from 127.0.0.1.
+const NODES: u8 = 77;
+
 /// The two ports by which other nodes and clients reach a node, and the address from which it reaches them.
 ///
 /// A node connects from a loopback address of its own (all of 127/8 is loopback), so the gate of the other end knows
@@ -44,8 +47,7 @@ impl Gate {
     /// For the nth node.
     pub(super) async fn open(n: u16, cut: &watch::Sender<Cut>) -> Result<Gate> {
         let [high, low] = n.to_be_bytes();
-        // Not 127.0.0.1, where clients come from.
-        let source = Ipv4Addr::new(127, 77, high, low);
+        let source = Ipv4Addr::new(127, NODES, high, low);
         let target = Arc::default();
         let (client, first) = listen(0, source, &target, cut).await?;
         let (bus, second) = listen(TO_BUS, source, &target, cut).await?;
@@ -91,7 +93,9 @@ impl Cut {
     fn parts(&self, source: IpAddr, node: Ipv4Addr) -> bool {
         let far = self.nodes.contains(&node);
         match source {
-            IpAddr::V4(source) if source.octets()[1] == 77 => far != self.nodes.contains(&source),
+            IpAddr::V4(source) if source.octets()[1] == NODES => {
+                far != self.nodes.contains(&source)
+            }
             _ => far && self.from_clients,
         }
     }

@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use tokio::sync::watch;
@@ -78,11 +77,10 @@ impl Member {
     }
 }
 
-/// The numbers of gates, which tell nodes apart, count up for as long as the cluster lives.
+/// The number of the next gate: above all that nodes have now.
 pub(super) fn next(members: &[Member]) -> u16 {
-    let taken: BTreeSet<_> =
-        members.iter().filter_map(|member| Some(member.gate.as_ref()?.source())).collect();
-    taken.last().map_or(1, |last| {
+    let taken = members.iter().filter_map(|member| Some(member.gate.as_ref()?.source()));
+    taken.max().map_or(1, |last| {
         let [_, _, high, low] = last.octets();
         u16::from_be_bytes([high, low]).saturating_add(1)
     })

@@ -1,5 +1,6 @@
 //! Ends.
 
+use futures_util::FutureExt;
 use russet_core_conn::{
     Delivery, ErrorKind, Hub, Notice, Purpose, SendOutcome, Subscription, Topic,
 };
@@ -144,4 +145,27 @@ fn where_the_runtime_ends_first_nobody_waits_for_ever() {
         assert!(matches!(error.kind(), ErrorKind::Closed), "{error}");
         drop(server);
     });
+}
+
+/// A task that its runtime drops before it has ever run, and one whose runtime nobody drives.
+#[test]
+fn where_the_task_does_not_run_nobody_waits_for_ever() {
+    let current = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (unpolled, undriven, last) = (current(), current(), current());
+    let server = last.block_on(Server::start()).unwrap();
+    let redis = patient(&server.url()).build().unwrap();
+    let (dropped, idle) = (redis.hub(), Hub::builder(&redis).build().unwrap());
+    let topic = || Topic::channel("a");
+    let subscribed = unpolled.block_on(async { dropped.subscribe(topic()).now_or_never() });
+    assert!(subscribed.is_none());
+    drop(unpolled);
+    let subscription = undriven.block_on(idle.subscribe(topic())).unwrap();
+    last.block_on(async {
+        let error = in_time(dropped.subscribe(topic())).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Closed), "{error}");
+        in_time(dropped.shutdown()).await;
+        in_time(idle.shutdown()).await;
+        assert!(rest(subscription).await.is_empty());
+    });
+    drop(undriven);
 }

@@ -2,11 +2,14 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use russet_core_conn::{Backoff, Error, ErrorKind, EventKind, Redis, SendOutcome, ServerError};
+use russet_core_conn::{
+    Backoff, Delivery, Error, ErrorKind, EventKind, Redis, SendOutcome, ServerError, Topic,
+};
 use russet_testkit::{Match, Proxy, Server};
 
 use super::{away, is_ready, is_reconnecting};
@@ -223,4 +226,31 @@ fn closing_waits_for_no_runtime_that_does_not_run() {
         closed.expect("it waits for ever for what does not run");
     });
     drop(first);
+}
+
+/// Also a call of `reconnect` that comes before the wait has begun cuts it.
+#[tokio::test]
+async fn reconnect_is_heard_while_the_delay_is_worked_out() {
+    let server = Server::start().await.unwrap();
+    let proxy = Proxy::start(server.addr()).await.unwrap();
+    let handle = Arc::new(OnceLock::<Redis>::new());
+    let inside = handle.clone();
+    let backoff = Backoff::custom(move |attempt, _| {
+        if attempt == 1 {
+            inside.get().unwrap().reconnect();
+        }
+        ControlFlow::Continue(if attempt == 1 { Duration::from_secs(60) } else { ms(10) })
+    });
+    let redis = handle.get_or_init(|| patient(&proxy.url()).reconnect(backoff).build().unwrap());
+    redis.ready().await.unwrap();
+    let mut subscription = redis.hub().subscribe(Topic::channel("a")).await.unwrap();
+    proxy.cut_all().await.unwrap();
+    tokio::time::timeout(ms(20_000), async {
+        while !matches!(subscription.next().await, Some(Delivery::Gap(_))) {}
+        // The other connection was lost at the same time.
+        redis.ready().await.unwrap();
+    })
+    .await
+    .expect("the call of `reconnect` was not heard");
+    redis.close().await;
 }
