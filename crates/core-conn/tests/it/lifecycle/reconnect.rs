@@ -2,13 +2,16 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use russet_core_conn::{
-    Backoff, Delivery, Error, ErrorKind, EventKind, Redis, SendOutcome, ServerError, Topic,
+    Backoff, Error, ErrorKind, Event, EventKind, Notice, Purpose, Redis, SendOutcome, ServerError,
+    Topic,
 };
 use russet_testkit::{Match, Proxy, Server};
 
@@ -228,29 +231,37 @@ fn closing_waits_for_no_runtime_that_does_not_run() {
     drop(first);
 }
 
-/// Also a call of `reconnect` that comes before the wait has begun cuts it.
+/// Also a call of `reconnect` that comes before the wait has begun cuts it: that of a connection for calls, and a hub's.
 #[tokio::test]
 async fn reconnect_is_heard_while_the_delay_is_worked_out() {
     let server = Server::start().await.unwrap();
-    let proxy = Proxy::start(server.addr()).await.unwrap();
-    let handle = Arc::new(OnceLock::<Redis>::new());
-    let inside = handle.clone();
-    let backoff = Backoff::custom(move |attempt, _| {
-        if attempt == 1 {
+    let mut conn = server.conn().await.unwrap();
+    for (killed, purpose) in [("normal", Purpose::Calls), ("pubsub", Purpose::Subscriptions)] {
+        let handle = Arc::new(OnceLock::<Redis>::new());
+        let inside = handle.clone();
+        let asked = Arc::new(AtomicU64::new(0));
+        let count = asked.clone();
+        let backoff = Backoff::custom(move |_, _| {
+            count.fetch_add(1, SeqCst);
             inside.get().unwrap().reconnect();
-        }
-        ControlFlow::Continue(if attempt == 1 { Duration::from_secs(60) } else { ms(10) })
-    });
-    let redis = handle.get_or_init(|| patient(&proxy.url()).reconnect(backoff).build().unwrap());
-    redis.ready().await.unwrap();
-    let mut subscription = redis.hub().subscribe(Topic::channel("a")).await.unwrap();
-    proxy.cut_all().await.unwrap();
-    tokio::time::timeout(ms(20_000), async {
-        while !matches!(subscription.next().await, Some(Delivery::Gap(_))) {}
-        // The other connection was lost at the same time.
+            ControlFlow::Continue(Duration::from_secs(60))
+        });
+        let builder = patient(&server.url()).reconnect(backoff);
+        let redis = handle.get_or_init(|| builder.build().unwrap());
         redis.ready().await.unwrap();
-    })
-    .await
-    .expect("the call of `reconnect` was not heard");
-    redis.close().await;
+        let mut events = redis.events();
+        let hub = redis.hub();
+        // The other kind is not killed, and so asks for no other attempt.
+        let _subscription = hub.subscribe(Topic::channel("a")).await.unwrap();
+        conn.call(&["CLIENT", "KILL", "TYPE", killed, "SKIPME", "yes"]).await.unwrap();
+        tokio::time::timeout(ms(20_000), async {
+            let again = |event: &Event| event.purpose == purpose && event.generation == 2;
+            while !matches!(events.next().await, Some(Notice::Event(event)) if again(&event) && is_ready(&event.kind))
+            {}
+        })
+        .await
+        .unwrap_or_else(|_| panic!("{killed}: the call of `reconnect` was not heard"));
+        assert_eq!(asked.load(SeqCst), 1, "{killed}");
+        redis.close().await;
+    }
 }
