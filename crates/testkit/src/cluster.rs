@@ -165,7 +165,17 @@ impl Cluster {
 
     /// Waits until a living node is the primary of these slots in the eyes of every living node, and serves.
     async fn agreed(&self, slots: &[u16], wanted: Option<&Member>, what: &str) -> Result<Member> {
-        let patience = Patience::new(self.patience);
+        self.agreed_within(self.patience, slots, wanted, what).await
+    }
+
+    async fn agreed_within(
+        &self,
+        time: Duration,
+        slots: &[u16],
+        wanted: Option<&Member>,
+        what: &str,
+    ) -> Result<Member> {
+        let patience = Patience::new(time);
         loop {
             match self.agreement(slots).await {
                 Ok(found) if wanted.is_none_or(|wanted| wanted.id == found.id) => return Ok(found),

@@ -1,7 +1,12 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Cluster, View};
+use crate::patience::Patience;
 use crate::{Error, Result, Server};
+
+/// When a replica that has won no votes gives a failover up.
+const GIVEN_UP: Duration = Duration::from_secs(5);
 
 impl Cluster {
     /// Kills the primary of a slot with SIGKILL, and returns it: it can be restarted, and then follows whoever took
@@ -28,6 +33,10 @@ impl Cluster {
     /// Lets a replica take the place of its living primary without losing a write (`CLUSTER FAILOVER`), and waits until
     /// every living node sees it. Returns the new primary; the old one follows it.
     ///
+    /// It takes some hundredths of a second, and some seconds where the same node has lost its slots to a replica within
+    /// the last twice the node timeout: nobody votes for another heir of it so soon, the replica gives up without a word, and
+    /// is asked again.
+    ///
     /// # Errors
     /// [`Error::Config`] if no replica follows, [`Error::Refused`] if the replica does not want to, for example because
     /// its primary is down, and [`Error::NotReached`].
@@ -43,9 +52,19 @@ impl Cluster {
             field: "slot",
             reason: format!("no living replica follows the primary of {slot}"),
         })?;
-        heir.conn().await?.demand(&["CLUSTER", "FAILOVER"]).await?;
+        let mut conn = heir.conn().await?;
         let heir = self.member(&heir)?;
         let what = format!("{} as the primary of slot {slot}", heir.server.port());
-        Ok(self.agreed(&[slot], Some(&heir), &what).await?.server)
+        let patience = Patience::new(self.patience);
+        conn.demand(&["CLUSTER", "FAILOVER"]).await?;
+        loop {
+            let time = self.patience.min(GIVEN_UP);
+            match self.agreed_within(time, &[slot], Some(&heir), &what).await {
+                Err(Error::NotReached { seen, .. }) => patience.wait(&what, seen).await?,
+                result => return Ok(result?.server),
+            }
+            // It refuses if it has become the primary just now, which the next look shows.
+            conn.call(&["CLUSTER", "FAILOVER"]).await?;
+        }
     }
 }
