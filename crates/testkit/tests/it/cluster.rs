@@ -118,16 +118,13 @@ async fn a_cluster_is_ready_and_fails_over() {
     assert_eq!(cluster.replicas_of(0).await.unwrap()[0].port(), old.port());
     client.holds(&pairs).await;
     assert!(client.moved > 0 && client.asked == 0);
-    // The others too, and all back again: seen too early, now and then it would be the old one that is returned.
-    for slot in [5461, 10_922, 1, 5461, 10_922] {
+    // All of them there and back: seen too early, now and then it would be the old one that is returned. And the first
+    // one again at once, where nobody votes so soon.
+    for slot in [1, 1, 5461, 10_922, 5461, 10_922] {
         let heir = cluster.replicas_of(slot).await.unwrap().pop().unwrap();
         assert_eq!(cluster.failover(slot).await.unwrap().port(), heir.port(), "{slot}");
         cluster.ready().await.unwrap();
     }
-    // The first again: the others have just voted in its place, and do not at once.
-    let heir = cluster.replicas_of(1).await.unwrap().pop().unwrap();
-    assert_eq!(heir.port(), new.port());
-    assert_eq!(cluster.failover(1).await.unwrap().port(), heir.port());
     client.holds(&pairs).await;
 }
 
