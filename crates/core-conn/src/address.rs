@@ -56,8 +56,14 @@ impl Address {
     }
 
     fn tcp(url: &Url, tls: bool) -> Result<Self, Error> {
+        // What follows would be named, and would be a part of the password.
+        if url.path().contains('@') || url.query().is_some_and(|query| query.contains('@')) {
+            let problem = "an `@` after the host: the user or the password is cut off";
+            return Err(Error::config("url", problem, "both with `/` as %2F and `?` as %3F"));
+        }
         if let Some((name, _)) = parameters(url).next() {
-            return Err(unknown(name, "none; give options to the builder"));
+            let problem = format!("unknown parameter `{name}`");
+            return Err(Error::config("url", problem, "none; give options to the builder"));
         }
         let database = match url.path() {
             "" | "/" => None,
@@ -94,7 +100,11 @@ impl Address {
                 "db" => address.database.replace(database(value)?).is_none(),
                 "user" => address.user.replace(decode(value)?).is_none(),
                 "pass" => address.password.replace(Password(decode(value)?)).is_none(),
-                _ => return Err(unknown(name, "`db`, `user`, `pass`")),
+                // Not named: it may be what stood behind an `&` in the password.
+                _ => {
+                    let allowed = "`db`, `user`, `pass`, each with `&` as %26";
+                    return Err(Error::config("url", "an unknown parameter", allowed));
+                }
             };
             if !new {
                 let problem = format!("the parameter `{name}` is there twice");
@@ -111,14 +121,9 @@ fn parameters(url: &Url) -> impl Iterator<Item = (&str, &str)> {
     pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
-fn unknown(name: &str, allowed: &'static str) -> Error {
-    Error::config("url", format!("unknown parameter `{name}`"), allowed)
-}
-
 fn database(text: &str) -> Result<u8, Error> {
-    text.parse().map_err(|_| {
-        Error::config("url", format!("`{text}` is not a database"), "a number from 0 to 255")
-    })
+    let allowed = "a database from 0 to 255";
+    text.parse().map_err(|_| Error::config("url", "a database that is no such number", allowed))
 }
 
 /// `%40` and the like, which a password in a URL is full of.
@@ -198,7 +203,11 @@ mod tests {
             ("unix:relative.sock", "absolute path"),
             ("unix:///s?db=x&pass=hunter2", "database"),
             ("unix:///s?pass=hunter2&pass=hunter2", "twice"),
-            ("unix:///s?pass=hunter2&password=hunter2", "unknown parameter `password`"),
+            ("unix:///s?pass=hunter2&password=hunter2", "unknown parameter"),
+            ("unix:///s?pass=1&hunter2", "unknown parameter"),
+            ("unix:///s?db=hunter2", "database"),
+            ("redis://u:1/hunter2@h", "cut off"),
+            ("redis://u:1?hunter2@h", "cut off"),
             ("localhost:6379", "scheme"),
             ("", "url"),
         ] {
