@@ -206,7 +206,12 @@ pub(super) fn fill(data: Option<char>, words: &[&str]) -> Vec<Vec<String>> {
     let scored = |at: usize, word: &str| vec![at.to_string(), word.to_owned()];
     let second = format!("2{first}");
     let parts = |line: &[&str]| line.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>();
-    let mut lines = vec![line(&["DEL", "nothing", &second], &alone)];
+    // Also what other words have left: a command that is lost may have been applied here and not where the judge reads.
+    let mut gone = parts(&["DEL", "nothing"]);
+    gone.extend(
+        WORDS.iter().chain(words).flat_map(|word| [(*word).to_owned(), format!("2{word}")]),
+    );
+    let mut lines = vec![gone];
     match data {
         Some('l') => lines.push(line(&["RPUSH", first], &alone)),
         Some('h') => lines.push(line(&["HSET", first], &twice)),
