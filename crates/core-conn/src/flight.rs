@@ -20,6 +20,9 @@ use crate::striped::{self, Apart};
 /// How exact deadlines are.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 
+/// How long the memory of a caller's task may be kept by a place that it had, at least; at most about twice as long.
+const FORGET: Duration = Duration::from_secs(1);
+
 const FREE: u32 = 0;
 const EXPIRED: u32 = u32::MAX;
 const LOST: u32 = u32::MAX - 1;
@@ -157,6 +160,10 @@ impl Slab {
         u32::try_from(ticks).unwrap_or(u32::MAX).clamp(1, LOST - 1)
     }
 
+    fn forget(&self) {
+        self.slots.iter().for_each(Slot::forget);
+    }
+
     fn sweep_once(&self) -> bool {
         let now = self.start.elapsed().as_micros() / TICK.as_micros();
         let mut taken = false;
@@ -173,6 +180,18 @@ impl Slab {
 }
 
 impl Slot {
+    /// Lets go of who called here last: the waker of a task keeps the memory of that task, also when it has ended.
+    fn forget(&self) {
+        if self.state.load(SeqCst) != FREE {
+            return;
+        }
+        let waker = self.waker.take();
+        // Somebody may have come meanwhile, and then it may be theirs: they look again, and leave it again.
+        if self.state.load(SeqCst) != FREE {
+            waker.inspect(Waker::wake_by_ref);
+        }
+    }
+
     /// Marks the slot with `end` if a call holds it and its tick is `due`, and wakes the call.
     fn cut(&self, end: u32, due: impl Fn(u32) -> bool) {
         let held = |state| !matches!(state, FREE | EXPIRED | LOST) && due(state);
@@ -216,9 +235,15 @@ impl Drop for Place<'_> {
 async fn sweep(slab: Arc<Slab>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut forgot = Instant::now();
     loop {
         ticks.tick().await;
-        if slab.sweep_once() {
+        let taken = slab.sweep_once();
+        if forgot.elapsed() >= FORGET {
+            slab.forget();
+            forgot = Instant::now();
+        }
+        if taken {
             continue;
         }
         if slab.is_lost() {
@@ -228,7 +253,8 @@ async fn sweep(slab: Arc<Slab>) {
         slab.parked.store(true, SeqCst);
         if slab.sweep_once() {
             slab.parked.store(false, SeqCst);
-        } else {
+        } else if tokio::time::timeout(FORGET, slab.wake.notified()).await.is_err() {
+            slab.forget();
             slab.wake.notified().await;
         }
     }

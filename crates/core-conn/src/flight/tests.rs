@@ -43,6 +43,53 @@ async fn a_parked_sweeper_wakes_for_the_next_call() {
     assert_eq!(until_cut(&place).await, Cut::Deadline);
 }
 
+/// What a waker keeps in memory, as that of a task does.
+struct Kept;
+
+impl std::task::Wake for Kept {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[tokio::test]
+async fn who_has_left_is_let_go_of_soon_whether_others_go_on_or_not() {
+    for is_busy in [false, true] {
+        let slab = Slab::start(2);
+        let caller = Arc::new(Kept);
+        let place = slab.enter(soon(60_000)).await.unwrap();
+        let other = slab.enter(soon(60_000)).await.unwrap();
+        assert!(place.cut(&caller.clone().into()).is_none());
+        drop(place);
+        let _other = is_busy.then_some(other);
+        assert_eq!(Arc::strong_count(&caller), 2, "it keeps none: this shows nothing");
+        let begun = Instant::now();
+        while Arc::strong_count(&caller) > 1 {
+            assert!(begun.elapsed() < 10 * FORGET, "kept for good, busy: {is_busy}");
+            tokio::time::sleep(TICK).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_while_another_is_let_go_of_is_cut_at_its_deadline() {
+    let slab = Slab::start(1);
+    let stop = Arc::new(AtomicBool::new(false));
+    let forgetting = tokio::task::spawn_blocking({
+        let (slab, stop) = (slab.clone(), stop.clone());
+        move || {
+            while !stop.load(SeqCst) {
+                slab.forget();
+            }
+        }
+    });
+    for _ in 0..200 {
+        let place = slab.enter(soon(6)).await.unwrap();
+        let cut = tokio::time::timeout(Duration::from_secs(5), until_cut(&place)).await;
+        assert_eq!(cut, Ok(Cut::Deadline));
+    }
+    stop.store(true, SeqCst);
+    forgetting.await.unwrap();
+}
+
 #[tokio::test]
 async fn all_calls_end_at_once_when_the_connection_is_lost() {
     let slab = Slab::start(8);
