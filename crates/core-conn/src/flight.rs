@@ -182,11 +182,14 @@ impl Slab {
 impl Slot {
     /// Lets go of who called here last: the waker of a task keeps the memory of that task, also when it has ended.
     fn forget(&self) {
-        if self.state.load(SeqCst) != FREE {
-            return;
+        if self.state.load(SeqCst) == FREE {
+            self.let_go();
         }
+    }
+
+    /// Somebody may have come meanwhile, and then the waker may be theirs: they look again, and leave it again.
+    fn let_go(&self) {
         let waker = self.waker.take();
-        // Somebody may have come meanwhile, and then it may be theirs: they look again, and leave it again.
         if self.state.load(SeqCst) != FREE {
             waker.inspect(Waker::wake_by_ref);
         }
