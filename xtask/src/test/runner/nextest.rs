@@ -28,7 +28,8 @@ pub(super) fn run(
         sh::run(nextest("run").arg("--no-run"))?;
     }
 
-    let junit = sh::target().join("nextest").join(profile).join("junit.xml");
+    // nextest keeps it there wherever else cargo builds.
+    let junit = sh::root().join("target/nextest").join(profile).join("junit.xml");
     if junit.exists() {
         fs::remove_file(&junit)?;
     }
