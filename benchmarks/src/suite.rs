@@ -30,7 +30,7 @@ pub struct Row<'a> {
 
 impl Suite {
     /// The `main` of a benchmark. `RUSSET_BENCH_URL` names the server and `RUSSET_BENCH_OUT` the file
-    /// for the figures; `RUSSET_BENCH_SECONDS` changes how long a side runs [1]; arguments are parts
+    /// for the figures; `RUSSET_BENCH_SECONDS` changes how long a side runs [0.25]; arguments are parts
     /// of the names of the rows to run [all].
     ///
     /// Two worker threads serve both sides, so that none has a core more than on the smallest machine.
@@ -57,10 +57,10 @@ impl Suite {
 
     fn from_env() -> Result<Self> {
         let url = env::var("RUSSET_BENCH_URL").map_err(|_| "RUSSET_BENCH_URL names no server")?;
-        let seconds = env::var("RUSSET_BENCH_SECONDS").unwrap_or_else(|_| "1".to_owned());
+        let seconds = env::var("RUSSET_BENCH_SECONDS").unwrap_or_else(|_| "0.25".to_owned());
         let window = Duration::try_from_secs_f64(seconds.parse()?)?;
         let only = env::args().skip(1).collect();
-        Ok(Self { url, pairs: 11, window, only, figures: Figures::default() })
+        Ok(Self { url, pairs: 45, window, only, figures: Figures::default() })
     }
 
     /// Where the server is.

@@ -263,16 +263,22 @@ impl IntoArg for &str {
     }
 }
 
-macro_rules! number_arg {
+macro_rules! integer_arg {
     ($($t:ty),*) => {$(
         impl IntoArg for $t {
             fn into_arg(self) -> Bytes {
-                self.to_string().into()
+                Bytes::copy_from_slice(itoa::Buffer::new().format(self).as_bytes())
             }
         }
     )*};
 }
-number_arg!(u64, i64, u32, i32, u16, u8, usize, f64);
+integer_arg!(u64, i64, u32, i32, u16, u8, usize);
+
+impl IntoArg for f64 {
+    fn into_arg(self) -> Bytes {
+        self.to_string().into()
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -20,9 +20,6 @@ use crate::striped::{self, Apart};
 /// How exact deadlines are.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 
-/// How long the memory of a caller's task may be kept by a place that it had, at least; at most about twice as long.
-const FORGET: Duration = Duration::from_secs(1);
-
 const FREE: u32 = 0;
 const EXPIRED: u32 = u32::MAX;
 const LOST: u32 = u32::MAX - 1;
@@ -160,10 +157,6 @@ impl Slab {
         u32::try_from(ticks).unwrap_or(u32::MAX).clamp(1, LOST - 1)
     }
 
-    fn forget(&self) {
-        self.slots.iter().for_each(Slot::forget);
-    }
-
     fn sweep_once(&self) -> bool {
         let now = self.start.elapsed().as_micros() / TICK.as_micros();
         let mut taken = false;
@@ -180,21 +173,6 @@ impl Slab {
 }
 
 impl Slot {
-    /// Lets go of who called here last: the waker of a task keeps the memory of that task, also when it has ended.
-    fn forget(&self) {
-        if self.state.load(SeqCst) == FREE {
-            self.let_go();
-        }
-    }
-
-    /// Somebody may have come meanwhile, and then the waker may be theirs: they look again, and leave it again.
-    fn let_go(&self) {
-        let waker = self.waker.take();
-        if self.state.load(SeqCst) != FREE {
-            waker.inspect(Waker::wake_by_ref);
-        }
-    }
-
     /// Marks the slot with `end` if a call holds it and its tick is `due`, and wakes the call.
     fn cut(&self, end: u32, due: impl Fn(u32) -> bool) {
         let held = |state| !matches!(state, FREE | EXPIRED | LOST) && due(state);
@@ -228,6 +206,8 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
+        // The waker keeps its task in memory. To the next caller's core it is far away, here it is near.
+        drop(self.slot.waker.take());
         // The slot is free before the permit is: fields are dropped after this.
         self.slot.state.store(FREE, SeqCst);
         HINT.set(self.at);
@@ -238,15 +218,9 @@ impl Drop for Place<'_> {
 async fn sweep(slab: Arc<Slab>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut forgot = Instant::now();
     loop {
         ticks.tick().await;
-        let taken = slab.sweep_once();
-        if forgot.elapsed() >= FORGET {
-            slab.forget();
-            forgot = Instant::now();
-        }
-        if taken {
+        if slab.sweep_once() {
             continue;
         }
         if slab.is_lost() {
@@ -256,8 +230,7 @@ async fn sweep(slab: Arc<Slab>) {
         slab.parked.store(true, SeqCst);
         if slab.sweep_once() {
             slab.parked.store(false, SeqCst);
-        } else if tokio::time::timeout(FORGET, slab.wake.notified()).await.is_err() {
-            slab.forget();
+        } else {
             slab.wake.notified().await;
         }
     }

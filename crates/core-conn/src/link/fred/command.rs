@@ -103,7 +103,25 @@ fn fred_keys(keys: &[Bytes]) -> Vec<FredKey> {
 }
 
 /// An argument that is an integer and that fred would send as the same bytes.
-fn integer(arg: &Bytes) -> Option<i64> {
-    let number: i64 = std::str::from_utf8(arg).ok()?.parse().ok()?;
-    (number.to_string().as_bytes() == arg).then_some(number)
+pub(super) fn integer(arg: &Bytes) -> Option<i64> {
+    // `i64::MIN` has 20 characters: nothing larger is looked at.
+    let text = (arg.len() <= 20).then(|| std::str::from_utf8(arg).ok())??;
+    let number: i64 = text.parse().ok()?;
+    (itoa::Buffer::new().format(number).as_bytes() == arg).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_what_fred_would_send_as_the_same_bytes() {
+        for number in [0, 7, -7, 60_000, i64::MAX, i64::MIN] {
+            assert_eq!(integer(&number.to_string().into()), Some(number));
+        }
+        for text in ["", "-", "-0", "+7", "007", "7 ", "7.0", "1e3", "9223372036854775808"] {
+            assert_eq!(integer(&text.into()), None, "{text}");
+        }
+        assert_eq!(integer(&vec![b'7'; 1 << 20].into()), None);
+    }
 }

@@ -6,7 +6,7 @@ use ::fred::interfaces::{ClientLike, KeysInterface};
 use ::fred::types::{ClusterHash, CustomCommand, Key as FredKey, Value as FredValue};
 use bytes::Bytes;
 
-use super::command::{fred_value, run};
+use super::command::{fred_value, integer, run};
 use super::reply::{link_error, value};
 use crate::Value;
 use crate::cmd::Cmd;
@@ -44,7 +44,12 @@ impl Order {
         let mut all = Vec::with_capacity(2 + keys.len() + args.len());
         all.push(fred_value(script));
         all.push(FredValue::Integer(i64::try_from(keys.len()).unwrap_or(i64::MAX)));
-        all.extend(keys.iter().chain(args).map(fred_value));
+        all.extend(keys.iter().map(fred_value));
+        // A number as a number: one owner of its text less, that another core would have to let go of.
+        all.extend(args.iter().map(|arg| match integer(arg) {
+            Some(number) => FredValue::Integer(number),
+            None => fred_value(arg),
+        }));
         Self::Script { command, args: all }
     }
 }

@@ -16,7 +16,7 @@ use super::order;
 use crate::Striped;
 use crate::link::{LinkError, Reply, Request};
 
-/// Free boxes.
+/// Free boxes, each where the call before it ended: whoever begins the next one there finds it in that core's cache.
 #[derive(Default)]
 pub(super) struct Seats(Striped<Mutex<Vec<Box<dyn Seat>>>>);
 
@@ -73,11 +73,12 @@ fn chair() -> Box<dyn Seat> {
 impl Seats {
     #[inline]
     pub(super) fn seat(&self, client: &Client, request: Request<'_>) -> Seated<'_> {
-        let home = self.0.mine();
-        let free = lock(home).pop();
+        let near = lock(self.0.mine()).pop();
+        // There is none too many: one is made where no thread has one left.
+        let free = near.or_else(|| self.0.all().find_map(|free| lock(free).pop()));
         let mut seat = free.unwrap_or_else(chair);
         seat.sit(client, request);
-        Seated { home, seat: Some(seat) }
+        Seated { seats: self, seat: Some(seat) }
     }
 }
 
@@ -93,8 +94,7 @@ impl fmt::Debug for Seats {
 
 /// A call of fred's, in its box.
 pub(crate) struct Seated<'a> {
-    /// Where the box came from and goes back to, wherever the call ends: elsewhere they would pile up.
-    home: &'a Mutex<Vec<Box<dyn Seat>>>,
+    seats: &'a Seats,
     /// None only while it is dropped.
     seat: Option<Box<dyn Seat>>,
 }
@@ -115,7 +115,24 @@ impl Drop for Seated<'_> {
     fn drop(&mut self) {
         if let Some(mut seat) = self.seat.take() {
             seat.rise();
-            lock(self.home).push(seat);
+            lock(self.seats.0.mine()).push(seat);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cmd, Key};
+
+    #[tokio::test]
+    async fn boxes_do_not_pile_up_where_calls_end_elsewhere() {
+        let (seats, client) = (Seats::default(), Client::default());
+        let get = Cmd::read("GET").key(&Key::raw("k"));
+        for _ in 0..3 {
+            let seated = seats.seat(&client, Request::Cmd(&get));
+            std::thread::scope(|scope| scope.spawn(|| drop(seated)).join().unwrap());
+        }
+        assert_eq!(seats.0.all().map(|free| lock(free).len()).sum::<usize>(), 1);
     }
 }
