@@ -83,7 +83,8 @@ async fn sequential(rounds: usize) -> Met {
                 };
                 let mut events = bench.redis.events();
                 let result = op.call(&bench.redis, &Key::raw(key.clone())).await;
-                fault.struck().await.unwrap();
+                let struck = fault.struck().await;
+                struck.unwrap_or_else(|error| panic!("{op:?} {cut:?}: {result:?}: {error}"));
                 if result.is_ok() {
                     // Nobody was there to see the cut; the next call must not meet it.
                     events.find(|kind| matches!(kind, EventKind::Closed)).await.unwrap();

@@ -99,10 +99,16 @@ async fn crowd(processes: usize, tasks: usize, grants: u64, kills: u64) -> Found
         until("grants", async || conn.call(&["LLEN", "log"]).await.unwrap().int() >= Some(goal))
             .await;
         if step <= kills {
-            // Who is inside, or was a moment ago.
-            let last = conn.call(&["LINDEX", "log", "-1"]).await.unwrap();
-            let pid = last.text().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
-            let inside = children.iter_mut().find(|child| child.id() == Some(pid)).unwrap();
+            // Who is inside, or was a moment ago; not the one killed before, whose lease holds up to its TTL.
+            let mut inside = None;
+            until("somebody alive inside", async || {
+                let last = conn.call(&["LINDEX", "log", "-1"]).await.unwrap();
+                let pid = last.text().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+                inside = children.iter().position(|child| child.id() == Some(pid));
+                inside.is_some()
+            })
+            .await;
+            let inside = &mut children[inside.unwrap()];
             inside.kill().await.unwrap();
             *inside = start();
         }
