@@ -8,7 +8,7 @@ use std::time::Instant;
 use futures_util::future::join_all;
 
 use crate::Value;
-use crate::cmd::{Class, Cmd};
+use crate::cmd::{Arg, Class, Cmd};
 use crate::durability::Durability;
 use crate::error::{Context, Error, ErrorKind, SendOutcome};
 use crate::link::{LinkError, Reply, Request};
@@ -177,10 +177,9 @@ impl Redis {
                 Request::Cmd(cmd) => rules.is_apart(cmd.name()),
                 Request::Batch(cmds) => cmds.iter().any(|cmd| rules.is_apart(cmd.name())),
                 // Its first argument is the name of a command that is wrapped.
-                Request::EvalSha { args, .. } | Request::Eval { args, .. } => args
-                    .first()
-                    .and_then(|name| std::str::from_utf8(name).ok())
-                    .is_some_and(|name| rules.is_apart(name)),
+                Request::EvalSha { args, .. } | Request::Eval { args, .. } => {
+                    args.first().and_then(Arg::text).is_some_and(|name| rules.is_apart(name))
+                }
             }
     }
 

@@ -117,7 +117,7 @@ impl Cmd {
     /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, arg: impl IntoArg) -> Self {
-        self.args.push(arg.into_arg());
+        self.args.push(arg.into_arg().into_bytes());
         self
     }
 
@@ -215,74 +215,114 @@ impl fmt::Debug for Cmd {
     }
 }
 
-/// What can be an argument: text, bytes, integers, floats.
-pub trait IntoArg {
-    /// The bytes that are sent.
-    fn into_arg(self) -> Bytes;
+/// An argument, as [`IntoArg`] makes it.
+#[derive(Debug, Clone)]
+pub struct Arg(ArgKind);
+
+/// An integer stays one as far as the link: there it needs no memory.
+#[derive(Debug, Clone)]
+pub(crate) enum ArgKind {
+    Bytes(Bytes),
+    Integer(i64),
 }
 
-impl IntoArg for Bytes {
-    fn into_arg(self) -> Bytes {
+impl Arg {
+    #[inline]
+    pub(crate) fn kind(&self) -> &ArgKind {
+        &self.0
+    }
+
+    /// It, if it is text.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.0 {
+            ArgKind::Bytes(bytes) => std::str::from_utf8(bytes).ok(),
+            ArgKind::Integer(_) => None,
+        }
+    }
+
+    /// The bytes that are sent.
+    pub fn into_bytes(self) -> Bytes {
+        match self.0 {
+            ArgKind::Bytes(bytes) => bytes,
+            ArgKind::Integer(number) => decimal(number),
+        }
+    }
+
+    /// How many bytes are sent, at most.
+    pub(crate) fn len(&self) -> usize {
+        match &self.0 {
+            ArgKind::Bytes(bytes) => bytes.len(),
+            ArgKind::Integer(_) => 20,
+        }
+    }
+}
+
+fn decimal(number: impl itoa::Integer) -> Bytes {
+    Bytes::copy_from_slice(itoa::Buffer::new().format(number).as_bytes())
+}
+
+/// What can be an argument: text, bytes, integers, floats.
+pub trait IntoArg {
+    /// What is sent.
+    fn into_arg(self) -> Arg;
+}
+
+impl IntoArg for Arg {
+    fn into_arg(self) -> Arg {
         self
     }
 }
 
-impl IntoArg for &Bytes {
-    fn into_arg(self) -> Bytes {
-        self.clone()
-    }
+macro_rules! bytes_arg {
+    ($($t:ty: $arg:ident => $bytes:expr;)*) => {$(
+        impl IntoArg for $t {
+            #[inline]
+            fn into_arg(self) -> Arg {
+                let $arg = self;
+                Arg(ArgKind::Bytes($bytes))
+            }
+        }
+    )*};
 }
-
-impl IntoArg for Vec<u8> {
-    fn into_arg(self) -> Bytes {
-        self.into()
-    }
-}
-
-impl IntoArg for &[u8] {
-    fn into_arg(self) -> Bytes {
-        Bytes::copy_from_slice(self)
-    }
-}
-
-impl IntoArg for String {
-    fn into_arg(self) -> Bytes {
-        self.into()
-    }
-}
-
-impl IntoArg for &String {
-    fn into_arg(self) -> Bytes {
-        Bytes::copy_from_slice(self.as_bytes())
-    }
-}
-
-impl IntoArg for &str {
-    fn into_arg(self) -> Bytes {
-        Bytes::copy_from_slice(self.as_bytes())
-    }
+bytes_arg! {
+    Bytes: bytes => bytes;
+    &Bytes: bytes => bytes.clone();
+    Vec<u8>: bytes => bytes.into();
+    &[u8]: bytes => Bytes::copy_from_slice(bytes);
+    String: text => text.into();
+    &String: text => Bytes::copy_from_slice(text.as_bytes());
+    &str: text => Bytes::copy_from_slice(text.as_bytes());
+    f64: number => number.to_string().into();
 }
 
 macro_rules! integer_arg {
     ($($t:ty),*) => {$(
         impl IntoArg for $t {
-            fn into_arg(self) -> Bytes {
-                Bytes::copy_from_slice(itoa::Buffer::new().format(self).as_bytes())
+            #[inline]
+            fn into_arg(self) -> Arg {
+                match i64::try_from(self) {
+                    Ok(number) => Arg(ArgKind::Integer(number)),
+                    Err(_) => Arg(ArgKind::Bytes(decimal(self))),
+                }
             }
         }
     )*};
 }
 integer_arg!(u64, i64, u32, i32, u16, u8, usize);
 
-impl IntoArg for f64 {
-    fn into_arg(self) -> Bytes {
-        self.to_string().into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_integer_is_the_same_bytes_whatever_it_goes_as() {
+        let bytes = |arg: Arg| (arg.len(), arg.into_bytes());
+        assert_eq!(bytes(0.into_arg()).1, "0");
+        assert_eq!(bytes(i64::MIN.into_arg()), (20, i64::MIN.to_string().into()));
+        assert_eq!(bytes(i64::MAX.into_arg()).1, i64::MAX.to_string());
+        assert_eq!(bytes(u64::MAX.into_arg()), (20, u64::MAX.to_string().into()));
+        assert_eq!(bytes("007".into_arg()), (3, "007".into()));
+    }
 
     #[test]
     fn arguments_keep_their_order_and_keys_are_known() {

@@ -168,7 +168,7 @@ pub use self::clock::Clock;
 #[cfg(any(test, feature = "test-util"))]
 pub use self::clock::ManualClock;
 pub use self::close::CloseReport;
-pub use self::cmd::{Class, Cmd, IntoArg};
+pub use self::cmd::{Arg, Class, Cmd, IntoArg};
 pub use self::codec::{Codec, CodecBuilder, CodecError, Compression, Format};
 pub use self::credentials::{CredentialProvider, Credentials};
 pub use self::dedicated::{Dedicated, Watch};

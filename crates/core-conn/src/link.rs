@@ -7,8 +7,9 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use bytes_utils::Str;
 
-use crate::cmd::Cmd;
+use crate::cmd::{Arg, Cmd};
 use crate::credentials::Credentials;
 use crate::target::Target;
 use crate::value::server_error;
@@ -32,9 +33,9 @@ pub(crate) enum Request<'a> {
     /// One command, as it is.
     Cmd(&'a Cmd),
     /// A script by its digest; `single` if it runs one command, which is applied or not.
-    EvalSha { sha: &'a Bytes, keys: &'a [Bytes], args: &'a [Bytes], single: bool },
+    EvalSha { sha: &'a Str, keys: &'a [Bytes], args: &'a [Arg], single: bool },
     /// A script by its text.
-    Eval { body: &'a Bytes, keys: &'a [Bytes], args: &'a [Bytes], single: bool },
+    Eval { body: &'a Str, keys: &'a [Bytes], args: &'a [Arg], single: bool },
     /// Commands that reach the server with nothing between them: a reply each, or all are lost together.
     Batch(&'a [Cmd]),
 }
@@ -47,9 +48,9 @@ impl Request<'_> {
 
     /// The same as commands.
     pub(crate) fn to_cmds(self) -> Vec<Cmd> {
-        let script = |name, script: &Bytes, keys: &[Bytes], args: &[Bytes]| {
-            let head = Cmd::internal(name).arg(script).arg(keys.len());
-            vec![head.args(keys).args(args)]
+        let script = |name, script: &Str, keys: &[Bytes], args: &[Arg]| {
+            let head = Cmd::internal(name).arg(script.inner()).arg(keys.len());
+            vec![head.args(keys).args(args.iter().cloned())]
         };
         match self {
             Self::Cmd(cmd) => vec![cmd.clone()],

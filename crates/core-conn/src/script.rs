@@ -4,10 +4,11 @@ use std::fmt::{self, Write as _};
 use std::sync::LazyLock;
 
 use bytes::Bytes;
+use bytes_utils::Str;
 use sha1::{Digest, Sha1};
 use smallvec::SmallVec;
 
-use crate::cmd::{Class, IntoArg};
+use crate::cmd::{Arg, Class, IntoArg};
 use crate::error::{Error, ErrorKind};
 use crate::link::Request;
 use crate::{Key, Value};
@@ -56,8 +57,8 @@ use crate::{Key, Value};
 pub struct Script {
     name: &'static str,
     class: Class,
-    body: Bytes,
-    sha: Bytes,
+    body: Str,
+    sha: Str,
 }
 
 impl Script {
@@ -123,8 +124,7 @@ impl Script {
 
     /// The digest by which the server knows it.
     pub fn sha(&self) -> &str {
-        // Hex digits.
-        std::str::from_utf8(&self.sha).unwrap_or_default()
+        &self.sha
     }
 }
 
@@ -133,7 +133,7 @@ impl Script {
 pub struct ScriptCall<'a> {
     script: &'a Script,
     keys: SmallVec<[Bytes; 2]>,
-    args: SmallVec<[Bytes; 4]>,
+    args: SmallVec<[Arg; 4]>,
     class: Class,
     /// It runs one command, which is applied or not.
     single: bool,
@@ -162,7 +162,8 @@ impl ScriptCall<'_> {
 
     /// Of its keys and arguments, in bytes.
     pub(crate) fn largest(&self) -> usize {
-        self.keys.iter().chain(&self.args).map(Bytes::len).max().unwrap_or(0)
+        let keys = self.keys.iter().map(Bytes::len);
+        keys.chain(self.args.iter().map(Arg::len)).max().unwrap_or(0)
     }
 
     pub(crate) fn script(&self) -> &Script {
@@ -221,6 +222,7 @@ pub(crate) fn wrapped(cmd: &crate::Cmd) -> ScriptCall<'static> {
         keys: cmd.key_bytes().cloned().collect(),
         args: std::iter::once(Bytes::from_static(cmd.name().as_bytes()))
             .chain(cmd.arguments().iter().cloned())
+            .map(Bytes::into_arg)
             .collect(),
         class: cmd.class(),
         single: true,
@@ -243,7 +245,7 @@ mod tests {
     fn a_shebang_stays_first() {
         let script = Script::new("r", "#!lua flags=no-writes\nreturn 1");
         assert!(
-            script.body.starts_with(b"#!lua flags=no-writes\nlocal function body()\nreturn 1\nend")
+            script.body.starts_with("#!lua flags=no-writes\nlocal function body()\nreturn 1\nend")
         );
         assert_eq!(script.sha().len(), 40);
     }

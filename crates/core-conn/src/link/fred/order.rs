@@ -2,14 +2,15 @@
 
 use ::fred::clients::Client;
 use ::fred::error::Error as FredError;
-use ::fred::interfaces::{ClientLike, KeysInterface};
-use ::fred::types::{ClusterHash, CustomCommand, Key as FredKey, Value as FredValue};
+use ::fred::interfaces::{KeysInterface, LuaInterface};
+use ::fred::types::{Key as FredKey, MultipleKeys, Value as FredValue};
 use bytes::Bytes;
+use bytes_utils::Str;
 
-use super::command::{fred_value, integer, run};
+use super::command::{fred_value, run};
 use super::reply::{link_error, value};
 use crate::Value;
-use crate::cmd::Cmd;
+use crate::cmd::{Arg, ArgKind, Cmd};
 use crate::link::{LinkError, Reply, Request};
 use crate::table::{Hot, Route};
 
@@ -18,10 +19,8 @@ enum Order {
     /// The most frequent one, by itself: it is small.
     Get(FredKey),
     Cmd(Cmd),
-    Script {
-        command: &'static str,
-        args: Vec<FredValue>,
-    },
+    EvalSha(Script),
+    Eval(Script),
     Batch(Vec<Cmd>),
 }
 
@@ -32,25 +31,33 @@ impl From<Request<'_>> for Order {
                 (Route::Hot(Hot::Get), [key]) => Self::Get(key.clone().into()),
                 _ => Self::Cmd(cmd.clone()),
             },
-            Request::EvalSha { sha, keys, args, .. } => Self::script("EVALSHA", sha, keys, args),
-            Request::Eval { body, keys, args, .. } => Self::script("EVAL", body, keys, args),
+            Request::EvalSha { sha, keys, args, .. } => Self::EvalSha(Script::new(sha, keys, args)),
+            Request::Eval { body, keys, args, .. } => Self::Eval(Script::new(body, keys, args)),
             Request::Batch(cmds) => Self::Batch(cmds.to_vec()),
         }
     }
 }
 
-impl Order {
-    fn script(command: &'static str, script: &Bytes, keys: &[Bytes], args: &[Bytes]) -> Self {
-        let mut all = Vec::with_capacity(2 + keys.len() + args.len());
-        all.push(fred_value(script));
-        all.push(FredValue::Integer(i64::try_from(keys.len()).unwrap_or(i64::MAX)));
-        all.extend(keys.iter().map(fred_value));
-        // A number as a number: one owner of its text less, that another core would have to let go of.
-        all.extend(args.iter().map(|arg| match integer(arg) {
-            Some(number) => FredValue::Integer(number),
-            None => fred_value(arg),
-        }));
-        Self::Script { command, args: all }
+/// A script in the shapes that fred takes without a copy.
+struct Script {
+    script: Str,
+    keys: MultipleKeys,
+    args: FredValue,
+}
+
+impl Script {
+    #[inline]
+    fn new(script: &Str, keys: &[Bytes], args: &[Arg]) -> Self {
+        let args = args.iter().map(|arg| match arg.kind() {
+            // A number as a number: one owner of its text less, that another core would have to let go of.
+            ArgKind::Integer(number) => FredValue::Integer(*number),
+            ArgKind::Bytes(bytes) => fred_value(bytes),
+        });
+        Self {
+            script: script.clone(),
+            keys: keys.iter().cloned().collect(),
+            args: FredValue::Array(args.collect()),
+        }
     }
 }
 
@@ -65,11 +72,10 @@ pub(super) fn carry_out(
         let reply = match order {
             Order::Get(key) => client.get(key).await,
             Order::Cmd(cmd) => run(&client, &cmd).await,
-            // As custom commands: fred's calls for scripts copy keys and arguments twice, and flush all the same.
-            Order::Script { command, args } => {
-                let command = CustomCommand::new_static(command, ClusterHash::FirstKey, false);
-                client.custom(command, args).await
+            Order::EvalSha(Script { script, keys, args }) => {
+                client.evalsha(script, keys, args).await
             }
+            Order::Eval(Script { script, keys, args }) => client.eval(script, keys, args).await,
             // Boxed: what is rare must not make the box of every call larger.
             Order::Batch(cmds) => {
                 let reply = Box::pin(batch(&client, &cmds)).await;
