@@ -52,6 +52,9 @@ fn main() -> ExitCode {
             let (ours, other) = ((RUSSET, russet_get(&russet)), (FRED, fred_get(&fred)));
             suite.row(format!("get {tasks}")).tasks(tasks).floor(floor).run(ours, other).await?;
         }
+        let (a, b) =
+            (("fred", fred_script(&fred, &sha)), ("fred, the same", fred_script(&twin, &sha)));
+        suite.row("a/a script 256").tasks(256).run(a, b).await?;
         for tasks in [64, 256] {
             let ours = (RUSSET, russet_script(&russet));
             let other = (FRED, fred_script(&fred, &sha));
