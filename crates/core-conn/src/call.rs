@@ -28,7 +28,8 @@ impl Redis {
         let result = match (self.inner.rules.check_size(cmd.largest()), cmd.route()) {
             (Err(error), _) => Err(error),
             (Ok(()), Route::Hot(_) | Route::Direct) => {
-                let send = |deadline| self.attempt(cmd.class(), Request::Cmd(cmd), deadline);
+                let request = Request::Cmd(cmd);
+                let send = |deadline| self.attempt(cmd.class(), &request, deadline);
                 self.repeat(cmd.class(), cmd.name(), send).await.and_then(Reply::one)
             }
             (Ok(()), _) => Box::pin(self.roundabout(cmd)).await,
@@ -47,7 +48,8 @@ impl Redis {
             }
             Route::Led => {
                 let led = cmd.led();
-                let send = |deadline| self.attempt(cmd.class(), Request::Cmd(&led), deadline);
+                let request = Request::Cmd(&led);
+                let send = |deadline| self.attempt(cmd.class(), &request, deadline);
                 led.unled(self.repeat(cmd.class(), cmd.name(), send).await?.one()?)
             }
             _ => {
@@ -85,7 +87,7 @@ impl Redis {
         // An attempt before the one that was answered may have been applied, whatever that one says of its commands.
         let perhaps = AtomicBool::new(false);
         let send = async |deadline| {
-            let reply = self.attempt(class, Request::Batch(cmds), deadline).await;
+            let reply = self.attempt(class, &Request::Batch(cmds), deadline).await;
             let unknown = |error: &Error| error.outcome() == SendOutcome::Unknown;
             perhaps.fetch_or(reply.as_ref().is_err_and(unknown), Relaxed);
             reply
@@ -116,7 +118,7 @@ impl Redis {
         let block = transaction::block(cmds, &self.inner.rules)?;
         let block = &block;
         let send = |deadline| async move {
-            let replies = self.attempt(Class::Write, Request::Batch(block), deadline).await?;
+            let replies = self.attempt(Class::Write, &Request::Batch(block), deadline).await?;
             transaction::replies(replies, block.len())
         };
         let sent = self.repeat(Class::Write, "EXEC", send).await?;
@@ -134,9 +136,9 @@ impl Redis {
         call: &ScriptCall<'_>,
         deadline: Instant,
     ) -> Result<Value, Error> {
-        let reply = match self.attempt(call.class(), call.by_digest(), deadline).await {
+        let reply = match self.attempt(call.class(), &call.by_digest(), deadline).await {
             Err(error) if error.server() == Some(&crate::ServerError::NoScript) => {
-                self.attempt(call.class(), call.by_text(), deadline).await?
+                self.attempt(call.class(), &call.by_text(), deadline).await?
             }
             reply => reply?,
         };
@@ -147,14 +149,14 @@ impl Redis {
     pub(crate) async fn attempt(
         &self,
         class: Class,
-        request: Request<'_>,
+        request: &Request<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
-        if self.durability_of(class) == Durability::Async && !self.goes_apart(&request) {
+        if self.durability_of(class) == Durability::Async && !self.goes_apart(request) {
             let node = &self.inner.node;
             return node.attempt(request, deadline, self.deadline(), self.wait).await;
         }
-        Box::pin(self.on_its_own(class, request, deadline)).await
+        Box::pin(self.on_its_own(class, *request, deadline)).await
     }
 
     /// One attempt on a connection of its own.

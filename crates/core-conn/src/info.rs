@@ -172,7 +172,8 @@ impl Redis {
     async fn ask(&self) -> Result<ServerInfo, Error> {
         // Bare `HELLO` only tells: it is free to everybody, and changes nothing.
         let asked = [Cmd::read("HELLO"), Cmd::read("INFO").args(["server", "memory"])];
-        let send = |deadline| self.attempt(Class::Read, Request::Batch(&asked), deadline);
+        let request = Request::Batch(&asked);
+        let send = |deadline| self.attempt(Class::Read, &request, deadline);
         let replies = match self.repeat(Class::Read, "INFO", send).await? {
             Reply::Many(replies) => replies,
             Reply::One(value) => {

@@ -190,7 +190,7 @@ impl Node {
     /// One attempt. `NotSent` means that the link never saw the request.
     pub(crate) async fn attempt(
         self: &Arc<Self>,
-        request: Request<'_>,
+        request: &Request<'_>,
         deadline: Instant,
         budget: Duration,
         wait: bool,
@@ -436,11 +436,11 @@ impl Generation {
     /// From here on the request counts as sent.
     async fn call(
         &self,
-        request: Request<'_>,
+        request: &Request<'_>,
         place: Place<'_>,
         budget: Duration,
     ) -> Result<Reply, Error> {
-        let mut call = self.link.call(request);
+        let mut call = self.link.call(*request);
         let mut owed = Owed { generation: self, answered: false };
         let reply = poll_fn(|cx| {
             if let Poll::Ready(reply) = call.poll_unpin(cx) {
