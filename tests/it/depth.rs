@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use russet_cache::Cache;
-use russet_core_conn::{Cmd, Key, KeySpace, Redis};
+use russet_core_conn::{Cmd, Key, KeySpace, Redis, Script};
 
 /// The compiler gives up on futures nested deeper than its recursion limit, which a program sets for itself: what is
 /// below a call must leave it room.
@@ -34,5 +34,8 @@ fn the_future_of_a_call_is_small() {
     let redis = Redis::builder("redis://localhost").build().unwrap();
     let call = redis.run::<Option<String>>(Cmd::read("GET").key(&Key::raw("k")));
     // A future by value is copied with each layer of the caller.
-    assert!(size_of_val(&call) <= 2_048, "{} bytes", size_of_val(&call));
+    assert!(size_of_val(&call) <= 1_100, "{} bytes", size_of_val(&call));
+    let script = Script::new("one", "return 1");
+    let call = redis.script::<i64>(script.key(&Key::raw("k")).arg(1));
+    assert!(size_of_val(&call) <= 1_220, "{} bytes", size_of_val(&call));
 }
