@@ -2,10 +2,35 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use russet_core_conn::{Class, Error, Key, Redis, Script, SendOutcome, ServerError, Value};
 use russet_testkit::{Conn, Match, Proxy, Server};
 
 use crate::support::{key, patient, record, shared};
+
+#[tokio::test]
+async fn keys_and_arguments_arrive_as_the_bytes_that_they_are() {
+    let (redis, prefix) = shared("echo").await;
+    let script = Script::new("echo", "return {KEYS, ARGV}");
+    let keys = [key(&prefix, 1), key(&prefix, 2)];
+    let call = script.key(&keys[0]).key(&keys[1]).arg(i64::MIN).arg(-1).arg(0).arg(u64::MAX);
+    let call = call.arg("007").arg(&b"\r\n\0\xff"[..]).arg("").arg(0.5);
+    let echoed: (Vec<Bytes>, Vec<Bytes>) = redis.script(call).await.unwrap();
+    assert_eq!(echoed.0, keys.map(|key| key.to_bytes()));
+    let sent: [&[u8]; 8] = [
+        b"-9223372036854775808",
+        b"-1",
+        b"0",
+        b"18446744073709551615",
+        b"007",
+        b"\r\n\0\xff",
+        b"",
+        b"0.5",
+    ];
+    assert_eq!(echoed.1, sent);
+    let nothing: (Vec<Bytes>, Vec<Bytes>) = redis.script(script.call()).await.unwrap();
+    assert_eq!(nothing, (vec![], vec![]));
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_forgets_its_scripts_is_told_again() {
