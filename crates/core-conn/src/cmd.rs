@@ -215,12 +215,12 @@ impl fmt::Debug for Cmd {
     }
 }
 
-/// An argument, as [`IntoArg`] makes it.
-#[derive(Debug, Clone)]
+/// An argument, as [`IntoArg`] makes it. `Debug` says how long it is, never what it holds.
+#[derive(Clone)]
 pub struct Arg(ArgKind);
 
 /// An integer stays one as far as the link: there it needs no memory.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) enum ArgKind {
     Bytes(Bytes),
     Integer(i64),
@@ -248,12 +248,18 @@ impl Arg {
         }
     }
 
-    /// How many bytes are sent, at most.
+    /// How many bytes are sent.
     pub(crate) fn len(&self) -> usize {
         match &self.0 {
             ArgKind::Bytes(bytes) => bytes.len(),
-            ArgKind::Integer(_) => 20,
+            ArgKind::Integer(number) => itoa::Buffer::new().format(*number).len(),
         }
+    }
+}
+
+impl fmt::Debug for Arg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Arg({} bytes)", self.len())
     }
 }
 
@@ -317,11 +323,18 @@ mod tests {
     #[test]
     fn an_integer_is_the_same_bytes_whatever_it_goes_as() {
         let bytes = |arg: Arg| (arg.len(), arg.into_bytes());
-        assert_eq!(bytes(0.into_arg()).1, "0");
+        assert_eq!(bytes(0.into_arg()), (1, "0".into()));
+        assert_eq!(bytes((-10).into_arg()), (3, "-10".into()));
         assert_eq!(bytes(i64::MIN.into_arg()), (20, i64::MIN.to_string().into()));
         assert_eq!(bytes(i64::MAX.into_arg()).1, i64::MAX.to_string());
         assert_eq!(bytes(u64::MAX.into_arg()), (20, u64::MAX.to_string().into()));
         assert_eq!(bytes("007".into_arg()), (3, "007".into()));
+    }
+
+    #[test]
+    fn an_argument_does_not_show_what_it_holds() {
+        assert_eq!(format!("{:?}", "secret".into_arg()), "Arg(6 bytes)");
+        assert_eq!(format!("{:?}", 4_711.into_arg()), "Arg(4 bytes)");
     }
 
     #[test]
