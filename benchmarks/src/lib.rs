@@ -1,4 +1,4 @@
-//! The harness: ours and a rival in turn on one server, one runtime and one set of keys.
+//! The harness: ours and a rival in turn on one server, with one runtime and one set of keys a round.
 //!
 //! A row is one workload. Its two sides run A B B A …, each for the same short time with the same number of
 //! tasks, after a warm-up of both, in several rounds of 45 pairs, each with clients of its own. What is compared

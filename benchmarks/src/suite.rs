@@ -16,7 +16,6 @@ const PAIRS: usize = 45;
 #[derive(Debug)]
 pub struct Suite {
     url: String,
-    pairs: usize,
     window: Duration,
     only: Vec<String>,
     figures: Figures,
@@ -68,7 +67,7 @@ impl Suite {
         let seconds = env::var("RUSSET_BENCH_SECONDS").unwrap_or_else(|_| "0.05".to_owned());
         let window = Duration::try_from_secs_f64(seconds.parse()?)?;
         let only = env::args().skip(1).collect();
-        Ok(Self { url, pairs: PAIRS, window, only, figures: Figures::default() })
+        Ok(Self { url, window, only, figures: Figures::default() })
     }
 
     /// Where the server is.
@@ -115,8 +114,8 @@ impl Row<'_> {
         let warm_up = suite.window / 4;
         throughput(&ours.1, tasks, warm_up).await?;
         throughput(&other.1, tasks, warm_up).await?;
-        let mut pairs = Vec::with_capacity(suite.pairs);
-        for pair in 0..suite.pairs {
+        let mut pairs = Vec::with_capacity(PAIRS);
+        for pair in 0..PAIRS {
             // To be the second has an advantage, of about 1%: each is as often.
             let rates = if pair % 2 == 0 {
                 let ours = throughput(&ours.1, tasks, suite.window).await?;
@@ -143,8 +142,8 @@ impl Row<'_> {
         }
         eprint!("{name}: {} alone ", ours.0);
         throughput(&ours.1, tasks, suite.window / 4).await?;
-        let mut pairs = Vec::with_capacity(suite.pairs);
-        for _ in 0..suite.pairs {
+        let mut pairs = Vec::with_capacity(PAIRS);
+        for _ in 0..PAIRS {
             let ours = throughput(&ours.1, tasks, suite.window).await?;
             pairs.push([ours, promised].map(|rate| better.figure(rate, tasks)));
             dot()?;
