@@ -59,10 +59,14 @@ impl fmt::Debug for Credentials {
 ///
 /// It is asked at each new connection, within the [`connect_timeout`](crate::RedisBuilder::connect_timeout), and by
 /// several connections at once if there are several. When [`changed`](Self::changed) resolves, each living connection
-/// asks again and logs in anew on the spot (`AUTH`), so that nothing in flight is lost; if the server refuses, the
+/// asks again and opens another one, which takes its place; it ends itself when its last call is answered, so that
+/// nothing in flight is lost. For that moment the server has one client more for each. If the server refuses, the
 /// connection stays as whom it was, an event tells, and it is tried again a second later. A [`Hub`](crate::Hub)'s
 /// connection stays as whom it logged in when it was opened, and so does one in a caller's hands
 /// ([`Redis::dedicated`](crate::Redis::dedicated)), which then goes to no further caller.
+///
+/// `AUTH` is never sent on a connection that has calls: Redis 8.2 may leave a refused one without any reply while
+/// `ACL SETUSER` changes the user, and each call behind it would get the reply of another.
 ///
 /// The receiver of a [`watch`] channel is one already:
 ///

@@ -67,14 +67,15 @@ pub enum EventKind {
     Connected,
     /// The server has loaded its data: calls go out.
     Ready(ReadyCheck),
-    /// The connection has logged in again, with what its provider gave. See
-    /// [`CredentialProvider`](crate::CredentialProvider).
+    /// Calls go on over a new connection, which logged in with what its provider gave; the one before ends when its last
+    /// call is answered, without an event. See [`CredentialProvider`](crate::CredentialProvider).
     LoggedIn,
-    /// The connection could not log in again. It stays as whom it was, and will try again.
+    /// No connection could be opened with what the provider gave, or the provider gave nothing. Calls go on over the one
+    /// there is, and it will be tried again.
     LoginFailed(Error),
     /// An attempt failed, or the connection ended with an error.
     Error(Error),
-    /// The connection is gone. Follows each `Connected`.
+    /// The connection is gone, with whatever took its place since. Follows each `Connected`.
     Closed,
     /// The next attempt, from 1, will be made after the delay.
     Reconnecting {

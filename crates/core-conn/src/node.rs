@@ -1,31 +1,31 @@
 //! One node: its connections, generation after generation, and how one call gets through one of them.
 
-use std::future::poll_fn;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
-use futures_util::FutureExt;
 use futures_util::future::{select_ok, try_join_all};
-use tokio::sync::{Notify, Semaphore, SetOnce, watch};
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::gate::Gate;
+use self::generation::Generation;
+use self::lane::{Lane, State};
 use self::own::Idle;
 pub(crate) use self::own::Own;
 
 use crate::Backoff;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Announcer, Event, EventKind, Purpose};
-use crate::flight::{Cut, Place, Slab};
-use crate::link::{Link, LinkError, Reply, Request};
+use crate::flight::{Cut, Place};
+use crate::link::{Reply, Request};
 use crate::target::Target;
 
 mod gate;
+mod generation;
+mod lane;
 mod login;
 mod look;
 mod own;
@@ -82,57 +82,9 @@ const TURNED_AWAY: u64 = 1 << 32;
 /// How long a task that has been told to end may take, where its runtime runs at all.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
-/// One of a node's connections, whatever generation it is in.
-#[derive(Debug)]
-struct Lane {
-    current: ArcSwapOption<Generation>,
-    state: watch::Sender<State>,
-    /// Whether it has a task, or had one that gave up.
-    running: AtomicBool,
-    generations: AtomicU64,
-    /// Cuts the wait before the next attempt.
-    hurry: Notify,
-}
-
-/// A lane's state, for those who wait.
-#[derive(Debug, Clone)]
-enum State {
-    /// An attempt is under way or waits for its time; with the last error, if there was one.
-    Connecting(Option<Error>),
-    Ready,
-    GaveUp(Error),
-    Ended,
-}
-
-/// One connection from its opening to its end. Each call reads it, and counts itself beside it.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Generation {
-    link: Link,
-    slab: Arc<Slab>,
-    /// Calls that were dropped or cut before their reply; the probe that is answered counts them off.
-    abandoned: AtomicUsize,
-    /// Why a call found the link gone, perhaps before the supervisor did.
-    gone: SetOnce<String>,
-}
-
-impl Drop for Generation {
-    fn drop(&mut self) {
-        self.slab.fail_all();
-    }
-}
-
 impl Node {
     pub(crate) fn new(settings: Settings, announcer: Announcer) -> Arc<Self> {
-        let lanes = (0..settings.connections)
-            .map(|_| Lane {
-                current: ArcSwapOption::empty(),
-                state: watch::Sender::new(State::Connecting(None)),
-                running: AtomicBool::new(false),
-                generations: AtomicU64::new(0),
-                hurry: Notify::new(),
-            })
-            .collect();
+        let lanes = (0..settings.connections).map(|_| Lane::new()).collect();
         Arc::new(Self {
             name: settings.target.endpoint.to_string().into(),
             lanes,
@@ -317,8 +269,7 @@ impl Node {
     /// how many had to be cut.
     pub(crate) async fn drain(&self, deadline: Instant) -> (u64, usize) {
         self.gate.close();
-        let generations: Vec<_> =
-            self.lanes.iter().filter_map(|lane| lane.current.load_full()).collect();
+        let generations = Vec::from_iter(self.lanes.iter().flat_map(Lane::all));
         let all = async {
             let mut places = Vec::new();
             for generation in &generations {
@@ -382,34 +333,6 @@ impl Node {
     }
 }
 
-impl Lane {
-    /// Waits until it is ready, or without waiting until it is known that it is not.
-    async fn ready(&self, deadline: Instant, wait: bool) -> Result<(), Error> {
-        let mut state = self.state.subscribe();
-        let settled = state.wait_for(|state| match state {
-            State::Connecting(last) => !wait && last.is_some(),
-            State::Ready | State::GaveUp(_) | State::Ended => true,
-        });
-        let now = match tokio::time::timeout_at(deadline.into(), settled).await {
-            Ok(Ok(state)) => state.clone(),
-            Ok(Err(_)) => State::Ended,
-            Err(_) => self.state.borrow().clone(),
-        };
-        match now {
-            State::Ready => Ok(()),
-            State::GaveUp(error) => Err(error),
-            State::Ended => Err(Error::not_sent(ErrorKind::Closed)),
-            State::Connecting(None) => {
-                Err(Error::not_sent(ErrorKind::NotConnected("still connecting".into())))
-            }
-            State::Connecting(Some(last)) => {
-                let reason = last.kind().to_string();
-                Err(Error::not_sent(ErrorKind::NotConnected(reason)).caused_by(last.kind()))
-            }
-        }
-    }
-}
-
 struct Waiting<'a>(&'a AtomicU64);
 
 impl Waiting<'_> {
@@ -424,68 +347,5 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
-    }
-}
-
-impl Generation {
-    fn new(link: Link, in_flight: usize) -> Self {
-        let slab = Slab::start(in_flight);
-        Self { link, slab, abandoned: AtomicUsize::new(0), gone: SetOnce::new() }
-    }
-
-    /// From here on the request counts as sent.
-    async fn call(
-        &self,
-        request: &Request<'_>,
-        place: Place<'_>,
-        budget: Duration,
-    ) -> Result<Reply, Error> {
-        let mut call = self.link.call(*request);
-        let mut owed = Owed { generation: self, answered: false };
-        let reply = poll_fn(|cx| {
-            if let Poll::Ready(reply) = call.poll_unpin(cx) {
-                return Poll::Ready(Ok(reply));
-            }
-            match place.cut(cx.waker()) {
-                Some(cut) => Poll::Ready(Err(cut)),
-                None => Poll::Pending,
-            }
-        })
-        .await;
-        match reply {
-            Ok(Ok(reply)) => {
-                owed.answered = true;
-                Ok(reply)
-            }
-            Ok(Err(LinkError::Server(words))) => {
-                owed.answered = true;
-                Err(crate::value::server_error(&words, request.may_be_partial()))
-            }
-            Ok(Err(LinkError::Lost(reason))) => {
-                // The next call must not be lost on it, too: from here on nobody gets in.
-                self.slab.fail_all();
-                // The first reason is kept.
-                let _ = self.gone.set(reason.clone());
-                Err(Error::unknown(ErrorKind::ConnectionLost(reason)))
-            }
-            Err(Cut::Lost) => {
-                Err(Error::unknown(ErrorKind::ConnectionLost("closed while in flight".into())))
-            }
-            Err(Cut::Deadline) => Err(Error::unknown(ErrorKind::Deadline(budget))),
-        }
-    }
-}
-
-/// Counts a call whose reply nobody took, however it ended.
-struct Owed<'a> {
-    generation: &'a Generation,
-    answered: bool,
-}
-
-impl Drop for Owed<'_> {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.generation.abandoned.fetch_add(1, Relaxed);
-        }
     }
 }

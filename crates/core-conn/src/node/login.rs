@@ -1,51 +1,39 @@
-//! Logs a living connection in again, when its credentials have changed.
+//! Opens the connection that takes a living one's place when its credentials have changed.
+//!
+//! `AUTH` on the living one would save a connection. But Redis 8.2 may leave a refused `AUTH` without any reply while
+//! `ACL SETUSER` changes that user: each call behind it would be given the reply of another. So nothing but the
+//! greeting shares a connection with a login.
 
-use std::convert::Infallible;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::Node;
-use crate::cmd::Cmd;
+use super::{Node, supervise};
 use crate::credentials::Credentials;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::event::EventKind;
-use crate::link::{Link, LinkError, Request};
-use crate::value::server_error;
+use crate::link::{Link, Opened};
 
 /// How long a change is left alone after the one before, and a refusal before it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs beside a connection as long as that lives.
-pub(super) async fn keep(
+/// The connection that is ready to go on in place of the one that logged in with `used`.
+pub(super) async fn successor(
     node: &Node,
     connection: usize,
-    link: &Link,
-    used: Option<Credentials>,
-) -> Infallible {
-    let Some(mut used) = used else { return std::future::pending().await };
+    used: Option<&Credentials>,
+) -> Opened {
+    let Some(used) = used else { return std::future::pending().await };
     loop {
-        node.settings.target.login.changed(&used).await;
-        match again(node, link).await {
-            Ok(Some(now)) => {
-                used = now;
-                node.announce(connection, EventKind::LoggedIn);
-            }
-            Ok(None) => {}
+        tokio::time::sleep(PAUSE).await;
+        node.settings.target.login.changed(used).await;
+        match open(node).await {
+            Ok(opened) => return opened,
             Err(error) => node.announce(connection, EventKind::LoginFailed(error)),
         }
-        tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// The connection is used meanwhile: the server changes the user between two commands.
-async fn again(node: &Node, link: &Link) -> Result<Option<Credentials>, Error> {
-    let target = &node.settings.target;
-    let deadline = Instant::now() + target.connect_timeout;
-    let Some(credentials) = target.credentials(deadline).await? else { return Ok(None) };
-    let auth = Cmd::idempotent("AUTH").args(credentials.user()).arg(credentials.secret());
-    match tokio::time::timeout_at(deadline.into(), link.call(Request::Cmd(&auth))).await {
-        Ok(Ok(_)) => Ok(Some(credentials)),
-        Ok(Err(LinkError::Server(words))) => Err(server_error(&words, false)),
-        Ok(Err(LinkError::Lost(reason))) => Err(Error::unknown(ErrorKind::ConnectionLost(reason))),
-        Err(_) => Err(target.no_answer()),
-    }
+async fn open(node: &Node) -> Result<Opened, Error> {
+    let mut opened = Link::open(&node.settings.target).await?;
+    supervise::ready_check(node, &mut opened).await?;
+    Ok(opened)
 }

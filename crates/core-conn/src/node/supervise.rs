@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Generation, Node, State, login};
+use super::{Generation, Lane, Node, State, login};
 use crate::cmd::Cmd;
+use crate::credentials::Credentials;
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventKind, ReadyCheck};
-use crate::link::{Link, LinkEnd, LinkError, Reply, Request};
+use crate::link::{Link, LinkEnd, LinkError, Opened, Reply, Request};
 use crate::{ServerError, Value};
 
 pub(super) fn run(node: Arc<Node>, connection: usize) -> impl Future<Output = ()> + Send {
@@ -44,9 +45,7 @@ impl Drop for Finish {
             return;
         }
         let lane = &node.lanes[*connection];
-        if let Some(generation) = lane.current.swap(None) {
-            generation.slab.fail_all();
-            generation.link.abort();
+        if lane.fail() {
             node.announce(*connection, EventKind::Closed);
         }
         lane.state.send_replace(State::Connecting(None));
@@ -65,7 +64,7 @@ async fn keep(node: &Arc<Node>, connection: usize) {
     let mut attempt = 0;
     let mut lost_at = Instant::now();
     loop {
-        let (error, ready_for) = one_generation(node, connection).await;
+        let (error, ready_for) = one_stay(node, connection).await;
         if node.gate.is_closed() {
             // The server took the goodbye. That is no error, and nothing comes after it.
             return std::future::pending().await;
@@ -99,46 +98,100 @@ async fn keep(node: &Arc<Node>, connection: usize) {
     }
 }
 
-/// One life of the connection. Answers why it ended, and how long it was ready.
-async fn one_generation(node: &Arc<Node>, connection: usize) -> (Error, Duration) {
+/// A connection that is ready, and what ends with it.
+struct Serving {
+    generation: Arc<Generation>,
+    end: LinkEnd,
+    /// As whom it logged in.
+    credentials: Option<Credentials>,
+}
+
+impl Serving {
+    fn new(node: &Node, opened: Opened) -> Self {
+        let Opened { link, end, credentials } = opened;
+        let generation = Arc::new(Generation::new(link, node.settings.in_flight));
+        Self { generation, end, credentials }
+    }
+}
+
+/// From the opening of the connection to its loss, over all that took its place meanwhile. Answers why it ended, and
+/// how long it was ready.
+async fn one_stay(node: &Arc<Node>, connection: usize) -> (Error, Duration) {
     let lane = &node.lanes[connection];
-    let opened = match Link::open(&node.settings.target).await {
+    let mut opened = match Link::open(&node.settings.target).await {
         Ok(opened) => opened,
         Err(error) => return (error, Duration::ZERO),
     };
-    let (link, mut end) = (opened.link, opened.end);
     lane.generations.fetch_add(1, Relaxed);
     node.announce(connection, EventKind::Connected);
-    let check = tokio::select! {
-        biased;
-        reason = end.wait() => Err(connect_error(reason)),
-        check = ready_check(node, &link) => check,
-    };
-    let check = match check {
+    let check = match ready_check(node, &mut opened).await {
         Ok(check) => check,
         Err(error) => {
-            drop(link);
+            drop(opened);
             node.announce(connection, EventKind::Closed);
             return (error, Duration::ZERO);
         }
     };
 
-    let generation = Arc::new(Generation::new(link, node.settings.in_flight));
+    let first = Serving::new(node, opened);
     let ready_at = Instant::now();
-    lane.current.store(Some(generation.clone()));
+    if !lane.take_over(&node.gate, &first.generation) {
+        drop(first);
+        node.announce(connection, EventKind::Closed);
+        return (Error::not_sent(ErrorKind::Closed), Duration::ZERO);
+    }
     lane.state.send_replace(State::Ready);
     node.announce(connection, EventKind::Ready(check));
-    let error = tokio::select! {
-        error = watch(node, &generation, &mut end) => error,
-        never = login::keep(node, connection, &generation.link, opened.credentials) => match never {},
-    };
-
+    let error = serve(node, connection, first).await;
     lane.state.send_replace(State::Connecting(Some(error.clone())));
-    lane.current.store(None);
-    generation.slab.fail_all();
-    generation.link.abort();
+    lane.fail();
     node.announce(connection, EventKind::Closed);
     (error, ready_at.elapsed())
+}
+
+/// Watches the connection, puts another in its place when the credentials change, and lets the one before finish.
+async fn serve(node: &Arc<Node>, connection: usize, first: Serving) -> Error {
+    let lane = &node.lanes[connection];
+    let mut serving = first;
+    let mut retiring: Option<Serving> = None;
+    loop {
+        let Serving { generation, end, credentials } = &mut serving;
+        let beside = async {
+            match &mut retiring {
+                Some(before) => {
+                    finish(node, lane, before).await;
+                    None
+                }
+                None => Some(login::successor(node, connection, credentials.as_ref()).await),
+            }
+        };
+        let next = tokio::select! {
+            error = watch(node, generation, end) => return error,
+            next = beside => next,
+        };
+        retiring = None;
+        if let Some(opened) = next {
+            let next = Serving::new(node, opened);
+            if lane.take_over(&node.gate, &next.generation) {
+                retiring = Some(std::mem::replace(&mut serving, next));
+                lane.generations.fetch_add(1, Relaxed);
+                node.announce(connection, EventKind::LoggedIn);
+            }
+        }
+    }
+}
+
+/// Ends a connection that another has taken the place of, when its last call is answered.
+async fn finish(node: &Node, lane: &Lane, before: &mut Serving) {
+    let Serving { generation, end, .. } = before;
+    tokio::select! {
+        // All places are taken until it has ended: nobody gets in any more.
+        _places = generation.slab.drained() => lane.retire(),
+        error = watch(node, generation, end) => {
+            tracing::warn!(node = %node.name, %error, "lost before its last call was answered");
+            lane.retire();
+        }
+    }
 }
 
 /// Watches a living connection until it must end, and says why.
@@ -200,8 +253,17 @@ pub(super) fn check_probe(nonce: &Bytes, answer: Result<Reply, LinkError>) -> Re
     }
 }
 
-/// Waits while the server loads its data.
-async fn ready_check(node: &Node, link: &Link) -> Result<ReadyCheck, Error> {
+/// Waits until the connection can be used: while the server loads its data, it can't.
+pub(super) async fn ready_check(node: &Node, opened: &mut Opened) -> Result<ReadyCheck, Error> {
+    let Opened { link, end, .. } = opened;
+    tokio::select! {
+        biased;
+        reason = end.wait() => Err(connect_error(reason)),
+        check = loaded(node, link) => check,
+    }
+}
+
+async fn loaded(node: &Node, link: &Link) -> Result<ReadyCheck, Error> {
     if !node.settings.ready_check {
         return Ok(ReadyCheck::Off);
     }

@@ -10,7 +10,7 @@ use russet_core_conn::{
     Backoff, Cmd, CredentialProvider, Credentials, ErrorKind, EventKind, Redis, SendOutcome,
     ServerError,
 };
-use russet_testkit::{Conn, Server};
+use russet_testkit::{Conn, Proxy, Server};
 use tokio::sync::watch;
 
 use crate::order::Order;
@@ -33,33 +33,35 @@ async fn acl(conn: &mut Conn, rules: &[&str]) {
     assert!(conn.call(&command).await.unwrap().is_ok(), "{rules:?}");
 }
 
-/// How many commands `AUTH` the server has answered, and how many of them with a refusal.
-async fn auths(conn: &mut Conn) -> (u64, u64) {
+/// Whether the server has answered an `AUTH`. One among the calls of others is what must not be: see [`unanswered`].
+async fn has_seen_auth(conn: &mut Conn) -> bool {
     let info = conn.call(&["INFO", "commandstats"]).await.unwrap();
-    let line = info.text().unwrap().lines().find(|line| line.starts_with("cmdstat_auth:"));
-    let field = |name: &str| {
-        let value = line?.split([':', ',']).find_map(|field| field.strip_prefix(name))?;
-        value.trim().parse().ok()
-    };
-    (field("calls=").unwrap_or(0), field("failed_calls=").unwrap_or(0))
+    info.text().unwrap().contains("cmdstat_auth:")
 }
 
 fn logged_in(kind: &EventKind) -> bool {
     matches!(kind, EventKind::LoggedIn)
 }
 
-/// Tasks that call without a pause until the handle is closed, and count what was answered. Any error fails them.
+/// Tasks that call without a pause until the handle is closed, and count what was answered. Any error fails them, and any
+/// reply that is another call's.
 fn load(redis: &Redis) -> (Arc<AtomicU64>, Vec<tokio::task::JoinHandle<()>>) {
     let answers = Arc::new(AtomicU64::new(0));
-    let tasks = Vec::from_iter((0..16).map(|_| {
+    let tasks = Vec::from_iter((0..16).map(|task| {
         let (redis, answers) = (redis.clone(), answers.clone());
         tokio::spawn(async move {
-            loop {
+            for turn in 0.. {
                 match redis.run::<i64>(incr("n")).await {
                     Ok(_) => answers.fetch_add(1, SeqCst),
                     Err(error) if matches!(error.kind(), ErrorKind::Closed) => return,
                     Err(error) => panic!("{error}"),
                 };
+                let own = format!("{task} {turn}");
+                match redis.run::<String>(Cmd::read("ECHO").arg(&own)).await {
+                    Ok(answer) => assert_eq!(answer, own),
+                    Err(error) if matches!(error.kind(), ErrorKind::Closed) => return,
+                    Err(error) => panic!("{error}"),
+                }
             }
         })
     }));
@@ -84,7 +86,6 @@ async fn a_rotated_password_costs_no_call() {
         let before = answers.load(SeqCst);
         until("answers", async || answers.load(SeqCst) > before + more).await;
     };
-    let before = clients(&mut conn, "rotated").await.len();
     for (n, password) in ["second", "third"].into_iter().enumerate() {
         answered(200).await;
         acl(&mut conn, &["shop", &format!(">{password}")]).await;
@@ -95,10 +96,11 @@ async fn a_rotated_password_costs_no_call() {
         let old = ["first", "second"][n];
         acl(&mut conn, &["shop", &format!("<{old}")]).await;
         answered(200).await;
-        assert_eq!(auths(&mut conn).await, (3 * (n as u64 + 1), 0));
+        // As many as before, and others: no call goes to one that logged in with what is not valid any more.
+        until("the ones before are gone", async || clients(&mut conn, "rotated").await.len() == 3)
+            .await;
     }
-    // The same connections all the while, and the next ones know, too.
-    assert_eq!((clients(&mut conn, "rotated").await.len(), before), (3, 3));
+    assert!(!has_seen_auth(&mut conn).await);
     redis.close().await;
     for task in tasks {
         task.await.unwrap();
@@ -132,12 +134,12 @@ async fn each_connection_asks_anew_and_may_come_as_somebody_else() {
         assert!(!list.is_empty());
     };
     user(&mut conn, "shop").await;
-    // Told while it lives: the same connection goes on as another user.
-    let id: i64 = redis.run(Cmd::read("CLIENT ID")).await.unwrap();
+    // Told while it lives: another connection goes on as another user.
     tell.send_replace(Credentials::new("next", "pw2"));
     events.find(logged_in).await.unwrap();
+    assert_eq!(redis.run::<String>(Cmd::read("ACL").arg("WHOAMI")).await.unwrap(), "next");
+    until("the one before is gone", async || clients(&mut conn, "asks").await.len() == 1).await;
     user(&mut conn, "next").await;
-    assert_eq!(redis.run::<i64>(Cmd::read("CLIENT ID")).await.unwrap(), id);
     // A user that is gone takes its connections along, and nobody is told but the server: a wrong password is met
     // until the provider gives the right one, for which it is asked at each attempt.
     acl(&mut conn, &["shop", "resetpass", ">pw3"]).await;
@@ -159,23 +161,99 @@ async fn a_refused_login_leaves_the_connection_as_it_was_and_is_tried_again() {
     let (mut events, mut order) = (redis.events(), Order::default());
     redis.ready().await.unwrap();
     let (answers, tasks) = load(&redis);
-    // The provider is early: the server does not know it yet.
+    // The provider is early: the server does not know it yet, and is busy with other passwords.
     tell.send_replace(Credentials::new("shop", "early"));
-    let failed = |kind: &EventKind| matches!(kind, EventKind::LoginFailed(_));
-    let event = order.until(&mut events, failed).await;
+    let refused =
+        async { order.until(&mut events, |kind| matches!(kind, EventKind::LoginFailed(_))).await };
+    let changes = async {
+        for n in 0.. {
+            acl(&mut conn, &["shop", &format!(">other{}", n % 10)]).await;
+        }
+    };
+    let event = tokio::select! {
+        event = refused => event,
+        () = changes => unreachable!(),
+    };
     let EventKind::LoginFailed(error) = event.kind else { panic!() };
     assert_eq!(error.server(), Some(&ServerError::WrongPass), "{error}");
+    assert_eq!(error.outcome(), SendOutcome::NotSent);
+    // The change before was cut off from its answer.
+    let mut conn = server.conn().await.unwrap();
     acl(&mut conn, &["shop", ">early"]).await;
     let before = answers.load(SeqCst);
-    order.until(&mut events, logged_in).await;
+    let mut refusals = 1;
+    let heard = |kind: &EventKind| {
+        refusals += usize::from(matches!(kind, EventKind::LoginFailed(_)));
+        logged_in(kind)
+    };
+    order.until(&mut events, heard).await;
     assert!(answers.load(SeqCst) > before, "it was not used meanwhile");
-    let (all, failed) = auths(&mut conn).await;
-    assert!(all == failed + 1 && (1..=3).contains(&failed), "{failed} of {all}");
+    assert!(refusals <= 3, "{refusals}");
+    assert!(!has_seen_auth(&mut conn).await);
     redis.close().await;
     for task in tasks {
         task.await.unwrap();
     }
     order.read_to_end(&mut events).await;
+}
+
+/// What was sent before a login is answered, also where somebody closes meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_waits_for_calls_on_the_connection_before() {
+    const CALLS: i64 = 16;
+    let (server, mut conn) = server("pw").await;
+    let proxy = Proxy::start(server.addr()).await.unwrap();
+    let (tell, told) = watch::channel(Credentials::new("shop", "pw"));
+    let slow = patient(&proxy.url()).probe(Duration::from_secs(1), Duration::from_secs(10));
+    let redis = slow.credentials(told).build().unwrap();
+    let mut events = redis.events();
+    redis.ready().await.unwrap();
+    // Their replies are on the way, and the change is heeded meanwhile.
+    proxy.delay_replies(Duration::from_secs(4));
+    let calls = Vec::from_iter((0..CALLS).map(|_| {
+        let redis = redis.clone();
+        tokio::spawn(async move { redis.run::<i64>(incr("n")).await })
+    }));
+    let sent = CALLS.to_string();
+    until("sent", async || conn.call(&["GET", "n"]).await.unwrap().text() == Some(&sent)).await;
+    proxy.delay_replies(Duration::ZERO);
+    acl(&mut conn, &["shop", ">next"]).await;
+    tell.send_replace(Credentials::new("shop", "next"));
+    events.find(logged_in).await.unwrap();
+    assert!(calls.iter().all(|call| !call.is_finished()));
+    redis.ping().await.unwrap();
+    assert!(calls.iter().all(|call| !call.is_finished()));
+    let report = redis.close().await;
+    assert!(report.is_clean(), "{report:?}");
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+}
+
+/// Passes where the server leaves a refused `AUTH` without any reply, as Redis 8.2.3 does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "shows why no login shares a connection with calls"]
+async fn unanswered() {
+    let (server, mut other) = server("pw").await;
+    let mut conn = server.conn().await.unwrap().with_deadline(Duration::from_secs(2));
+    let changes = tokio::spawn(async move {
+        for n in 0.. {
+            acl(&mut other, &["shop", &format!(">other{}", n % 10)]).await;
+        }
+    });
+    let call = |call: &[&str]| Vec::from_iter(call.iter().map(|word| (*word).to_owned()));
+    assert!(conn.call(&["AUTH", "shop", "pw"]).await.unwrap().is_ok());
+    for round in 0..3_000 {
+        let mut calls = vec![call(&["INCR", "n"]); round % 40];
+        calls.push(call(&["AUTH", "shop", "early"]));
+        calls.extend(vec![call(&["INCR", "n"]); round % 30]);
+        if conn.pipeline(&calls).await.is_err() {
+            eprintln!("round {round}: one of {} replies is missing", calls.len());
+            changes.abort();
+            return;
+        }
+    }
+    panic!("each refused AUTH was answered");
 }
 
 /// Gives what it is told to, and counts how often it was asked.
@@ -239,7 +317,7 @@ async fn a_provider_that_fails_or_hangs_costs_the_connect_timeout_and_says_why()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_always_calls_for_a_change_is_heeded_once_a_second() {
-    let (server, mut conn) = server("pw").await;
+    let (server, _conn) = server("pw").await;
     let provider = Moody { restless: true, ..Moody::default() };
     let redis = patient(&server.url()).credentials(provider.clone()).build().unwrap();
     let (mut events, mut order) = (redis.events(), Order::default());
@@ -250,7 +328,6 @@ async fn a_provider_that_always_calls_for_a_change_is_heeded_once_a_second() {
     assert!(first.elapsed() >= ms(900), "{:?}", first.elapsed());
     // Once to connect and twice since.
     assert_eq!(provider.asked.load(SeqCst), 3);
-    assert_eq!(auths(&mut conn).await, (2, 0));
 }
 
 /// Set where the password is, in a process of its own.

@@ -127,7 +127,12 @@ impl Order {
                 connection.attempt = 0;
                 At::GaveUp
             }
-            (At::Ready, EventKind::LoggedIn | EventKind::LoginFailed(_)) => At::Ready,
+            (At::Ready, EventKind::LoggedIn) => {
+                // Another connection has taken the place of this one.
+                connection.generation += 1;
+                At::Ready
+            }
+            (At::Ready, EventKind::LoginFailed(_)) => At::Ready,
             (at, kind) => panic!("{kind:?} can't follow {at:?}: {event:?}"),
         };
         assert_eq!(event.generation, connection.generation, "{event:?}");

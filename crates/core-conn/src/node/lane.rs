@@ -1,0 +1,109 @@
+//! One of a node's connections, whatever generation it is in.
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Notify, watch};
+
+use super::gate::Gate;
+use super::generation::Generation;
+use crate::error::{Error, ErrorKind};
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) current: ArcSwapOption<Generation>,
+    /// The generation before, until its last call is answered. Locked while another becomes the current one.
+    retiring: Mutex<Option<Arc<Generation>>>,
+    pub(super) state: watch::Sender<State>,
+    /// Whether it has a task, or had one that gave up.
+    pub(super) running: AtomicBool,
+    pub(super) generations: AtomicU64,
+    /// Cuts the wait before the next attempt.
+    pub(super) hurry: Notify,
+}
+
+/// A lane's state, for those who wait.
+#[derive(Debug, Clone)]
+pub(super) enum State {
+    /// An attempt is under way or waits for its time; with the last error, if there was one.
+    Connecting(Option<Error>),
+    Ready,
+    GaveUp(Error),
+    Ended,
+}
+
+impl Lane {
+    pub(super) fn new() -> Self {
+        Self {
+            current: ArcSwapOption::empty(),
+            retiring: Mutex::default(),
+            state: watch::Sender::new(State::Connecting(None)),
+            running: AtomicBool::new(false),
+            generations: AtomicU64::new(0),
+            hurry: Notify::new(),
+        }
+    }
+
+    /// Calls go to `next` from here on. False once the gate is closed: whoever closes it has looked for all that there
+    /// are.
+    pub(super) fn take_over(&self, gate: &Gate, next: &Arc<Generation>) -> bool {
+        let mut retiring = self.retiring();
+        if gate.is_closed() {
+            return false;
+        }
+        *retiring = self.current.swap(Some(next.clone()));
+        true
+    }
+
+    fn retiring(&self) -> MutexGuard<'_, Option<Arc<Generation>>> {
+        self.retiring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The generations that have calls. No other takes over meanwhile.
+    pub(super) fn all(&self) -> impl Iterator<Item = Arc<Generation>> + use<> {
+        let retiring = self.retiring();
+        retiring.clone().into_iter().chain(self.current.load_full())
+    }
+
+    /// Ends the one before: no call is left there, or it is lost.
+    pub(super) fn retire(&self) {
+        if let Some(generation) = self.retiring().take() {
+            generation.end();
+        }
+    }
+
+    /// Ends all calls; false if there was no connection.
+    pub(super) fn fail(&self) -> bool {
+        self.retire();
+        let current = self.current.swap(None);
+        current.inspect(|generation| generation.end()).is_some()
+    }
+
+    /// Waits until it is ready, or without waiting until it is known that it is not.
+    pub(super) async fn ready(&self, deadline: Instant, wait: bool) -> Result<(), Error> {
+        let mut state = self.state.subscribe();
+        let settled = state.wait_for(|state| match state {
+            State::Connecting(last) => !wait && last.is_some(),
+            State::Ready | State::GaveUp(_) | State::Ended => true,
+        });
+        let now = match tokio::time::timeout_at(deadline.into(), settled).await {
+            Ok(Ok(state)) => state.clone(),
+            Ok(Err(_)) => State::Ended,
+            Err(_) => self.state.borrow().clone(),
+        };
+        match now {
+            State::Ready => Ok(()),
+            State::GaveUp(error) => Err(error),
+            State::Ended => Err(Error::not_sent(ErrorKind::Closed)),
+            State::Connecting(None) => {
+                Err(Error::not_sent(ErrorKind::NotConnected("still connecting".into())))
+            }
+            State::Connecting(Some(last)) => {
+                let reason = last.kind().to_string();
+                Err(Error::not_sent(ErrorKind::NotConnected(reason)).caused_by(last.kind()))
+            }
+        }
+    }
+}
