@@ -42,7 +42,8 @@ pub(super) fn soak(
     report: &mut Report,
 ) -> Result<()> {
     let lend = |command: &mut Command| {
-        shared.lend(command).env("RUSSET_SOAK", "1");
+        // They look whether memory grows, and by five percent a glibc with an arena for each thread grows by itself.
+        shared.lend(command).env("RUSSET_SOAK", "1").env("MALLOC_ARENA_MAX", "1");
         if let Some(seconds) = seconds {
             command.env("RUSSET_SOAK_SECONDS", seconds.to_string());
         }
