@@ -9,14 +9,16 @@ use std::{env, io::Write, process::ExitCode, time::Duration};
 
 /// Rounds with clients of their own: how fast one connection is depends on where its memory and its tasks happen to be.
 const ROUNDS: usize = 5;
-/// Pairs a round. Many and short: what else the machine does comes and goes in seconds, and then meets both sides.
-const PAIRS: usize = 45;
+/// How long a side of a row runs in a round.
+const TIME: Duration = Duration::from_millis(2_250);
+/// How long it runs at a time. Short: what else the machine does comes and goes in seconds, and then meets both sides.
+const WINDOW: Duration = Duration::from_millis(50);
 
 /// A benchmark: its rows, and how long they are measured.
 #[derive(Debug)]
 pub struct Suite {
     url: String,
-    window: Duration,
+    time: Duration,
     only: Vec<String>,
     figures: Figures,
 }
@@ -28,14 +30,15 @@ pub struct Row<'a> {
     suite: &'a mut Suite,
     name: String,
     tasks: usize,
+    window: Duration,
     floor: Option<f64>,
     better: Better,
 }
 
 impl Suite {
     /// The `main` of a benchmark. `RUSSET_BENCH_URL` names the server and `RUSSET_BENCH_OUT` the file
-    /// for the figures; `RUSSET_BENCH_SECONDS` changes how long a side runs [0.05]; arguments are parts
-    /// of the names of the rows to run [all].
+    /// for the figures; `RUSSET_BENCH_SECONDS` changes how long a side of a row runs in each of 5 rounds
+    /// [2.25]; arguments are parts of the names of the rows to run [all].
     ///
     /// Two worker threads serve both sides, so that none has a core more than on the smallest machine.
     pub fn main(name: &str, rows: impl AsyncFn(&mut Self) -> Result) -> ExitCode {
@@ -64,10 +67,12 @@ impl Suite {
 
     fn from_env() -> Result<Self> {
         let url = env::var("RUSSET_BENCH_URL").map_err(|_| "RUSSET_BENCH_URL names no server")?;
-        let seconds = env::var("RUSSET_BENCH_SECONDS").unwrap_or_else(|_| "0.05".to_owned());
-        let window = Duration::try_from_secs_f64(seconds.parse()?)?;
+        let time = match env::var("RUSSET_BENCH_SECONDS") {
+            Ok(seconds) => Duration::try_from_secs_f64(seconds.parse()?)?,
+            Err(_) => TIME,
+        };
         let only = env::args().skip(1).collect();
-        Ok(Self { url, window, only, figures: Figures::default() })
+        Ok(Self { url, time, only, figures: Figures::default() })
     }
 
     /// Where the server is.
@@ -78,7 +83,8 @@ impl Suite {
 
     /// A workload of one task, of which more is better, that is only reported.
     pub fn row(&mut self, name: impl Into<String>) -> Row<'_> {
-        Row { suite: self, name: name.into(), tasks: 1, floor: None, better: Better::More }
+        let (name, floor) = (name.into(), None);
+        Row { suite: self, name, tasks: 1, window: WINDOW, floor, better: Better::More }
     }
 }
 
@@ -86,6 +92,12 @@ impl Row<'_> {
     /// How many tasks run it at once.
     pub fn tasks(mut self, tasks: usize) -> Self {
         self.tasks = tasks;
+        self
+    }
+
+    /// How long a side runs at a time [50 ms]: long beside what it takes all tasks to begin.
+    pub fn window(mut self, window: Duration) -> Self {
+        self.window = window;
         self
     }
 
@@ -101,33 +113,39 @@ impl Row<'_> {
         self
     }
 
+    /// How many windows go into the time.
+    fn pairs(&self) -> usize {
+        (self.suite.time.as_secs_f64() / self.window.as_secs_f64()).round().max(1.0) as usize
+    }
+
     /// Runs both sides in turn; each has its name beside it.
     ///
     /// # Errors
     /// The first operation that fails, of either side.
     pub async fn run(self, ours: (&str, impl Side), other: (&str, impl Side)) -> Result {
-        let Self { suite, name, tasks, floor, better } = self;
+        let pairs = self.pairs();
+        let Self { suite, name, tasks, window, floor, better } = self;
         if !suite.runs(&name) {
             return Ok(());
         }
         eprint!("{name}: {} beside {} ", ours.0, other.0);
-        let warm_up = suite.window / 4;
+        let warm_up = window / 4;
         throughput(&ours.1, tasks, warm_up).await?;
         throughput(&other.1, tasks, warm_up).await?;
-        let mut pairs = Vec::with_capacity(PAIRS);
-        for pair in 0..PAIRS {
+        let mut figures = Vec::with_capacity(pairs);
+        for pair in 0..pairs {
             // To be the second has an advantage, of about 1%: each is as often.
             let rates = if pair % 2 == 0 {
-                let ours = throughput(&ours.1, tasks, suite.window).await?;
-                [ours, throughput(&other.1, tasks, suite.window).await?]
+                let ours = throughput(&ours.1, tasks, window).await?;
+                [ours, throughput(&other.1, tasks, window).await?]
             } else {
-                let other = throughput(&other.1, tasks, suite.window).await?;
-                [throughput(&ours.1, tasks, suite.window).await?, other]
+                let other = throughput(&other.1, tasks, window).await?;
+                [throughput(&ours.1, tasks, window).await?, other]
             };
-            pairs.push(rates.map(|rate| better.figure(rate, tasks)));
+            figures.push(rates.map(|rate| better.figure(rate, tasks)));
             dot()?;
         }
-        suite.add(Measured { name, better, against: other.0.to_owned(), floor, pairs });
+        suite.add(Measured { name, better, against: other.0.to_owned(), floor, pairs: figures });
         Ok(())
     }
 
@@ -136,20 +154,21 @@ impl Row<'_> {
     /// # Errors
     /// The first operation that fails.
     pub async fn run_alone(self, ours: (&str, impl Side), promised: f64) -> Result {
-        let Self { suite, name, tasks, floor, better } = self;
+        let pairs = self.pairs();
+        let Self { suite, name, tasks, window, floor, better } = self;
         if !suite.runs(&name) {
             return Ok(());
         }
         eprint!("{name}: {} alone ", ours.0);
-        throughput(&ours.1, tasks, suite.window / 4).await?;
-        let mut pairs = Vec::with_capacity(PAIRS);
-        for _ in 0..PAIRS {
-            let ours = throughput(&ours.1, tasks, suite.window).await?;
-            pairs.push([ours, promised].map(|rate| better.figure(rate, tasks)));
+        throughput(&ours.1, tasks, window / 4).await?;
+        let mut figures = Vec::with_capacity(pairs);
+        for _ in 0..pairs {
+            let ours = throughput(&ours.1, tasks, window).await?;
+            figures.push([ours, promised].map(|rate| better.figure(rate, tasks)));
             dot()?;
         }
         let (against, floor) = (format!("{promised} a second, as promised"), floor.or(Some(1.0)));
-        suite.add(Measured { name, better, against, floor, pairs });
+        suite.add(Measured { name, better, against, floor, pairs: figures });
         Ok(())
     }
 }
