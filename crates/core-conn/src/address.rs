@@ -6,8 +6,9 @@ use url::Url;
 
 use crate::Error;
 
-const SCHEMES: &str = "redis://[[user]:password@]host[:port][/database], rediss:// for TLS, or \
-                       unix:///path[?db=database&user=user&pass=password]";
+const SCHEMES: &str = "redis://[[user]:password@]host[:port][/database], rediss:// for TLS, \
+                       redis-sentinel://[[user]:password@]host[:port],…[/name[/database]], \
+                       rediss-sentinel:// for TLS, or unix:///path[?db=database&user=user&pass=password]";
 
 /// What a URL says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,7 @@ pub(crate) struct Address {
 pub(crate) enum Place {
     Tcp { host: Option<String>, port: Option<u16>, tls: bool },
     Unix(PathBuf),
+    Sentinel { hosts: Vec<(String, Option<u16>)>, primary: Option<String>, tls: bool },
 }
 
 /// Never printed.
@@ -37,6 +39,9 @@ impl std::fmt::Debug for Password {
 
 impl Address {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        if let Some((scheme, rest)) = text.split_once("-sentinel://") {
+            return Self::sentinel(scheme, rest);
+        }
         // The text may hold a password: messages name the part that is wrong, never the whole.
         let url =
             Url::parse(text).map_err(|error| Error::config("url", error.to_string(), SCHEMES))?;
@@ -81,6 +86,53 @@ impl Address {
             database,
             user: Some(url.username()).filter(|user| !user.is_empty()).map(decode).transpose()?,
             password: url.password().map(decode).transpose()?.map(Password),
+        })
+    }
+
+    /// Several hosts, which the URL standard does not know: each is read as if it were the only one.
+    fn sentinel(scheme: &str, rest: &str) -> Result<Self, Error> {
+        if !matches!(scheme, "redis" | "rediss" | "valkey" | "valkeys") {
+            let problem = format!("unknown scheme `{scheme}-sentinel`");
+            return Err(Error::config("url", problem, SCHEMES));
+        }
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (login, hosts) = match authority.rfind('@') {
+            Some(at) => authority.split_at(at + 1),
+            None => ("", authority),
+        };
+        let (name, database) = match path.trim_start_matches('/').split_once('/') {
+            Some((name, database)) => (name, format!("/{database}")),
+            None if path.starts_with('/') => (&path[1..], String::new()),
+            None => ("", path.to_owned()),
+        };
+        if name.contains(['?', '#', '@']) {
+            let problem = "a `?`, `#` or `@` in the name of the primary";
+            return Err(Error::config(
+                "url",
+                problem,
+                "each as %3F, %23 or %40, there and in a password",
+            ));
+        }
+        let mut places = Vec::new();
+        let mut first = None;
+        for host in hosts.split(',') {
+            let one = Self::parse(&format!("{scheme}://{login}{host}{database}"))?;
+            match &one.place {
+                Place::Tcp { host: Some(host), port, .. } => places.push((host.clone(), *port)),
+                _ => return Err(Error::config("url", "a sentinel without a host", SCHEMES)),
+            }
+            first = first.or(Some(one));
+        }
+        // There is at least one piece, however short.
+        let Some(Self { place: Place::Tcp { tls, .. }, database, user, password }) = first else {
+            return Err(Error::config("url", "no sentinel", SCHEMES));
+        };
+        let primary = Some(name).filter(|name| !name.is_empty()).map(decode).transpose()?;
+        Ok(Self {
+            place: Place::Sentinel { hosts: places, primary, tls },
+            database,
+            user,
+            password,
         })
     }
 
@@ -187,6 +239,25 @@ mod tests {
     }
 
     #[test]
+    fn sentinels_are_several_hosts_and_a_name() {
+        let hosts = |url: &str| match parsed(url).place {
+            Place::Sentinel { hosts, primary, tls } => (hosts, primary, tls),
+            place => panic!("{place:?}"),
+        };
+        let host = |host: &str, port| (host.to_owned(), port);
+        let one = (vec![host("h", None)], None, false);
+        for url in ["redis-sentinel://h", "valkey-sentinel://h/"] {
+            assert_eq!(hosts(url), one, "{url}");
+        }
+        let several = vec![host("a", Some(1)), host("::1", Some(2)), host("c", None)];
+        let full = "rediss-sentinel://ann:p%40s,s@a:1,[::1]:2,c/the%20shop/3";
+        assert_eq!(hosts(full), (several, Some("the shop".into()), true));
+        let full = parsed(full);
+        assert_eq!((full.user.as_deref(), full.database), (Some("ann"), Some(3)));
+        assert_eq!(full.password, Some(Password("p@s,s".into())));
+    }
+
+    #[test]
     fn what_is_wrong_is_named_and_no_password_with_it() {
         for (url, word) in [
             ("http://h", "unknown scheme `http`"),
@@ -205,6 +276,14 @@ mod tests {
             ("unix:///s?pass=hunter2&pass=hunter2", "twice"),
             ("unix:///s?pass=hunter2&password=hunter2", "unknown parameter"),
             ("unix:///s?pass=1&hunter2", "unknown parameter"),
+            ("redis-sentinel://", "without a host"),
+            ("redis-sentinel://:hunter2@a,,b/m", "empty host"),
+            ("redis-sentinel://:hunter2@a:0,b/m", "port"),
+            ("redis-sentinel://:hunter2@a,b:99999/m", "port"),
+            ("redis-sentinel://:hunter2@a/m/x", "database"),
+            ("redis-sentinel://:hunter2@a/m?role=replica", "a `?`"),
+            ("redis-sentinel://:1/hunter2@a/m", "or `@`"),
+            ("unix-sentinel://a/m", "unknown scheme `unix-sentinel`"),
             ("unix:///s?db=hunter2", "database"),
             ("redis://u:1/hunter2@h", "cut off"),
             ("redis://u:1?hunter2@h", "cut off"),

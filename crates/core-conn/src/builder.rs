@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::credentials::{CredentialProvider, Login};
+use crate::credentials::{CredentialProvider, Credentials, Login};
 use crate::node::Settings;
 use crate::redis::Rules;
+use crate::sentinel::SentinelRole;
 use crate::table;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
@@ -54,10 +55,14 @@ pub struct RedisBuilder {
     call_sites: bool,
     apart: Vec<&'static str>,
     largest_argument: usize,
+    sentinel_credentials: Option<Credentials>,
+    sentinel_role: Option<SentinelRole>,
+    sentinel_reconnect: Option<Backoff>,
 }
 
 impl RedisBuilder {
     pub(crate) fn new(url: &str) -> Self {
+        let rules = Rules::default();
         Self {
             url: SecretString::from(url),
             user: None,
@@ -77,14 +82,17 @@ impl RedisBuilder {
             in_flight: 1_024,
             queue: 16_384,
             dedicated: 32,
-            attempts: 3,
+            attempts: rules.attempts,
             ready_check: true,
             probe_interval: Duration::from_secs(1),
             probe_timeout: Duration::from_secs(2),
-            close_deadline: Duration::from_secs(5),
+            close_deadline: rules.close_deadline,
             call_sites: cfg!(debug_assertions),
             apart: Vec::new(),
-            largest_argument: 512 << 20,
+            largest_argument: rules.largest_argument,
+            sentinel_credentials: None,
+            sentinel_role: None,
+            sentinel_reconnect: None,
         }
     }
 
@@ -242,6 +250,27 @@ impl RedisBuilder {
         self
     }
 
+    /// As whom the sentinels are asked, for a URL that begins with `redis-sentinel://`. Default: as nobody; the user and
+    /// the password of the URL and of the other options are those of the servers with the data.
+    pub fn sentinel_credentials(mut self, credentials: Credentials) -> Self {
+        self.sentinel_credentials = Some(credentials);
+        self
+    }
+
+    /// Which of the servers that the sentinels watch is connected to. Default: the primary. A handle for another role
+    /// runs what has the class [`Read`](crate::Class::Read), and refuses everything else.
+    pub fn sentinel_role(mut self, role: SentinelRole) -> Self {
+        self.sentinel_role = Some(role);
+        self
+    }
+
+    /// The delays between attempts to connect to a sentinel that is away; the others are asked meanwhile. Default:
+    /// 50 ms × attempt, at most 2 s, without end.
+    pub fn sentinel_reconnect(mut self, backoff: Backoff) -> Self {
+        self.sentinel_reconnect = Some(backoff);
+        self
+    }
+
     /// Whether errors name the line that made the call. Default: in debug builds.
     pub fn call_sites(mut self, keep: bool) -> Self {
         self.call_sites = keep;
@@ -253,7 +282,7 @@ impl RedisBuilder {
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config), naming the option, what is wrong with it and what is allowed.
     pub fn build(self) -> Result<Redis, Error> {
-        let target = self.target()?;
+        let (site, access) = self.site()?;
         self.backoff.validate("reconnect")?;
         let positive = [
             ("deadline", self.deadline),
@@ -292,7 +321,8 @@ impl RedisBuilder {
             return Err(Error::config("connection_name", format!("{name:?}"), allowed));
         }
         let settings = Settings {
-            target,
+            site,
+            access,
             connections: self.connections,
             in_flight: self.in_flight,
             queue: self.queue,
@@ -308,6 +338,7 @@ impl RedisBuilder {
             call_sites: self.call_sites,
             apart: self.apart.into(),
             largest_argument: self.largest_argument,
+            reads_only: self.sentinel_role.is_some_and(|role| role != SentinelRole::Primary),
         };
         Ok(Redis::new(settings, rules, self.deadline))
     }

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 
-use crate::Value;
 use crate::cmd::{Arg, Class, Cmd};
 use crate::durability::Durability;
 use crate::error::{Context, Error, ErrorKind, SendOutcome};
@@ -18,6 +17,7 @@ use crate::script::{self, ScriptCall};
 use crate::table::Route;
 use crate::transaction;
 use crate::value::server_error;
+use crate::{ServerError, Value};
 
 impl Redis {
     pub(crate) async fn command(
@@ -137,7 +137,7 @@ impl Redis {
         deadline: Instant,
     ) -> Result<Value, Error> {
         let reply = match self.attempt(call.class(), &call.by_digest(), deadline).await {
-            Err(error) if error.server() == Some(&crate::ServerError::NoScript) => {
+            Err(error) if error.server() == Some(&ServerError::NoScript) => {
                 self.attempt(call.class(), &call.by_text(), deadline).await?
             }
             reply => reply?,
@@ -211,16 +211,25 @@ impl Redis {
             Ok(permit) => permit,
             Err(error) => return self.refused(&observed, error).await,
         };
+        if class != Class::Read && self.inner.rules.reads_only {
+            return self.refused(&observed, reads_only()).await;
+        }
         let deadline = Instant::now() + self.deadline();
         // What must be durable is sent once: sent again it may change nothing, and then nothing is waited for.
         let once = class == Class::Write || self.durability_of(class) != Durability::Async;
         let most = if once { 1 } else { self.inner.rules.attempts };
+        // A script could have written, and say by itself what a replica says.
+        let hands_on = class != Class::Write || operation != "EVALSHA";
         let mut made = 1;
         // What changes something may have done so in an attempt whose reply was lost, whatever became of the last one.
         let mut perhaps = false;
         loop {
             match attempt(deadline).await {
-                Err(error) if made < most && may_repeat(&error) && Instant::now() < deadline => {
+                Err(error)
+                    if ((made < most && may_repeat(&error))
+                        || (hands_on && self.is_elsewhere(&error)))
+                        && Instant::now() < deadline =>
+                {
                     made += 1;
                     perhaps |= class != Class::Read && error.outcome() == SendOutcome::Unknown;
                 }
@@ -239,6 +248,13 @@ impl Redis {
         }
     }
 
+    /// Whether a replica refused it, and the sentinels will say where the primary is.
+    fn is_elsewhere(&self, error: &Error) -> bool {
+        error.server() == Some(&ServerError::ReadOnly)
+            && error.outcome() == SendOutcome::Rejected
+            && self.inner.node.is_led()
+    }
+
     /// What the breaker did not let through.
     pub(crate) async fn refused<T>(&self, observed: &Observed, error: Error) -> Result<T, Error> {
         // Whoever goes on without Redis may wait for nothing else, and must not keep others from running.
@@ -254,13 +270,7 @@ impl Redis {
         script: Option<&'static str>,
         attempt: u32,
     ) -> Context {
-        Context {
-            operation,
-            script,
-            node: Some(self.inner.node.name.clone()),
-            attempt,
-            call_site: None,
-        }
+        Context { operation, script, node: Some(self.inner.node.place()), attempt, call_site: None }
     }
 
     pub(crate) fn told(
@@ -287,11 +297,20 @@ pub(crate) fn link_error(error: LinkError) -> Error {
     }
 }
 
+/// A handle for replicas sends nothing that changes anything.
+pub(crate) fn reads_only() -> Error {
+    let why = "this handle may be on a replica (`sentinel_role`), and runs only what is a `Read`";
+    Error::not_sent(ErrorKind::Refused(why.into()))
+}
+
 /// Whether the connection was lost under a call, so that the next one may answer it.
 fn may_repeat(error: &Error) -> bool {
     error.outcome() != SendOutcome::Rejected
         && matches!(
             error.kind(),
-            ErrorKind::ConnectionLost(_) | ErrorKind::Desync(_) | ErrorKind::Connect(_)
+            ErrorKind::ConnectionLost(_)
+                | ErrorKind::Desync(_)
+                | ErrorKind::Connect(_)
+                | ErrorKind::Sentinel(_)
         )
 }

@@ -3,6 +3,7 @@
 use std::panic::Location;
 use std::time::Instant;
 
+use crate::call::reads_only;
 use crate::cmd::{Class, Cmd};
 use crate::error::{Error, ErrorKind};
 use crate::link::{Reply, Request};
@@ -184,6 +185,9 @@ impl Dedicated {
             Ok(permit) => permit,
             Err(error) => return self.redis.refused(&observed, error).await,
         };
+        if class != Class::Read && self.redis.inner.rules.reads_only {
+            return self.redis.refused(&observed, reads_only()).await;
+        }
         let reply = self.own.call(request, durability, Instant::now() + budget, budget).await;
         self.own.rest();
         let reply = reply.and_then(read);

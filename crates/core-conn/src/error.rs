@@ -5,10 +5,12 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::sentinel::SentinelError;
 pub use self::server::ServerError;
 pub use self::tls::TlsError;
 use crate::{BreakerOpen, CodecError, Durability, KeyError};
 
+mod sentinel;
 mod server;
 mod tls;
 
@@ -87,6 +89,9 @@ pub enum ErrorKind {
     /// Client and server could not agree on a TLS session.
     #[error("TLS: {0}")]
     Tls(TlsError),
+    /// The sentinels could not tell where to connect to.
+    #[error("sentinels: {0}")]
+    Sentinel(SentinelError),
     /// The provider of credentials gave none, with its reason.
     #[error("no credentials: {0}")]
     Credentials(String),
@@ -236,6 +241,7 @@ impl Error {
             | ErrorKind::Credentials(_)
             | ErrorKind::Desync(_)
             | ErrorKind::NotDurable { .. } => true,
+            ErrorKind::Sentinel(error) => !matches!(error, SentinelError::UnknownPrimary(_)),
             ErrorKind::Server(error) => error.is_transient(),
             _ => false,
         }
@@ -251,7 +257,8 @@ impl Error {
         self.0.context.script
     }
 
-    /// The node, as `host:port` or the path of its socket.
+    /// The node, as `host:port` or the path of its socket; under Sentinel where the last connection was opened, or was
+    /// to be.
     pub fn node(&self) -> Option<&str> {
         self.0.context.node.as_deref()
     }

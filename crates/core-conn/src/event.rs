@@ -37,7 +37,7 @@ pub enum ReadyCheck {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Event {
-    /// The node, as `host:port` or the path of its socket.
+    /// The node, as `host:port` or the path of its socket; under Sentinel by the primary's name before one was found.
     pub node: Arc<str>,
     /// What the connection is for.
     pub purpose: Purpose,

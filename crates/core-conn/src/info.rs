@@ -60,6 +60,29 @@ pub enum Role {
     Replica,
 }
 
+impl Role {
+    /// What a reply to `HELLO` says.
+    pub(crate) fn said_by(hello: Value) -> Option<Self> {
+        let mut hello: HashMap<String, Value> = HashMap::from_value(hello).ok()?;
+        Self::named(&String::from_value(hello.remove("role")?).ok()?)
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "master" => Some(Self::Primary),
+            "replica" | "slave" => Some(Self::Replica),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Replica => "replica",
+        }
+    }
+}
+
 /// A module that a server has loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -110,11 +133,7 @@ impl ServerInfo {
                 "sentinel" => Some(Topology::Sentinel),
                 _ => None,
             }),
-            role: said("role").and_then(|role| match role.as_str() {
-                "master" => Some(Role::Primary),
-                "replica" | "slave" => Some(Role::Replica),
-                _ => None,
-            }),
+            role: said("role").and_then(|role| Role::named(&role)),
             modules: hello.get("modules").cloned().and_then(modules),
             run_id: field("run_id"),
             max_memory: field("maxmemory").and_then(|bytes| bytes.parse().ok()),

@@ -13,7 +13,7 @@
 //!
 //! It wraps the `fred` client, of which no type is public, and is what the other russet crates stand on. Use it alone
 //! where you want their promises for your own commands and scripts. It is not for you if you need RESP2, a blocking
-//! API, or a typed method for each command. It talks to one server; the address says which.
+//! API, or a typed method for each command. It talks to one server; the address says which, or which sentinels know.
 //!
 //! # What you can rely on
 //!
@@ -44,6 +44,26 @@
 //!
 //! A call whose future is dropped while it waits is not sent. One that is dropped in flight may be applied; its reply
 //! reaches nobody.
+//!
+//! # Under Sentinel
+//!
+//! `redis-sentinel://` names sentinels, and the primary by its name. Each connection goes where **more than half of the
+//! sentinels in the URL** say, and is used once the server itself has said that it has that role (`HELLO`). All are
+//! asked at once, and the slow ones are not waited for. Each is listened to: when one tells of another primary
+//! (`+switch-master`) all are asked again.
+//!
+//! | what happens | a call in flight | the next call |
+//! |---|---|---|
+//! | another primary is named | [`ConnectionLost`](ErrorKind::ConnectionLost), unknown; sent again if it may be | goes to the new one, whether or not the old one lives; nothing more is sent to the old one |
+//! | the primary dies | the same | waits until another is named, at most to its deadline: [`NotConnected`](ErrorKind::NotConnected), not sent |
+//! | the primary hangs | its deadline, unknown | the same |
+//! | a server that is named says that it is a replica | is answered; a write is refused (`READONLY`), was not applied, and is sent again when a primary is found, whatever its class | waits; [`SentinelError::OtherRole`] is the [`cause`](Error::cause) |
+//! | half of the sentinels or more are away, or disagree | is answered | is answered as long as the connection lives; to open another fails with [`SentinelError::NoMajority`] |
+//! | the sentinels do not know the name | | [`SentinelError::UnknownPrimary`] |
+//!
+//! What a replica refused of a [`pipeline`](Redis::pipeline), a [`transaction`](Redis::transaction) or a script of class
+//! [`Write`](Class::Write) is not sent again: the caller is told. A connection in a caller's hands ([`Redis::dedicated`]) is not moved: its next call fails, not sent. What a failover may
+//! take back is [`Durability`]'s to tell. [`RedisBuilder::sentinel_role`] has the other roles.
 //!
 //! # Errors of the server
 #![doc = include_str!("errors.md")]
@@ -148,6 +168,7 @@ mod redis;
 mod registry;
 mod scan;
 mod script;
+mod sentinel;
 mod striped;
 mod table;
 mod target;
@@ -173,7 +194,7 @@ pub use self::codec::{Codec, CodecBuilder, CodecError, Compression, Format};
 pub use self::credentials::{CredentialProvider, Credentials};
 pub use self::dedicated::{Dedicated, Watch};
 pub use self::durability::Durability;
-pub use self::error::{Error, ErrorKind, SendOutcome, ServerError, TlsError};
+pub use self::error::{Error, ErrorKind, SendOutcome, SentinelError, ServerError, TlsError};
 pub use self::event::{EntryEvent, Event, EventKind, Events, Notice, Purpose, ReadyCheck};
 pub use self::hub::{Delivery, Gap, Hub, HubBuilder, HubReport, Message, Subscription, Topic};
 pub use self::info::{Feature, Module, Product, Role, ServerInfo, ServerVersion, Topology};
@@ -188,6 +209,7 @@ pub use self::redis::Redis;
 pub use self::registry::{Health, Registry, RegistryReport};
 pub use self::scan::Scan;
 pub use self::script::{Script, ScriptCall};
+pub use self::sentinel::SentinelRole;
 pub use self::striped::Striped;
 #[cfg(any(test, feature = "test-util"))]
 pub use self::test_util::FakeEvents;

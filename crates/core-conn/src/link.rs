@@ -11,7 +11,7 @@ use bytes_utils::Str;
 
 use crate::cmd::{Arg, Cmd};
 use crate::credentials::Credentials;
-use crate::target::Target;
+use crate::target::{Endpoint, Target};
 use crate::value::server_error;
 use crate::{Error, ErrorKind, Value};
 
@@ -25,6 +25,13 @@ pub(crate) enum LinkError {
     Server(String),
     /// No answer is known.
     Lost(String),
+}
+
+impl LinkError {
+    /// Whether the server refused a write because it is a replica.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(self, Self::Server(words) if words.starts_with("READONLY You can't write"))
+    }
 }
 
 /// What can be sent.
@@ -109,6 +116,8 @@ pub(crate) enum LinkEnd {
 pub(crate) struct Opened {
     pub(crate) link: Link,
     pub(crate) end: LinkEnd,
+    /// Where it leads.
+    pub(crate) endpoint: Endpoint,
     /// As whom it logged in.
     pub(crate) credentials: Option<Credentials>,
 }
@@ -117,8 +126,8 @@ impl Link {
     /// Opens a connection and waits until the server has accepted protocol, user, database and name, all within the
     /// target's `connect_timeout`. Dropping the future closes what was opened.
     pub(crate) async fn open(target: &Target) -> Result<Opened, Error> {
-        let deadline = Instant::now() + target.connect_timeout;
-        let credentials = target.credentials(deadline).await?;
+        let deadline = Instant::now() + target.access.connect_timeout;
+        let credentials = target.access.credentials(deadline).await?;
         let opened = tokio::time::timeout_at(deadline.into(), async {
             #[cfg(feature = "fred")]
             {
@@ -127,13 +136,15 @@ impl Link {
             }
         });
         match opened.await {
-            Ok(Ok((link, end))) => Ok(Opened { link, end, credentials }),
+            Ok(Ok((link, end))) => {
+                Ok(Opened { link, end, endpoint: target.endpoint.clone(), credentials })
+            }
             Ok(Err(LinkError::Server(words))) => {
                 // The server refused the connection, not a request.
                 Err(Error::not_sent(server_error(&words, false).kind().clone()))
             }
             Ok(Err(LinkError::Lost(reason))) => Err(why_not(target, reason, deadline).await),
-            Err(_) => Err(target.no_answer()),
+            Err(_) => Err(target.access.no_answer()),
         }
     }
 

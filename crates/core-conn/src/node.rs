@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use self::gate::Gate;
 use self::generation::Generation;
+use self::guide::Guide;
 use self::lane::{Lane, State};
 use self::own::Idle;
 pub(crate) use self::own::Own;
@@ -21,10 +22,11 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{Announcer, Event, EventKind, Purpose};
 use crate::flight::{Cut, Place};
 use crate::link::{Reply, Request};
-use crate::target::Target;
+use crate::target::{Access, Site};
 
 mod gate;
 mod generation;
+mod guide;
 mod lane;
 mod login;
 mod look;
@@ -36,7 +38,8 @@ pub(crate) use self::supervise::nonce;
 /// What a node is told when it is made.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    pub(crate) target: Target,
+    pub(crate) site: Site,
+    pub(crate) access: Access,
     pub(crate) connections: usize,
     pub(crate) in_flight: usize,
     pub(crate) queue: usize,
@@ -50,7 +53,11 @@ pub(crate) struct Settings {
 /// One node.
 #[derive(Debug)]
 pub(crate) struct Node {
+    /// Of the server, or under sentinels that of the primary.
     pub(crate) name: Arc<str>,
+    /// Where the last connection was opened, or was to be.
+    place: Mutex<Arc<str>>,
+    guide: Guide,
     pub(crate) settings: Settings,
     lanes: Box<[Lane]>,
     turn: AtomicUsize,
@@ -84,9 +91,12 @@ pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 impl Node {
     pub(crate) fn new(settings: Settings, announcer: Announcer) -> Arc<Self> {
-        let lanes = (0..settings.connections).map(|_| Lane::new()).collect();
+        let name: Arc<str> = settings.site.to_string().into();
+        let lanes = (0..settings.connections).map(|_| Lane::new(name.clone())).collect();
         Arc::new(Self {
-            name: settings.target.endpoint.to_string().into(),
+            name: name.clone(),
+            place: Mutex::new(name),
+            guide: Guide::new(&settings.site, &settings.access),
             lanes,
             turn: AtomicUsize::new(0),
             started: AtomicBool::new(false),
@@ -305,6 +315,9 @@ impl Node {
         };
         // Their runtime may be one that nobody drives any more.
         let _ = tokio::time::timeout(GRACE, tasks).await;
+        if let Guide::Under(sentinels) = &self.guide {
+            sentinels.close(deadline).await;
+        }
         self.announcer.end();
         // Those that were told, and those that are about to be.
         let waiting = self.waiting.load(Relaxed);
@@ -318,18 +331,18 @@ impl Node {
 
     fn announce(&self, connection: usize, kind: EventKind) {
         let generation = self.lanes[connection].generations.load(Relaxed);
-        self.tell(Purpose::Calls, connection, generation, kind);
+        let node = self.lanes[connection].place().clone();
+        self.announcer.announce(Event {
+            node,
+            purpose: Purpose::Calls,
+            connection,
+            generation,
+            kind,
+        });
     }
 
-    pub(crate) fn tell(
-        &self,
-        purpose: Purpose,
-        connection: usize,
-        generation: u64,
-        kind: EventKind,
-    ) {
-        let node = self.name.clone();
-        self.announcer.announce(Event { node, purpose, connection, generation, kind });
+    pub(crate) fn announcer(&self) -> &Announcer {
+        &self.announcer
     }
 }
 

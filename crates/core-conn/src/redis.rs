@@ -67,6 +67,21 @@ pub(crate) struct Rules {
     /// Commands that are kept out of the pipeline.
     pub(crate) apart: Arc<[&'static str]>,
     pub(crate) largest_argument: usize,
+    /// Nothing that changes anything is sent.
+    pub(crate) reads_only: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            close_deadline: Duration::from_secs(5),
+            call_sites: false,
+            apart: Arc::default(),
+            largest_argument: 512 << 20,
+            reads_only: false,
+        }
+    }
 }
 
 impl Rules {
@@ -112,6 +127,8 @@ impl Redis {
     /// |---|---|
     /// | `redis://[[user]:password@]host[:port][/database]` | by TCP; without a host to `localhost`, without a port to 6379, without a database to 0 |
     /// | `rediss://…` | the same by TLS, with the feature `tls`; see `RedisBuilder::tls` |
+    /// | `redis-sentinel://[[user]:password@]host[:port][,host[:port]…][/name[/database]]` | to the server that these sentinels call the primary of this name; without a port to 26379, without a name to `mymaster`. User, password and database are those of the server, see [`sentinel_credentials`](RedisBuilder::sentinel_credentials) |
+    /// | `rediss-sentinel://…` | the same by TLS, with sentinels and servers |
     /// | `unix:///path[?db=…&user=…&pass=…]`, `redis+unix://…` | by a unix socket |
     ///
     /// `valkey` may stand for `redis`. User, password and path may be percent-encoded, and must be where they hold

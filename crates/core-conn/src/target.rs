@@ -10,13 +10,37 @@ use tokio::net::TcpStream;
 
 use crate::credentials::{Credentials, Login};
 use crate::error::{Error, ErrorKind};
+use crate::sentinel::Watched;
 #[cfg(feature = "tls")]
 use crate::tls::TlsClient;
 
-/// One server, as every connection to it is opened.
+/// One server, and how a connection to it is opened.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) endpoint: Endpoint,
+    pub(crate) access: Access,
+}
+
+/// Where a handle's connections lead.
+#[derive(Debug, Clone)]
+pub(crate) enum Site {
+    At(Endpoint),
+    /// Wherever the sentinels say.
+    Under(Watched),
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(endpoint) => endpoint.fmt(f),
+            Self::Under(watched) => watched.fmt(f),
+        }
+    }
+}
+
+/// How connections are opened, wherever they lead.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
     pub(crate) database: Option<u8>,
     pub(crate) login: Login,
     pub(crate) name: Option<String>,
@@ -40,7 +64,7 @@ pub(crate) enum Endpoint {
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Io for T {}
 
-impl Target {
+impl Access {
     /// The credentials that are valid now; `None` if the server asks for none.
     pub(crate) async fn credentials(
         &self,
@@ -55,6 +79,13 @@ impl Target {
         }
     }
 
+    pub(crate) fn no_answer(&self) -> Error {
+        let reason = format!("no answer within {:?}", self.connect_timeout);
+        Error::not_sent(ErrorKind::Connect(reason))
+    }
+}
+
+impl Target {
     #[cfg(feature = "tls")]
     pub(crate) fn speaks_tls(&self) -> bool {
         matches!(self.endpoint, Endpoint::Tcp { tls: Some(_), .. })
@@ -62,19 +93,29 @@ impl Target {
 
     /// Connects, and shakes hands if TLS is spoken. Nothing is said yet: neither user nor protocol.
     pub(crate) async fn connect(&self) -> Result<Box<dyn Io>, Error> {
-        match tokio::time::timeout(self.connect_timeout, self.endpoint.connect()).await {
+        let timeout = self.access.connect_timeout;
+        match tokio::time::timeout(timeout, self.endpoint.connect()).await {
             Ok(connected) => connected,
-            Err(_) => Err(self.no_answer()),
+            Err(_) => Err(self.access.no_answer()),
         }
-    }
-
-    pub(crate) fn no_answer(&self) -> Error {
-        let reason = format!("no answer within {:?}", self.connect_timeout);
-        Error::not_sent(ErrorKind::Connect(reason))
     }
 }
 
 impl Endpoint {
+    /// Another server, spoken to in the same way.
+    pub(crate) fn elsewhere(&self, (host, port): (String, u16)) -> Self {
+        Self::Tcp {
+            host,
+            port,
+            #[cfg(feature = "tls")]
+            tls: match self {
+                Self::Tcp { tls, .. } => tls.clone(),
+                #[cfg(unix)]
+                Self::Unix(_) => None,
+            },
+        }
+    }
+
     async fn connect(&self) -> Result<Box<dyn Io>, Error> {
         match self {
             Self::Tcp {

@@ -1,25 +1,76 @@
 //! Where to and as whom, from the URL and from the options.
 
 use std::env::{self, VarError};
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::RedisBuilder;
-use crate::Error;
 use crate::address::{Address, Place};
 use crate::credentials::{Credentials, Login};
-use crate::target::{Endpoint, Target};
+use crate::sentinel::Watched;
+use crate::target::{Access, Endpoint, Site};
+use crate::{Backoff, Error};
 
 impl RedisBuilder {
-    pub(super) fn target(&self) -> Result<Target, Error> {
+    pub(super) fn site(&self) -> Result<(Site, Access), Error> {
         let address = Address::parse(self.url.expose_secret())?;
-        Ok(Target {
-            endpoint: self.endpoint(&address.place)?,
+        let site = match &address.place {
+            Place::Sentinel { hosts, primary, tls } => {
+                Site::Under(self.watched(hosts, primary.as_deref(), *tls)?)
+            }
+            place => {
+                self.needs_no_sentinel()?;
+                Site::At(self.endpoint(place)?)
+            }
+        };
+        let access = Access {
             database: agreed("database", address.database, self.database)?,
             login: self.login(address)?,
             name: self.name.clone(),
             connect_timeout: self.connect_timeout,
+        };
+        Ok((site, access))
+    }
+
+    fn watched(
+        &self,
+        hosts: &[(String, Option<u16>)],
+        primary: Option<&str>,
+        tls: bool,
+    ) -> Result<Watched, Error> {
+        let backoff = self
+            .sentinel_reconnect
+            .clone()
+            .unwrap_or_else(|| Backoff::linear(Duration::from_millis(50), Duration::from_secs(2)));
+        backoff.validate("sentinel_reconnect")?;
+        let listed = hosts.iter().map(|(host, port)| {
+            let (host, port) = (Some(host.clone()), Some(port.unwrap_or(26_379)));
+            self.endpoint(&Place::Tcp { host, port, tls })
+        });
+        Ok(Watched {
+            listed: listed.collect::<Result<_, _>>()?,
+            primary: primary.unwrap_or("mymaster").into(),
+            role: self.sentinel_role.unwrap_or_default(),
+            login: self.sentinel_credentials.clone().map_or(Login::Open, Login::As),
+            backoff,
         })
+    }
+
+    /// Refuses options for sentinels where none is asked.
+    fn needs_no_sentinel(&self) -> Result<(), Error> {
+        let given = [
+            ("sentinel_credentials", self.sentinel_credentials.is_some()),
+            ("sentinel_role", self.sentinel_role.is_some()),
+            ("sentinel_reconnect", self.sentinel_reconnect.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((field, _)) => {
+                let allowed = "a URL that begins with `redis-sentinel://`";
+                Err(Error::config(field, "no sentinel is asked", allowed))
+            }
+        }
     }
 
     fn endpoint(&self, place: &Place) -> Result<Endpoint, Error> {
@@ -28,6 +79,7 @@ impl RedisBuilder {
             let agrees = match place {
                 Place::Unix(other) => other == path,
                 Place::Tcp { host, port, tls } => host.is_none() && port.is_none() && !tls,
+                Place::Sentinel { .. } => false,
             };
             if !agrees {
                 return Err(contradiction("unix_socket", "the URL leads elsewhere"));
@@ -48,6 +100,9 @@ impl RedisBuilder {
             #[cfg(not(unix))]
             Place::Unix(_) => {
                 Err(Error::config("url", "a unix socket", "redis:// or rediss:// on this system"))
+            }
+            Place::Sentinel { .. } => {
+                Err(Error::config("unix_socket", "sentinels are asked", "a URL of one server"))
             }
             Place::Tcp { host, port, tls } => {
                 let host = host.as_deref().unwrap_or("localhost");

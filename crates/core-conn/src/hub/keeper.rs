@@ -41,6 +41,7 @@ async fn keep(state: &State) {
     let mut attempt = 0;
     let mut lost_at = Instant::now();
     loop {
+        let mut news = state.node.news();
         let Ended { error, ready_for, since } = one_generation(state).await;
         state.with(|board, wakers| board.down(since, &error, wakers));
         state.closed();
@@ -58,7 +59,11 @@ async fn keep(state: &State) {
         match backoff.delay(attempt, lost_at.elapsed(), &error) {
             ControlFlow::Continue(delay) => {
                 state.announce(EventKind::Reconnecting { attempt, delay });
-                let _ = tokio::time::timeout(delay, hurry).await;
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {}
+                    () = hurry => {}
+                    () = news.heard() => {}
+                }
             }
             ControlFlow::Break(reason) => {
                 let attempts = attempt - 1;
@@ -75,20 +80,21 @@ async fn keep(state: &State) {
 }
 
 async fn one_generation(state: &State) -> Ended {
-    let target = &state.node.settings.target;
-    let opened = open(target, state.settings.max_message);
-    let opened = match tokio::time::timeout(target.connect_timeout, opened).await {
-        Ok(opened) => opened,
-        Err(_) => {
-            let reason = format!("no answer within {:?}", target.connect_timeout);
-            Err(Error::not_sent(ErrorKind::Connect(reason)))
-        }
+    let access = &state.node.settings.access;
+    let opened = async {
+        let target = state.node.target().await?;
+        let wire = open(&target, state.settings.max_message).await?;
+        Ok((wire, Arc::from(target.endpoint.to_string())))
     };
-    let wire = match opened {
-        Ok(wire) => wire,
+    let opened = match tokio::time::timeout(access.connect_timeout, opened).await {
+        Ok(opened) => opened,
+        Err(_) => Err(access.no_answer()),
+    };
+    let (wire, place): (_, Arc<str>) = match opened {
+        Ok(opened) => opened,
         Err(error) => return Ended { error, ready_for: Duration::ZERO, since: Instant::now() },
     };
-    state.opened();
+    state.opened(&place);
     state.board(Board::up);
-    Session::new(state, wire).run().await
+    Session::new(state, wire).run(&place).await
 }

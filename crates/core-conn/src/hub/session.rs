@@ -39,8 +39,12 @@ impl<'a, S: AsyncRead + AsyncWrite> Session<'a, S> {
     }
 
     /// Works until the connection must end, and says why.
-    pub(super) async fn run(mut self) -> Ended {
-        let ended = self.work().await;
+    pub(super) async fn run(mut self, place: &str) -> Ended {
+        let node = &self.talk.state.node;
+        let ended = tokio::select! {
+            ended = self.work() => ended,
+            () = node.left(place) => Err(lost("another server has taken its place")),
+        };
         self.talk.settle();
         let ready_for = self.talk.ready_at.map_or(Duration::ZERO, |at| at.elapsed());
         match ended {

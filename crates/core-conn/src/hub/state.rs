@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::keeper;
 use super::mailbox::{Limits, Mailbox};
 use super::topic::Topic;
 use crate::Error;
-use crate::event::{EventKind, Purpose};
+use crate::event::{Event, EventKind, Purpose};
 use crate::node::{GRACE, Node};
 
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +38,8 @@ pub(super) struct State {
     /// Its task has ended.
     finished: CancellationToken,
     report: OnceLock<HubReport>,
+    /// Where its connection leads, or led last.
+    place: Mutex<Arc<str>>,
     /// Its number among the node's connections.
     connection: usize,
     generations: AtomicU64,
@@ -47,6 +49,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(node: Arc<Node>, settings: Settings) -> Arc<Self> {
         let connection = node.one_more_connection();
+        let place = Mutex::new(node.name.clone());
         Arc::new(Self {
             node,
             settings,
@@ -56,6 +59,7 @@ impl State {
             started: AtomicBool::new(false),
             finished: CancellationToken::new(),
             report: OnceLock::new(),
+            place,
             connection,
             generations: AtomicU64::new(0),
             open: AtomicBool::new(false),
@@ -122,7 +126,8 @@ impl State {
     }
 
     /// A connection was opened.
-    pub(super) fn opened(&self) {
+    pub(super) fn opened(&self, place: &Arc<str>) {
+        *self.place() = place.clone();
         self.generations.fetch_add(1, Relaxed);
         self.open.store(true, Relaxed);
         self.announce(EventKind::Connected);
@@ -135,8 +140,17 @@ impl State {
         }
     }
 
+    fn place(&self) -> MutexGuard<'_, Arc<str>> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn announce(&self, kind: EventKind) {
-        let generation = self.generations.load(Relaxed);
-        self.node.tell(Purpose::Subscriptions, self.connection, generation, kind);
+        self.node.announcer().announce(Event {
+            node: self.place().clone(),
+            purpose: Purpose::Subscriptions,
+            connection: self.connection,
+            generation: self.generations.load(Relaxed),
+            kind,
+        });
     }
 }

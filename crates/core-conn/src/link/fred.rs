@@ -52,7 +52,7 @@ impl FredLink {
             heard = connected.recv() => heard.map_err(|error| LinkError::Lost(error.to_string()))?,
             error = end.error() => return Err(error),
         };
-        if let Some(name) = &target.name {
+        if let Some(name) = &target.access.name {
             let name = Cmd::idempotent("CLIENT SETNAME").arg(name);
             tokio::select! {
                 biased;
@@ -109,7 +109,7 @@ fn config(target: &Target, credentials: Option<&Credentials>) -> Config {
         username: credentials.and_then(Credentials::user).map(str::to_owned),
         password: credentials.map(|credentials| credentials.secret().to_owned()),
         // Where each connection begins needs no SELECT, for which a user may lack the right.
-        database: target.database.filter(|&database| database != 0),
+        database: target.access.database.filter(|&database| database != 0),
         ..Config::default()
     };
     config.server = match &target.endpoint {

@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::SetOnce;
+use tokio::sync::{Notify, SetOnce};
 
 use crate::error::{Error, ErrorKind};
 use crate::flight::{Cut, Place, Slab};
@@ -25,6 +25,10 @@ pub(super) struct Generation {
     pub(super) abandoned: AtomicUsize,
     /// Why a call found the link gone, perhaps before the supervisor did.
     pub(super) gone: SetOnce<String>,
+    /// Whether sentinels lead here.
+    led: bool,
+    /// The server has refused a write for its role.
+    pub(super) demoted: Notify,
 }
 
 impl Drop for Generation {
@@ -34,9 +38,16 @@ impl Drop for Generation {
 }
 
 impl Generation {
-    pub(super) fn new(link: Link, in_flight: usize) -> Self {
+    pub(super) fn new(link: Link, in_flight: usize, led: bool) -> Self {
         let slab = Slab::start(in_flight);
-        Self { link, slab, abandoned: AtomicUsize::new(0), gone: SetOnce::new() }
+        Self {
+            link,
+            slab,
+            abandoned: AtomicUsize::new(0),
+            gone: SetOnce::new(),
+            led,
+            demoted: Notify::new(),
+        }
     }
 
     pub(super) fn end(&self) {
@@ -66,11 +77,21 @@ impl Generation {
         match reply {
             Ok(Ok(reply)) => {
                 owed.answered = true;
+                if self.led
+                    && let Reply::Many(replies) = &reply
+                {
+                    replies
+                        .iter()
+                        .filter_map(|reply| reply.as_ref().err())
+                        .for_each(|error| self.heed(error));
+                }
                 Ok(reply)
             }
             Ok(Err(LinkError::Server(words))) => {
                 owed.answered = true;
-                Err(server_error(&words, request.may_be_partial()))
+                let error = server_error(&words, request.may_be_partial());
+                self.heed(&LinkError::Server(words));
+                Err(error)
             }
             Ok(Err(LinkError::Lost(reason))) => {
                 // The next call must not be lost on it, too: from here on nobody gets in.
@@ -83,6 +104,13 @@ impl Generation {
                 Err(Error::unknown(ErrorKind::ConnectionLost("closed while in flight".into())))
             }
             Err(Cut::Deadline) => Err(Error::unknown(ErrorKind::Deadline(budget))),
+        }
+    }
+
+    /// A server that refuses a write because it is a replica is not the one that the sentinels should name.
+    fn heed(&self, error: &LinkError) {
+        if self.led && error.is_read_only() {
+            self.demoted.notify_one();
         }
     }
 }

@@ -13,9 +13,11 @@ use crate::error::{Error, ErrorKind};
 
 #[derive(Debug)]
 pub(super) struct Lane {
+    /// Where its connection leads, or led last.
+    place: Mutex<Arc<str>>,
     pub(super) current: ArcSwapOption<Generation>,
-    /// The generation before, until its last call is answered. Locked while another becomes the current one.
-    retiring: Mutex<Option<Arc<Generation>>>,
+    /// Generations before, each until its last call is answered. Locked while another becomes the current one.
+    retiring: Mutex<Vec<Arc<Generation>>>,
     pub(super) state: watch::Sender<State>,
     /// Whether it has a task, or had one that gave up.
     pub(super) running: AtomicBool,
@@ -35,8 +37,9 @@ pub(super) enum State {
 }
 
 impl Lane {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(place: Arc<str>) -> Self {
         Self {
+            place: Mutex::new(place),
             current: ArcSwapOption::empty(),
             retiring: Mutex::default(),
             state: watch::Sender::new(State::Connecting(None)),
@@ -53,11 +56,21 @@ impl Lane {
         if gate.is_closed() {
             return false;
         }
-        *retiring = self.current.swap(Some(next.clone()));
+        retiring.extend(self.current.swap(Some(next.clone())));
         true
     }
 
-    fn retiring(&self) -> MutexGuard<'_, Option<Arc<Generation>>> {
+    /// No further call goes to the current one.
+    pub(super) fn step_down(&self) {
+        let mut retiring = self.retiring();
+        retiring.extend(self.current.swap(None));
+    }
+
+    pub(super) fn place(&self) -> MutexGuard<'_, Arc<str>> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn retiring(&self) -> MutexGuard<'_, Vec<Arc<Generation>>> {
         self.retiring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -67,18 +80,23 @@ impl Lane {
         retiring.clone().into_iter().chain(self.current.load_full())
     }
 
-    /// Ends the one before: no call is left there, or it is lost.
-    pub(super) fn retire(&self) {
-        if let Some(generation) = self.retiring().take() {
-            generation.end();
-        }
+    /// Ends one before: no call is left there, or it is lost.
+    pub(super) fn retire(&self, generation: &Arc<Generation>) {
+        self.retiring().retain(|other| !Arc::ptr_eq(other, generation));
+        generation.end();
+    }
+
+    /// Ends the calls of the current one; false if there was none.
+    pub(super) fn fail(&self) -> bool {
+        let current = self.current.swap(None);
+        current.inspect(|generation| generation.end()).is_some()
     }
 
     /// Ends all calls; false if there was no connection.
-    pub(super) fn fail(&self) -> bool {
-        self.retire();
-        let current = self.current.swap(None);
-        current.inspect(|generation| generation.end()).is_some()
+    pub(super) fn end(&self) -> bool {
+        let retiring = std::mem::take(&mut *self.retiring());
+        retiring.iter().for_each(|generation| generation.end());
+        self.fail()
     }
 
     /// Waits until it is ready, or without waiting until it is known that it is not.

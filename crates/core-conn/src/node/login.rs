@@ -10,7 +10,7 @@ use super::{Node, supervise};
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::event::EventKind;
-use crate::link::{Link, Opened};
+use crate::link::Opened;
 
 /// How long a change is left alone after the one before, and a refusal before it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ pub(super) async fn successor(
     let Some(used) = used else { return std::future::pending().await };
     loop {
         tokio::time::sleep(PAUSE).await;
-        node.settings.target.login.changed(used).await;
+        node.settings.access.login.changed(used).await;
         match open(node).await {
             Ok(opened) => return opened,
             Err(error) => node.announce(connection, EventKind::LoginFailed(error)),
@@ -33,7 +33,7 @@ pub(super) async fn successor(
 }
 
 async fn open(node: &Node) -> Result<Opened, Error> {
-    let mut opened = Link::open(&node.settings.target).await?;
+    let mut opened = node.open().await?;
     supervise::ready_check(node, &mut opened).await?;
     Ok(opened)
 }

@@ -41,12 +41,14 @@ pub(crate) struct Own {
 struct Open {
     link: Link,
     end: LinkEnd,
+    /// Where it leads.
+    place: String,
     /// As whom it logged in, and stays.
     credentials: Option<Credentials>,
     /// Whether the server is known to sync for whoever waits.
     fsync: bool,
     /// Dropped with it, it ends [`sweep`].
-    open: oneshot::Sender<Infallible>,
+    _open: oneshot::Sender<Infallible>,
 }
 
 /// A connection that waits for its next caller.
@@ -103,22 +105,26 @@ impl Node {
             biased;
             // Nothing is sent after the end.
             () = self.ended.cancelled() => return Err(Error::not_sent(ErrorKind::Closed)),
-            opened = tokio::time::timeout_at(deadline.into(), Link::open(&self.settings.target)) => opened,
+            opened = tokio::time::timeout_at(deadline.into(), self.open()) => opened,
         };
         match opened {
-            Ok(Ok(Opened { link, end, credentials })) => {
-                let (open, closed) = oneshot::channel();
+            Ok(Ok(Opened { link, end, endpoint, credentials })) => {
+                let (_open, closed) = oneshot::channel();
                 tokio::spawn(sweep(Arc::downgrade(self), closed));
-                Ok(own(Open { link, end, credentials, fsync: false, open }))
+                let place = endpoint.to_string();
+                Ok(own(Open { link, end, place, credentials, fsync: false, _open }))
             }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::not_sent(ErrorKind::Deadline(budget))),
         }
     }
 
-    /// Whether the credentials have changed since it logged in.
+    /// Whether the credentials have changed since it logged in, or it should lead elsewhere.
     fn is_outdated(&self, open: &Open) -> bool {
-        let login = &self.settings.target.login;
+        if self.left(&open.place).now_or_never().is_some() {
+            return true;
+        }
+        let login = &self.settings.access.login;
         open.credentials.as_ref().is_some_and(|used| login.changed(used).now_or_never().is_some())
     }
 
@@ -227,7 +233,7 @@ impl Own {
         let Some(busy) = self.busy.take().or_else(|| self.node.busy()) else {
             return Err(Error::not_sent(ErrorKind::Closed));
         };
-        let Some(Open { link, mut end, credentials, fsync, open }) = self.open.take() else {
+        let Some(mut own) = self.open.take() else {
             return Err(Error::not_sent(ErrorKind::ConnectionLost(
                 "it ended before this call".into(),
             )));
@@ -238,14 +244,15 @@ impl Own {
         cmds.push(Cmd::read("PING").arg(&nonce));
         let mut replies = tokio::select! {
             biased;
-            reply = tokio::time::timeout_at(deadline.into(), link.call(Request::Batch(&cmds))) => match reply {
+            reply = tokio::time::timeout_at(deadline.into(), own.link.call(Request::Batch(&cmds))) => match reply {
                 Ok(Ok(Reply::Many(replies))) => replies,
                 Ok(Ok(Reply::One(_))) => return Err(lost("one reply to several commands".into())),
                 Ok(Err(LinkError::Server(words))) => return Err(server_error(&words, false)),
                 Ok(Err(LinkError::Lost(reason))) => return Err(lost(reason)),
                 Err(_) => return Err(Error::unknown(ErrorKind::Deadline(budget))),
             },
-            reason = end.wait() => return Err(lost(reason)),
+            reason = own.end.wait() => return Err(lost(reason)),
+            () = self.node.left(&own.place) => return Err(lost("another server has taken its place".into())),
             () = self.node.ended.cancelled() => return Err(lost("closed while in flight".into())),
         };
         let probed = replies.pop().unwrap_or_else(|| Err(LinkError::Lost("no reply".into())));
@@ -253,7 +260,10 @@ impl Own {
             return Err(lost("another number of replies than of commands".into()));
         }
         supervise::check_probe(&nonce, probed.map(Reply::One))?;
-        self.open = Some(Open { link, end, credentials, fsync, open });
+        // Once it has refused a write for its role, it is not the one to ask any more.
+        if !self.node.is_led() || !replies.iter().any(is_read_only) {
+            self.open = Some(own);
+        }
         self.busy = Some(busy);
         Ok(replies)
     }
@@ -298,6 +308,10 @@ fn may_be_applied(cmds: &[Cmd], replies: &[Result<Value, LinkError>]) -> bool {
         }
         _ => !replies.iter().all(refused),
     }
+}
+
+fn is_read_only(reply: &Result<Value, LinkError>) -> bool {
+    reply.as_ref().is_err_and(LinkError::is_read_only)
 }
 
 fn lost(reason: String) -> Error {

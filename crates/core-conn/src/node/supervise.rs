@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Generation, Lane, Node, State, login};
+use super::{Generation, Node, State, login};
 use crate::cmd::Cmd;
 use crate::credentials::Credentials;
 use crate::error::{Error, ErrorKind};
@@ -45,7 +45,7 @@ impl Drop for Finish {
             return;
         }
         let lane = &node.lanes[*connection];
-        if lane.fail() {
+        if lane.end() {
             node.announce(*connection, EventKind::Closed);
         }
         lane.state.send_replace(State::Connecting(None));
@@ -64,6 +64,7 @@ async fn keep(node: &Arc<Node>, connection: usize) {
     let mut attempt = 0;
     let mut lost_at = Instant::now();
     loop {
+        let mut news = node.news();
         let (error, ready_for) = one_stay(node, connection).await;
         if node.gate.is_closed() {
             // The server took the goodbye. That is no error, and nothing comes after it.
@@ -84,7 +85,11 @@ async fn keep(node: &Arc<Node>, connection: usize) {
         match node.settings.backoff.delay(attempt, lost_at.elapsed(), &error) {
             ControlFlow::Continue(delay) => {
                 node.announce(connection, EventKind::Reconnecting { attempt, delay });
-                let _ = tokio::time::timeout(delay, hurry).await;
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {}
+                    () = hurry => {}
+                    () = news.heard() => {}
+                }
             }
             ControlFlow::Break(reason) => {
                 let attempts = attempt - 1;
@@ -102,15 +107,17 @@ async fn keep(node: &Arc<Node>, connection: usize) {
 struct Serving {
     generation: Arc<Generation>,
     end: LinkEnd,
+    /// Where it leads.
+    place: Arc<str>,
     /// As whom it logged in.
     credentials: Option<Credentials>,
 }
 
 impl Serving {
     fn new(node: &Node, opened: Opened) -> Self {
-        let Opened { link, end, credentials } = opened;
-        let generation = Arc::new(Generation::new(link, node.settings.in_flight));
-        Self { generation, end, credentials }
+        let Opened { link, end, endpoint, credentials } = opened;
+        let generation = Arc::new(Generation::new(link, node.settings.in_flight, node.is_led()));
+        Self { generation, end, place: endpoint.to_string().into(), credentials }
     }
 }
 
@@ -118,10 +125,11 @@ impl Serving {
 /// how long it was ready.
 async fn one_stay(node: &Arc<Node>, connection: usize) -> (Error, Duration) {
     let lane = &node.lanes[connection];
-    let mut opened = match Link::open(&node.settings.target).await {
+    let mut opened = match node.open().await {
         Ok(opened) => opened,
         Err(error) => return (error, Duration::ZERO),
     };
+    *lane.place() = opened.endpoint.to_string().into();
     lane.generations.fetch_add(1, Relaxed);
     node.announce(connection, EventKind::Connected);
     let check = match ready_check(node, &mut opened).await {
@@ -149,47 +157,44 @@ async fn one_stay(node: &Arc<Node>, connection: usize) -> (Error, Duration) {
     (error, ready_at.elapsed())
 }
 
-/// Watches the connection, puts another in its place when the credentials change, and lets the one before finish.
+/// Watches the connection, puts another in its place when the credentials change, and says why it must end.
 async fn serve(node: &Arc<Node>, connection: usize, first: Serving) -> Error {
     let lane = &node.lanes[connection];
     let mut serving = first;
-    let mut retiring: Option<Serving> = None;
     loop {
-        let Serving { generation, end, credentials } = &mut serving;
-        let beside = async {
-            match &mut retiring {
-                Some(before) => {
-                    finish(node, lane, before).await;
-                    None
-                }
-                None => Some(login::successor(node, connection, credentials.as_ref()).await),
-            }
-        };
+        let Serving { generation, end, place, credentials } = &mut serving;
         let next = tokio::select! {
             error = watch(node, generation, end) => return error,
-            next = beside => next,
-        };
-        retiring = None;
-        if let Some(opened) = next {
-            let next = Serving::new(node, opened);
-            if lane.take_over(&node.gate, &next.generation) {
-                retiring = Some(std::mem::replace(&mut serving, next));
-                lane.generations.fetch_add(1, Relaxed);
-                node.announce(connection, EventKind::LoggedIn);
+            () = node.left(place) => return lost("another server has taken its place".into()),
+            () = generation.demoted.notified() => {
+                // It answers what it was asked already.
+                lane.step_down();
+                tokio::spawn(finish(node.clone(), connection, serving));
+                return lost("it is a replica now".into());
             }
+            next = login::successor(node, connection, credentials.as_ref()) => next,
+        };
+        let next = Serving::new(node, next);
+        if lane.take_over(&node.gate, &next.generation) {
+            *lane.place() = next.place.clone();
+            let before = std::mem::replace(&mut serving, next);
+            tokio::spawn(finish(node.clone(), connection, before));
+            lane.generations.fetch_add(1, Relaxed);
+            node.announce(connection, EventKind::LoggedIn);
         }
     }
 }
 
-/// Ends a connection that another has taken the place of, when its last call is answered.
-async fn finish(node: &Node, lane: &Lane, before: &mut Serving) {
-    let Serving { generation, end, .. } = before;
+/// Ends a connection that gets no further calls, when its last one is answered.
+async fn finish(node: Arc<Node>, connection: usize, mut before: Serving) {
+    let lane = &node.lanes[connection];
+    let Serving { generation, end, place, .. } = &mut before;
     tokio::select! {
         // All places are taken until it has ended: nobody gets in any more.
-        _places = generation.slab.drained() => lane.retire(),
-        error = watch(node, generation, end) => {
-            tracing::warn!(node = %node.name, %error, "lost before its last call was answered");
-            lane.retire();
+        _places = generation.slab.drained() => lane.retire(generation),
+        error = watch(&node, generation, end) => {
+            tracing::warn!(node = %place, %error, "lost before its last call was answered");
+            lane.retire(generation);
         }
     }
 }
@@ -198,7 +203,6 @@ async fn finish(node: &Node, lane: &Lane, before: &mut Serving) {
 async fn watch(node: &Node, generation: &Generation, end: &mut LinkEnd) -> Error {
     let mut probes = tokio::time::interval(node.settings.probe_interval);
     probes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let lost = |reason| Error::unknown(ErrorKind::ConnectionLost(reason));
     loop {
         tokio::select! {
             biased;
@@ -229,6 +233,10 @@ async fn watch(node: &Node, generation: &Generation, end: &mut LinkEnd) -> Error
     }
 }
 
+fn lost(reason: String) -> Error {
+    Error::unknown(ErrorKind::ConnectionLost(reason))
+}
+
 /// Asks for a number that nobody else asks for: another answer means that replies have slipped.
 async fn probe(link: &Link) -> Result<(), Error> {
     let nonce = nonce();
@@ -255,27 +263,18 @@ pub(super) fn check_probe(nonce: &Bytes, answer: Result<Reply, LinkError>) -> Re
 
 /// Waits until the connection can be used: while the server loads its data, it can't.
 pub(super) async fn ready_check(node: &Node, opened: &mut Opened) -> Result<ReadyCheck, Error> {
-    let Opened { link, end, .. } = opened;
-    tokio::select! {
-        biased;
-        reason = end.wait() => Err(connect_error(reason)),
-        check = loaded(node, link) => check,
-    }
-}
-
-async fn loaded(node: &Node, link: &Link) -> Result<ReadyCheck, Error> {
     if !node.settings.ready_check {
         return Ok(ReadyCheck::Off);
     }
     loop {
         let info = Cmd::read("INFO").arg("persistence");
-        let (loading, check) = match bounded(node, link, &info).await? {
+        let (loading, check) = match bounded(node, opened, &info).await? {
             Ok(Value::Bytes(text)) => (is_loading(&text), ReadyCheck::Info),
             Ok(other) => {
                 let found = format!("INFO was answered with {}", other.describe());
                 return Err(Error::unknown(ErrorKind::Desync(found)));
             }
-            Err(_denied) => match bounded(node, link, &Cmd::read("PING")).await? {
+            Err(_denied) => match bounded(node, opened, &Cmd::read("PING")).await? {
                 Err(words) if ServerError::parse(&words) == ServerError::Loading => {
                     (true, ReadyCheck::Ping)
                 }
@@ -291,14 +290,22 @@ async fn loaded(node: &Node, link: &Link) -> Result<ReadyCheck, Error> {
 }
 
 /// The reply or the server's refusal; an error if there is neither in time.
-async fn bounded(node: &Node, link: &Link, cmd: &Cmd) -> Result<Result<Value, String>, Error> {
-    match tokio::time::timeout(node.settings.target.connect_timeout, link.call(Request::Cmd(cmd)))
-        .await
-    {
+pub(super) async fn bounded(
+    node: &Node,
+    opened: &mut Opened,
+    cmd: &Cmd,
+) -> Result<Result<Value, String>, Error> {
+    let Opened { link, end, .. } = opened;
+    let answer = tokio::select! {
+        biased;
+        reason = end.wait() => return Err(connect_error(reason)),
+        answer = tokio::time::timeout(node.settings.access.connect_timeout, link.call(Request::Cmd(cmd))) => answer,
+    };
+    match answer {
         Ok(Ok(reply)) => reply.one().map(Ok),
         Ok(Err(LinkError::Server(words))) => Ok(Err(words)),
         Ok(Err(LinkError::Lost(reason))) => Err(connect_error(reason)),
-        Err(_) => Err(connect_error("no answer to the ready check".into())),
+        Err(_) => Err(connect_error(format!("no answer to {}", cmd.name()))),
     }
 }
 

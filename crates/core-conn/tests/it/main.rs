@@ -26,6 +26,7 @@ mod restart;
 mod scan;
 mod scripts;
 mod secrets;
+mod sentinel;
 mod soak;
 mod support;
 #[cfg(feature = "tls")]

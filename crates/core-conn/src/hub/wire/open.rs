@@ -11,14 +11,15 @@ use crate::{Error, ErrorKind};
 /// Opens a connection as the links do, and waits until the server has accepted protocol, user and name. A database is
 /// not chosen: messages know none. Dropping the future closes what was opened.
 pub(in crate::hub) async fn open(target: &Target, max: usize) -> Result<Wire<Box<dyn Io>>, Error> {
-    let credentials = target.credentials(Instant::now() + target.connect_timeout).await?;
+    let access = &target.access;
+    let credentials = access.credentials(Instant::now() + access.connect_timeout).await?;
     let mut wire = Wire::over(target.connect().await?, max);
     let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
     if let Some(credentials) = &credentials {
         let user = credentials.user().unwrap_or("default");
         hello.extend([&b"AUTH"[..], user.as_bytes(), credentials.secret().as_bytes()]);
     }
-    if let Some(name) = &target.name {
+    if let Some(name) = &access.name {
         hello.extend([&b"SETNAME"[..], name.as_bytes()]);
     }
     wire.order(&hello);

@@ -1,0 +1,134 @@
+//! What the sentinels say.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
+
+use crate::cmd::{Class, Cmd};
+use crate::error::{Error, ErrorKind, SentinelError};
+use crate::link::Request;
+use crate::target::Endpoint;
+use crate::{FromValue, Redis};
+
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) sentinels: Vec<Redis>,
+    pub(super) name: Arc<str>,
+    /// The place of the primary that more than half of them named last.
+    pub(super) primary: watch::Sender<Option<Arc<str>>>,
+    /// One of theirs: what they name is spoken to as they are.
+    pub(super) template: Endpoint,
+}
+
+type Place = (String, u16);
+
+impl Asked {
+    /// The primary that more than half of all sentinels name. All are asked at once, in one round trip each, and the
+    /// slow ones are not waited for.
+    pub(super) async fn primary(&self) -> Result<Endpoint, Error> {
+        let ask = Cmd::internal("SENTINEL GET-MASTER-ADDR-BY-NAME").arg(&*self.name);
+        let mut answers: FuturesUnordered<_> =
+            self.sentinels.iter().map(|one| one.ask_sentinel::<Option<Place>>(&ask)).collect();
+        let (listed, needed) = (self.sentinels.len(), self.sentinels.len() / 2 + 1);
+        let mut votes: Vec<(Option<Place>, usize)> = Vec::new();
+        let mut reason = "they name others".to_owned();
+        while let Some(answer) = answers.next().await {
+            let named = match answer {
+                Ok(named) => named,
+                Err(error) => {
+                    reason = error.to_string();
+                    continue;
+                }
+            };
+            let at = votes.iter().position(|(other, _)| *other == named).unwrap_or(votes.len());
+            if at == votes.len() {
+                votes.push((named, 0));
+            }
+            votes[at].1 += 1;
+            if votes[at].1 >= needed {
+                return self.elected(votes.swap_remove(at).0);
+            }
+        }
+        let answered = votes.iter().map(|(_, votes)| votes).sum();
+        let agreed = votes.iter().map(|(_, votes)| *votes).max().unwrap_or(0);
+        let none = SentinelError::NoMajority { listed, answered, agreed, needed, reason };
+        Err(Error::not_sent(ErrorKind::Sentinel(none)))
+    }
+
+    fn elected(&self, named: Option<Place>) -> Result<Endpoint, Error> {
+        let Some(place) = named else {
+            let unknown = SentinelError::UnknownPrimary((*self.name).into());
+            return Err(Error::not_sent(ErrorKind::Sentinel(unknown)));
+        };
+        let endpoint = self.template.elsewhere(place);
+        let place: Arc<str> = endpoint.to_string().into();
+        self.primary.send_if_modified(|now| {
+            let is_news = now.as_ref() != Some(&place);
+            *now = Some(place);
+            is_news
+        });
+        Ok(endpoint)
+    }
+
+    /// The replicas that the first sentinel to answer calls usable; none if nobody answers.
+    pub(super) async fn replicas(&self) -> Vec<Endpoint> {
+        let ask = Cmd::internal("SENTINEL REPLICAS").arg(&*self.name);
+        let mut answers: FuturesUnordered<_> = self
+            .sentinels
+            .iter()
+            .map(|one| one.ask_sentinel::<Vec<HashMap<String, String>>>(&ask))
+            .collect();
+        while let Some(answer) = answers.next().await {
+            if let Ok(replicas) = answer {
+                let usable = replicas.iter().filter_map(usable);
+                return usable.map(|place| self.template.elsewhere(place)).collect();
+            }
+        }
+        Vec::new()
+    }
+}
+
+/// Where a replica is, if it is up and follows its primary.
+fn usable(replica: &HashMap<String, String>) -> Option<Place> {
+    let field = |name: &str| replica.get(name).map(String::as_str);
+    let down = |flag| matches!(flag, "s_down" | "o_down" | "disconnected" | "master_down");
+    if field("flags")?.split(',').any(down) || field("master-link-status") != Some("ok") {
+        return None;
+    }
+    Some((field("ip")?.to_owned(), field("port")?.parse().ok()?))
+}
+
+impl Redis {
+    async fn ask_sentinel<T: FromValue>(&self, ask: &Cmd) -> Result<T, Error> {
+        let request = Request::Cmd(ask);
+        let send = |deadline| self.attempt(Class::Read, &request, deadline);
+        self.repeat(Class::Read, "SENTINEL", send).await?.one().and_then(T::from_value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_that_is_down_or_cut_off_is_not_usable() {
+        let replica = |flags: &str, link: &str| {
+            let fields =
+                [("ip", "::1"), ("port", "7001"), ("flags", flags), ("master-link-status", link)];
+            usable(&fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+        };
+        assert_eq!(replica("slave", "ok"), Some(("::1".into(), 7001)));
+        for (flags, link) in [
+            ("s_down,slave", "ok"),
+            ("slave,disconnected", "ok"),
+            ("slave,master_down", "ok"),
+            ("slave", "err"),
+        ] {
+            assert_eq!(replica(flags, link), None, "{flags} {link}");
+        }
+        assert_eq!(usable(&HashMap::new()), None);
+    }
+}

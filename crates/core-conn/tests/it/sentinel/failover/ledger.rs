@@ -1,0 +1,179 @@
+//! What writes that were acknowledged are worth after a failover, by a ledger of them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::{Duration, Instant};
+
+use russet_core_conn::{Cmd, Durability, Key, Redis, SendOutcome};
+use russet_testkit::{Sentinel, Server};
+use tokio::task::JoinSet;
+
+use super::listener;
+use crate::support::{ms, record_figures, until};
+
+const TASKS: usize = 8;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_all_replicas_confirmed_survives_and_writes_resume() {
+    check(1, 2).await;
+    check(2, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak"]
+async fn soak_sentinel_failovers() {
+    for replicas in [1, 2] {
+        let found = check(replicas, 20).await;
+        let us = |time: Duration| u64::try_from(time.as_micros()).unwrap();
+        record_figures(
+            &format!("sentinel_failovers_{replicas}"),
+            &found.server,
+            &[("rounds", 20), ("replicas", replicas.into()), ("tasks_of_each", TASKS as u64)],
+            &[("kills", 10), ("ordered", 10)],
+            &[
+                ("acknowledged_async", found.soon.acknowledged.len() as u64),
+                ("lost_async", found.soon.lost),
+                ("unknown_async", found.soon.unknown),
+                ("acknowledged_replicas", found.safe.acknowledged.len() as u64),
+                ("lost_replicas", found.safe.lost),
+                ("unknown_replicas", found.safe.unknown),
+                ("slowest_resume_us", us(found.resumed[found.resumed.len() - 1])),
+                ("median_resume_us", us(found.resumed[found.resumed.len() / 2])),
+            ],
+        );
+    }
+}
+
+/// The writes of one durability.
+#[derive(Debug, Default)]
+struct Ledger {
+    acknowledged: Vec<String>,
+    unknown: u64,
+    not_sent: u64,
+    /// Of the acknowledged ones, those that the last primary has not.
+    lost: u64,
+}
+
+struct Found {
+    server: String,
+    soon: Ledger,
+    safe: Ledger,
+    /// From the sentinel's word to the first acknowledged write, the shortest first.
+    resumed: Vec<Duration>,
+}
+
+async fn check(replicas: u32, rounds: usize) -> Found {
+    let sentinel = Sentinel::start(replicas as usize, 3).await.unwrap();
+    let redis = Redis::builder(&sentinel.url()).deadline(ms(300)).build().unwrap();
+    redis.ready().await.unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let all = Durability::Replicas(replicas);
+    let (soon, _) = writers(&redis, "soon", &over);
+    let (safe, confirmed) = writers(&redis.with_durability(all), "safe", &over);
+    let mut resumed = Vec::new();
+    for round in 0..rounds {
+        let before = confirmed.load(SeqCst);
+        until("confirmed writes", async || confirmed.load(SeqCst) > before + 100).await;
+        // Whether the last of the sentinels says it or the first, the others follow within its greeting to them.
+        let mut told = listener(&sentinel.sentinels()[round % 3]).await;
+        if round % 2 == 0 {
+            let dead = sentinel.kill_primary().await.unwrap();
+            told.push().await.unwrap();
+            resumed.push(first_write(&redis).await);
+            sentinel.promoted().await.unwrap();
+            dead.restart().await.unwrap();
+        } else {
+            let (ordered, ()) = tokio::join!(sentinel.failover(), async {
+                told.push().await.unwrap();
+                resumed.push(first_write(&redis).await);
+            });
+            ordered.unwrap();
+        }
+        sentinel.ready().await.unwrap();
+    }
+    over.store(true, SeqCst);
+    let primary = sentinel.promoted().await.unwrap();
+    let soon = settled(soon, primary, "soon").await;
+    let safe = settled(safe, primary, "safe").await;
+    resumed.sort_unstable();
+    let summary = |ledger: &Ledger| (ledger.acknowledged.len(), ledger.unknown, ledger.lost);
+    println!(
+        "{replicas} replicas, {rounds} rounds; acknowledged, unknown, lost: async {:?}, all replicas {:?}; \
+         resumed after {resumed:?}",
+        summary(&soon),
+        summary(&safe)
+    );
+    assert_eq!(safe.lost, 0, "acknowledged by all replicas, and lost");
+    assert!(safe.acknowledged.len() > 100 * rounds && safe.unknown > 0, "{:?}", summary(&safe));
+    assert!(soon.not_sent + safe.not_sent > 0, "nobody noticed a failover");
+    let slowest = resumed[resumed.len() - 1];
+    assert!(slowest < ms(500), "writes resumed after {slowest:?}");
+    Found { server: primary.version().to_string(), soon, safe, resumed }
+}
+
+async fn first_write(redis: &Redis) -> Duration {
+    let began = Instant::now();
+    let brief = redis.with_deadline(ms(50));
+    while brief.run::<i64>(Cmd::write("INCR").key(&Key::raw("resumed"))).await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(20), "writes never resumed");
+    }
+    began.elapsed()
+}
+
+/// Their tasks, and how many of their writes were acknowledged.
+fn writers(
+    redis: &Redis,
+    set: &'static str,
+    over: &Arc<AtomicBool>,
+) -> (JoinSet<Ledger>, Arc<AtomicU64>) {
+    let mut tasks = JoinSet::new();
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    for task in 0..TASKS {
+        let (redis, over, acknowledged) = (redis.clone(), over.clone(), acknowledged.clone());
+        tasks.spawn(async move {
+            let mut ledger = Ledger::default();
+            for turn in 0.. {
+                if over.load(SeqCst) {
+                    break;
+                }
+                let member = format!("{task}:{turn}");
+                let add = Cmd::write("SADD").key(&Key::raw(set)).arg(&member);
+                match redis.run::<i64>(add).await {
+                    Ok(added) => {
+                        assert_eq!(added, 1, "{member} was added twice");
+                        ledger.acknowledged.push(member);
+                        acknowledged.fetch_add(1, SeqCst);
+                    }
+                    Err(error) => match error.outcome() {
+                        SendOutcome::Unknown => ledger.unknown += 1,
+                        SendOutcome::NotSent | SendOutcome::Rejected => ledger.not_sent += 1,
+                    },
+                }
+                // Enough to be in flight at any moment, and few enough that a ledger of minutes is small.
+                tokio::time::sleep(ms(2)).await;
+            }
+            ledger
+        });
+    }
+    (tasks, acknowledged)
+}
+
+/// All ledgers of one durability, held against what the primary has.
+async fn settled(mut tasks: JoinSet<Ledger>, primary: &Server, set: &str) -> Ledger {
+    let mut all = Ledger::default();
+    while let Some(ledger) = tasks.join_next().await {
+        let ledger = ledger.unwrap();
+        all.acknowledged.extend(ledger.acknowledged);
+        all.unknown += ledger.unknown;
+        all.not_sent += ledger.not_sent;
+    }
+    let mut conn = primary.conn().await.unwrap();
+    let members = conn.call(&["SMEMBERS", set]).await.unwrap();
+    let members: HashSet<&str> =
+        members.items().unwrap().iter().filter_map(|member| member.text()).collect();
+    let lost = all.acknowledged.iter().filter(|member| !members.contains(member.as_str())).count();
+    all.lost = lost as u64;
+    all
+}
