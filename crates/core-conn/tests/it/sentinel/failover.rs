@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use russet_core_conn::{Cmd, Delivery, Durability, Key, Redis, SendOutcome, Topic};
+use russet_core_conn::{
+    Cmd, Delivery, Durability, Key, Redis, Script, SendOutcome, ServerError, Topic,
+};
 use russet_testkit::{Conn, Sentinel, Server, encode};
 
 use crate::support::{incr, info, ms, patient, until};
@@ -120,4 +122,11 @@ async fn a_replica_that_the_sentinels_call_the_primary_is_not_written_to() {
     };
     let (written, ()) = tokio::join!(write, repaired);
     assert_eq!(written.unwrap(), 2);
+    // Who only talks like a replica is not one, and may have written.
+    let body = "redis.call('INCR', KEYS[1]) \
+                return redis.error_reply(\"READONLY You can't write against a read only replica.\")";
+    let script = Script::new("talks", body);
+    let said = redis.script::<()>(script.key(&Key::raw("n"))).await.unwrap_err();
+    assert_eq!((said.server(), said.attempt()), (Some(&ServerError::ReadOnly), 1));
+    assert_eq!(redis.run::<i64>(incr("n")).await.unwrap(), 4);
 }
