@@ -104,8 +104,8 @@ impl Lease {
         Ok(if released { Released::Yes } else { Released::WasLost })
     }
 
-    /// Runs the work while the lease is held, then gives it back. If the lease is lost first, the work's future is
-    /// dropped where it waits: for work that must do something to stop, use [`lost`](Self::lost).
+    /// Runs the work while the lease is held, then gives it back. If the lease is lost first, by the clock, the work's
+    /// future is dropped where it waits, or what it gave: for work that must do something to stop, use [`lost`](Self::lost).
     ///
     /// ```no_run
     /// # use russet_core_conn::{Fence, Lease, Ran};
@@ -125,6 +125,11 @@ impl Lease {
                 loss = self.loss() => Err(loss),
                 output = work.as_mut() => Ok(output),
             }
+        };
+        // A runtime that was held up has not said so yet.
+        let output = match output {
+            Ok(_) if self.remaining().is_zero() => Err(self.loss().await),
+            output => output,
         };
         match output {
             Ok(output) => Ran::Done { output, released: self.release().await },

@@ -82,6 +82,6 @@ pub enum Ran<T> {
         /// What the server said to giving the lease back; an error leaves it to its end.
         released: Result<Released, Error>,
     },
-    /// The lease was lost first, and the work's future was dropped.
+    /// The lease was lost first, and the work's future, or what it gave too late, was dropped.
     Cut(Loss),
 }

@@ -32,7 +32,7 @@ pub(crate) struct Own {
     altered: bool,
     /// Whether it watches keys: from `WATCH` until `EXEC` is answered.
     pub(crate) watching: bool,
-    /// Held from the opening on, and by each call: whoever closes the node waits for it.
+    /// Held before the first call, and by each: whoever closes the node waits for it.
     busy: Option<OwnedSemaphorePermit>,
     _place: OwnedSemaphorePermit,
 }
@@ -69,54 +69,44 @@ impl Node {
             return Err(Error::not_sent(ErrorKind::Closed));
         }
         self.start();
-        let (place, busy) = {
-            let waiting = self.queue()?;
-            let place = self.dedicated.clone().acquire_owned();
-            let place = tokio::select! {
-                biased;
-                () = self.gate.closed() => return Err(waiting.turn_away()),
-                place = tokio::time::timeout_at(deadline.into(), place) => match place {
-                    Ok(Ok(place)) => place,
-                    Ok(Err(_)) => return Err(Error::not_sent(ErrorKind::Closed)),
-                    Err(_) => return Err(Error::not_sent(ErrorKind::Deadline(budget))),
-                },
-            };
-            match self.busy() {
-                Some(busy) => (place, Some(busy)),
-                None => return Err(waiting.turn_away()),
-            }
+        // Until it has one it waits, and is turned away by whoever closes.
+        let waiting = self.queue()?;
+        let open = async {
+            let place = self.dedicated.clone().acquire_owned().await;
+            let place = place.map_err(|_| Error::not_sent(ErrorKind::Closed))?;
+            Ok::<_, Error>((place, self.idle_or_new().await?))
         };
-        let own = |open| Own {
+        let (place, open) = tokio::select! {
+            biased;
+            () = self.gate.closed() => return Err(waiting.turn_away()),
+            open = tokio::time::timeout_at(deadline.into(), open) => match open {
+                Ok(open) => open?,
+                Err(_) => return Err(Error::not_sent(ErrorKind::Deadline(budget))),
+            },
+        };
+        let Some(busy) = self.busy() else { return Err(waiting.turn_away()) };
+        Ok(Own {
             node: self.clone(),
             open: Some(open),
             altered: false,
             watching: false,
-            busy,
+            busy: Some(busy),
             _place: place,
-        };
+        })
+    }
+
+    async fn idle_or_new(self: &Arc<Self>) -> Result<Open, Error> {
         // With one taken for each place, there are never more of them open than there are places.
         while let Some(Idle { mut open, since }) = self.idle().pop() {
             let over = open.end.wait().now_or_never().is_some() || self.is_outdated(&open);
             if since.elapsed() < IDLE && !over {
-                return Ok(own(open));
+                return Ok(open);
             }
         }
-        let opened = tokio::select! {
-            biased;
-            // Nothing is sent after the end.
-            () = self.ended.cancelled() => return Err(Error::not_sent(ErrorKind::Closed)),
-            opened = tokio::time::timeout_at(deadline.into(), self.open()) => opened,
-        };
-        match opened {
-            Ok(Ok(Opened { link, end, endpoint, credentials })) => {
-                let (_open, closed) = oneshot::channel();
-                tokio::spawn(sweep(Arc::downgrade(self), closed));
-                let place = endpoint.to_string();
-                Ok(own(Open { link, end, place, credentials, fsync: false, _open }))
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(Error::not_sent(ErrorKind::Deadline(budget))),
-        }
+        let Opened { link, end, endpoint, credentials } = self.open().await?;
+        let (_open, closed) = oneshot::channel();
+        tokio::spawn(sweep(Arc::downgrade(self), closed));
+        Ok(Open { link, end, place: endpoint.to_string(), credentials, fsync: false, _open })
     }
 
     /// Whether the credentials have changed since it logged in, or it should lead elsewhere.

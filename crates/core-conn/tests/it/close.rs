@@ -227,9 +227,10 @@ async fn nothing_is_sent_after_the_end() {
     let mut alone = Box::pin(redis.run::<i64>(call));
     assert!(poll_once(alone.as_mut()).await.is_none());
     proxy.until(|now| now.connections == 2 && now.requests("HELLO") == 2).await.unwrap();
-    redis.close().await;
+    let (report, turned_away) = tokio::join!(redis.close(), alone);
+    assert_eq!((report.not_sent, report.unknown), (1, 0), "{report:?}");
+    assert_closed(&turned_away.unwrap_err());
     proxy.unstall();
-    assert_closed(&alone.await.unwrap_err());
     proxy.until(|now| now.open == 0).await.unwrap();
     assert_eq!(proxy.requests("FCALL"), 0);
     drop(server);

@@ -255,6 +255,15 @@ async fn work_runs_while_it_is_held_and_no_longer() {
     assert!(dropped.await.is_err());
 }
 
+/// It keeps the only thread to itself for longer than the lease lasts, so that nobody else can say so.
+#[tokio::test]
+async fn work_that_ends_after_its_lease_is_not_done() {
+    let faulty = Faulty::start().await;
+    let lease = take(&quick(&faulty.redis, &faulty.space, 300), "report").await;
+    let ran = lease.run(async |_| std::thread::sleep(ms(400))).await;
+    assert!(matches!(ran, Ran::Cut(Loss::Unconfirmed { .. })), "{ran:?}");
+}
+
 /// Dropping: renewal stops, and it is given back, from wherever it is dropped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropping_gives_it_back() {
