@@ -39,8 +39,11 @@ impl std::fmt::Debug for Password {
 
 impl Address {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        if let Some((scheme, rest)) = text.split_once("-sentinel://") {
-            return Self::sentinel(scheme, rest);
+        for scheme in ["redis", "rediss", "valkey", "valkeys"] {
+            let rest = text.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("-sentinel://"));
+            if let Some(rest) = rest {
+                return Self::sentinel(scheme, rest);
+            }
         }
         // The text may hold a password: messages name the part that is wrong, never the whole.
         let url =
@@ -91,18 +94,14 @@ impl Address {
 
     /// Several hosts, which the URL standard does not know: each is read as if it were the only one.
     fn sentinel(scheme: &str, rest: &str) -> Result<Self, Error> {
-        if !matches!(scheme, "redis" | "rediss" | "valkey" | "valkeys") {
-            let problem = format!("unknown scheme `{scheme}-sentinel`");
-            return Err(Error::config("url", problem, SCHEMES));
-        }
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         let (login, hosts) = match authority.rfind('@') {
             Some(at) => authority.split_at(at + 1),
             None => ("", authority),
         };
-        let (name, database) = match path.trim_start_matches('/').split_once('/') {
-            Some((name, database)) => (name, format!("/{database}")),
-            None if path.starts_with('/') => (&path[1..], String::new()),
+        let (name, database) = match path.strip_prefix('/').map(|path| path.split_once('/')) {
+            Some(Some((name, database))) => (name, format!("/{database}")),
+            Some(None) => (&path[1..], String::new()),
             None => ("", path.to_owned()),
         };
         if name.contains(['?', '#', '@']) {
@@ -118,7 +117,14 @@ impl Address {
         for host in hosts.split(',') {
             let one = Self::parse(&format!("{scheme}://{login}{host}{database}"))?;
             match &one.place {
-                Place::Tcp { host: Some(host), port, .. } => places.push((host.clone(), *port)),
+                Place::Tcp { host: Some(host), port, .. } => {
+                    let place = (host.clone(), *port);
+                    if places.contains(&place) {
+                        let problem = "a sentinel is there twice";
+                        return Err(Error::config("url", problem, "each once: each has one vote"));
+                    }
+                    places.push(place);
+                }
                 _ => return Err(Error::config("url", "a sentinel without a host", SCHEMES)),
             }
             first = first.or(Some(one));
@@ -279,6 +285,9 @@ mod tests {
             ("redis-sentinel://", "without a host"),
             ("redis-sentinel://:hunter2@a,,b/m", "empty host"),
             ("redis-sentinel://:hunter2@a:0,b/m", "port"),
+            ("redis-sentinel://:hunter2@a:1,b,a:1/m", "twice"),
+            ("redis-sentinel://:hunter2@a//x", "database"),
+            ("redis://:hunter2-sentinel://a", "port"),
             ("redis-sentinel://:hunter2@a,b:99999/m", "port"),
             ("redis-sentinel://:hunter2@a/m/x", "database"),
             ("redis-sentinel://:hunter2@a/m?role=replica", "a `?`"),

@@ -218,8 +218,8 @@ impl Redis {
         // What must be durable is sent once: sent again it may change nothing, and then nothing is waited for.
         let once = class == Class::Write || self.durability_of(class) != Durability::Async;
         let most = if once { 1 } else { self.inner.rules.attempts };
-        // A script could have written, and say by itself what a replica says.
-        let hands_on = class != Class::Write || operation != "EVALSHA";
+        // A script or a function could have written, and say by itself what a replica says.
+        let hands_on = class != Class::Write || !matches!(operation, "EVALSHA" | "FCALL");
         let mut made = 1;
         // What changes something may have done so in an attempt whose reply was lost, whatever became of the last one.
         let mut perhaps = false;

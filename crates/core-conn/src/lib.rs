@@ -42,13 +42,16 @@
 //! | is out of step | | until the probe finds it, the fault of whoever corrupted the stream; then unknown | goes to a new connection |
 //! | did not answer, and the handle has a [`Breaker`] | | | [`BreakerOpen`](ErrorKind::BreakerOpen) at once, not sent, but for a probe now and then |
 //!
+//! A call that needs a connection of its own (a blocking one, a durable write, [`Redis::dedicated`]) opens it, and does
+//! not wait where that fails: it ends at once, not sent, with the reason.
+//!
 //! A call whose future is dropped while it waits is not sent. One that is dropped in flight may be applied; its reply
 //! reaches nobody.
 //!
 //! # Under Sentinel
 //!
 //! `redis-sentinel://` names sentinels, and the primary by its name. Each connection goes where **more than half of the
-//! sentinels in the URL** say, and is used once the server itself has said that it has that role (`HELLO`). All are
+//! sentinels in the URL** say, and is used for calls once the server itself has said that it has that role (`HELLO`). All are
 //! asked at once, and the slow ones are not waited for. Each is listened to: when one tells of another primary
 //! (`+switch-master`) all are asked again.
 //!
@@ -61,9 +64,10 @@
 //! | half of the sentinels or more are away, or disagree | is answered | is answered as long as the connection lives; to open another fails with [`SentinelError::NoMajority`] |
 //! | the sentinels do not know the name | | [`SentinelError::UnknownPrimary`] |
 //!
-//! What a replica refused of a [`pipeline`](Redis::pipeline), a [`transaction`](Redis::transaction) or a script of class
-//! [`Write`](Class::Write) is not sent again: the caller is told. A connection in a caller's hands ([`Redis::dedicated`]) is not moved: its next call fails, not sent. What a failover may
-//! take back is [`Durability`]'s to tell. [`RedisBuilder::sentinel_role`] has the other roles.
+//! What a replica refused of a batch, a [`transaction`](Redis::transaction), or a script or function of class
+//! [`Write`](Class::Write) is not sent again: the caller is told. A connection in a caller's hands
+//! ([`Redis::dedicated`]) is not moved: its next call fails, not sent. What a failover may take back is [`Durability`]'s
+//! to tell. [`RedisBuilder::sentinel_role`] has the other roles.
 //!
 //! # Errors of the server
 #![doc = include_str!("errors.md")]

@@ -30,7 +30,7 @@ pub(crate) enum LinkError {
 impl LinkError {
     /// Whether the server refused a write because it is a replica.
     pub(crate) fn is_read_only(&self) -> bool {
-        matches!(self, Self::Server(words) if words.starts_with("READONLY You can't write"))
+        matches!(self, Self::Server(words) if words.starts_with("READONLY "))
     }
 }
 

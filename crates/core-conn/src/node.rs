@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use futures_util::future::{select_ok, try_join_all};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -56,7 +57,7 @@ pub(crate) struct Node {
     /// Of the server, or under sentinels that of the primary.
     pub(crate) name: Arc<str>,
     /// Where the last connection was opened, or was to be.
-    place: Mutex<Arc<str>>,
+    place: ArcSwap<Arc<str>>,
     guide: Guide,
     pub(crate) settings: Settings,
     lanes: Box<[Lane]>,
@@ -95,7 +96,7 @@ impl Node {
         let lanes = (0..settings.connections).map(|_| Lane::new(name.clone())).collect();
         Arc::new(Self {
             name: name.clone(),
-            place: Mutex::new(name),
+            place: ArcSwap::from_pointee(name),
             guide: Guide::new(&settings.site, &settings.access),
             lanes,
             turn: AtomicUsize::new(0),
@@ -258,6 +259,9 @@ impl Node {
 
     /// Tries again now, also after the maximum of attempts.
     pub(crate) fn reconnect(self: &Arc<Self>) {
+        if let Guide::Under(sentinels) = &self.guide {
+            sentinels.reconnect();
+        }
         self.hurry.notify_waiters();
         for (connection, lane) in self.lanes.iter().enumerate() {
             let revived = lane.state.send_if_modified(|state| {
@@ -316,7 +320,7 @@ impl Node {
         // Their runtime may be one that nobody drives any more.
         let _ = tokio::time::timeout(GRACE, tasks).await;
         if let Guide::Under(sentinels) = &self.guide {
-            sentinels.close(deadline).await;
+            sentinels.close().await;
         }
         self.announcer.end();
         // Those that were told, and those that are about to be.

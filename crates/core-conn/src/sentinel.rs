@@ -1,10 +1,10 @@
 //! Finding a server by asking its sentinels.
 
 use std::fmt;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
@@ -83,6 +83,8 @@ impl Sentinels {
             sentinels: watched.listed.iter().map(handle).collect(),
             name: watched.primary.clone(),
             primary: watch::Sender::new(None),
+            asks: AtomicU64::new(0),
+            elected: AtomicU64::new(0),
             template: watched.listed[0].clone(),
         };
         Self {
@@ -125,6 +127,11 @@ impl Sentinels {
         }
     }
 
+    /// Whether what a server refuses for its role belongs on another.
+    pub(crate) fn leads_writes(&self) -> bool {
+        self.role == SentinelRole::Primary
+    }
+
     /// Which role a server must say that it has.
     pub(crate) fn demanded(&self) -> Option<Role> {
         match self.role {
@@ -136,18 +143,30 @@ impl Sentinels {
 
     /// Resolves when the server at this place is not what it was chosen for any more.
     pub(crate) async fn left(&self, place: &str) {
-        let is_left = |primary: &Option<Arc<str>>| {
-            let is_primary = primary.as_deref().map(|primary| primary == place);
-            match self.role {
-                SentinelRole::Primary => is_primary == Some(false),
-                SentinelRole::Replica => is_primary == Some(true),
-                SentinelRole::PreferReplica | SentinelRole::Any => false,
-            }
-        };
+        let is_left = |primary: &Option<_>| self.is_wrong(place, primary);
         if self.asked.primary.subscribe().wait_for(is_left).await.is_err() {
             // Its sender is this.
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Whether it is not by now.
+    pub(crate) fn is_left(&self, place: &str) -> bool {
+        self.is_wrong(place, &self.asked.primary.borrow())
+    }
+
+    fn is_wrong(&self, place: &str, primary: &Option<Arc<str>>) -> bool {
+        let is_primary = primary.as_deref().map(|primary| primary == place);
+        match self.role {
+            SentinelRole::Primary => is_primary == Some(false),
+            SentinelRole::Replica => is_primary == Some(true),
+            SentinelRole::PreferReplica | SentinelRole::Any => false,
+        }
+    }
+
+    /// Tries now to connect to those that are away, also after the maximum of attempts.
+    pub(crate) fn reconnect(&self) {
+        self.asked.sentinels.iter().for_each(Redis::reconnect);
     }
 
     /// Tells of each other primary from here on.
@@ -155,12 +174,13 @@ impl Sentinels {
         self.asked.primary.subscribe()
     }
 
-    pub(crate) async fn close(&self, deadline: Instant) {
+    /// Waits for no sentinel: nothing is in flight there that matters.
+    pub(crate) async fn close(&self) {
         if let Some(listener) = self.listener().take() {
             listener.abort();
         }
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        join_all(self.asked.sentinels.iter().map(|sentinel| sentinel.close_within(left))).await;
+        let now = Duration::ZERO;
+        join_all(self.asked.sentinels.iter().map(|sentinel| sentinel.close_within(now))).await;
     }
 }
 
@@ -179,5 +199,6 @@ fn handle(endpoint: &Endpoint, access: &Access, backoff: &Backoff) -> Redis {
         probe_interval: Duration::from_secs(1),
         probe_timeout: Duration::from_secs(2),
     };
-    Redis::new(settings, Rules::default(), access.connect_timeout).without_waiting()
+    // Half of what opening a connection may take: the other half is for the server that is named.
+    Redis::new(settings, Rules::default(), access.connect_timeout / 2).without_waiting()
 }

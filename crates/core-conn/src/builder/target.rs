@@ -1,6 +1,7 @@
 //! Where to and as whom, from the URL and from the options.
 
 use std::env::{self, VarError};
+use std::path::Path;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -15,15 +16,21 @@ use crate::{Backoff, Error};
 impl RedisBuilder {
     pub(super) fn site(&self) -> Result<(Site, Access), Error> {
         let address = Address::parse(self.url.expose_secret())?;
-        let site = match &address.place {
-            Place::Sentinel { hosts, primary, tls } => {
+        let socket = self.agreed_socket(&address.place)?;
+        let site = match (&address.place, socket) {
+            (Place::Sentinel { hosts, primary, tls }, _) => {
                 Site::Under(self.watched(hosts, primary.as_deref(), *tls)?)
             }
-            place => {
-                self.needs_no_sentinel()?;
-                Site::At(self.endpoint(place)?)
+            (Place::Unix(path), _) => Site::At(self.unix(path)?),
+            (Place::Tcp { .. }, Some(path)) => Site::At(self.unix(path)?),
+            (Place::Tcp { host, port, tls }, None) => {
+                let host = host.as_deref().unwrap_or("localhost");
+                Site::At(self.tcp(host, port.unwrap_or(6379), *tls)?)
             }
         };
+        if matches!(site, Site::At(_)) {
+            self.needs_no_sentinel()?;
+        }
         let access = Access {
             database: agreed("database", address.database, self.database)?,
             login: self.login(address)?,
@@ -44,10 +51,7 @@ impl RedisBuilder {
             .clone()
             .unwrap_or_else(|| Backoff::linear(Duration::from_millis(50), Duration::from_secs(2)));
         backoff.validate("sentinel_reconnect")?;
-        let listed = hosts.iter().map(|(host, port)| {
-            let (host, port) = (Some(host.clone()), Some(port.unwrap_or(26_379)));
-            self.endpoint(&Place::Tcp { host, port, tls })
-        });
+        let listed = hosts.iter().map(|(host, port)| self.tcp(host, port.unwrap_or(26_379), tls));
         Ok(Watched {
             listed: listed.collect::<Result<_, _>>()?,
             primary: primary.unwrap_or("mymaster").into(),
@@ -73,57 +77,56 @@ impl RedisBuilder {
         }
     }
 
-    fn endpoint(&self, place: &Place) -> Result<Endpoint, Error> {
-        #[cfg(unix)]
-        if let Some(path) = &self.socket {
-            let agrees = match place {
-                Place::Unix(other) => other == path,
-                Place::Tcp { host, port, tls } => host.is_none() && port.is_none() && !tls,
-                Place::Sentinel { .. } => false,
-            };
-            if !agrees {
-                return Err(contradiction("unix_socket", "the URL leads elsewhere"));
-            }
-            if !path.is_absolute() {
-                let problem = format!("{} is not absolute", path.display());
-                return Err(Error::config("unix_socket", problem, "the path from the root"));
-            }
-            self.speaks_plainly("over a unix socket")?;
-            return Ok(Endpoint::Unix(path.clone()));
+    /// The socket that was given as an option, if there is one: it must be where the URL leads, too.
+    #[cfg(unix)]
+    fn agreed_socket(&self, place: &Place) -> Result<Option<&Path>, Error> {
+        let Some(path) = &self.socket else { return Ok(None) };
+        let agrees = match place {
+            Place::Unix(other) => other == path,
+            Place::Tcp { host, port, tls } => host.is_none() && port.is_none() && !tls,
+            Place::Sentinel { .. } => false,
+        };
+        if !agrees {
+            return Err(contradiction("unix_socket", "the URL leads elsewhere"));
         }
-        match place {
-            #[cfg(unix)]
-            Place::Unix(path) => {
-                self.speaks_plainly("over a unix socket")?;
-                Ok(Endpoint::Unix(path.clone()))
-            }
-            #[cfg(not(unix))]
-            Place::Unix(_) => {
-                Err(Error::config("url", "a unix socket", "redis:// or rediss:// on this system"))
-            }
-            Place::Sentinel { .. } => {
-                Err(Error::config("unix_socket", "sentinels are asked", "a URL of one server"))
-            }
-            Place::Tcp { host, port, tls } => {
-                let host = host.as_deref().unwrap_or("localhost");
-                if !tls {
-                    self.speaks_plainly("by `redis://`; write `rediss://`")?;
-                }
-                #[cfg(not(feature = "tls"))]
-                if *tls {
-                    let problem = "TLS, which this build lacks";
-                    return Err(Error::config("url", problem, "the feature `tls`, or redis://"));
-                }
-                Ok(Endpoint::Tcp {
-                    host: host.to_owned(),
-                    port: port.unwrap_or(6379),
-                    #[cfg(feature = "tls")]
-                    tls: tls
-                        .then(|| self.tls.clone().unwrap_or_default().client(host))
-                        .transpose()?,
-                })
-            }
+        if !path.is_absolute() {
+            let problem = format!("{} is not absolute", path.display());
+            return Err(Error::config("unix_socket", problem, "the path from the root"));
         }
+        Ok(Some(path))
+    }
+
+    #[cfg(not(unix))]
+    fn agreed_socket(&self, _: &Place) -> Result<Option<&Path>, Error> {
+        Ok(None)
+    }
+
+    #[cfg(unix)]
+    fn unix(&self, path: &Path) -> Result<Endpoint, Error> {
+        self.speaks_plainly("over a unix socket")?;
+        Ok(Endpoint::Unix(path.to_owned()))
+    }
+
+    #[cfg(not(unix))]
+    fn unix(&self, _: &Path) -> Result<Endpoint, Error> {
+        Err(Error::config("url", "a unix socket", "redis:// or rediss:// on this system"))
+    }
+
+    fn tcp(&self, host: &str, port: u16, tls: bool) -> Result<Endpoint, Error> {
+        if !tls {
+            self.speaks_plainly("by this URL; write `rediss://` or `rediss-sentinel://`")?;
+        }
+        #[cfg(not(feature = "tls"))]
+        if tls {
+            let problem = "TLS, which this build lacks";
+            return Err(Error::config("url", problem, "the feature `tls`, or a URL without it"));
+        }
+        Ok(Endpoint::Tcp {
+            host: host.to_owned(),
+            port,
+            #[cfg(feature = "tls")]
+            tls: tls.then(|| self.tls.clone().unwrap_or_default().client(host)).transpose()?,
+        })
     }
 
     /// Refuses options for TLS where none is spoken: who gives them must not go on in the clear.

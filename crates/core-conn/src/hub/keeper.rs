@@ -83,14 +83,15 @@ async fn one_generation(state: &State) -> Ended {
     let access = &state.node.settings.access;
     let opened = async {
         let target = state.node.target().await?;
-        let wire = open(&target, state.settings.max_message).await?;
-        Ok((wire, Arc::from(target.endpoint.to_string())))
+        let place: Arc<str> = target.endpoint.to_string().into();
+        let wire = open(&target, state.settings.max_message);
+        Ok((state.node.unless_left(&place, wire).await?, place))
     };
     let opened = match tokio::time::timeout(access.connect_timeout, opened).await {
         Ok(opened) => opened,
         Err(_) => Err(access.no_answer()),
     };
-    let (wire, place): (_, Arc<str>) = match opened {
+    let (wire, place) = match opened {
         Ok(opened) => opened,
         Err(error) => return Ended { error, ready_for: Duration::ZERO, since: Instant::now() },
     };

@@ -1,6 +1,6 @@
 //! Where connections go, and when they should go elsewhere.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -27,6 +27,9 @@ impl Guide {
     }
 }
 
+/// Why a connection must end.
+pub(super) const LEFT: &str = "another server has taken its place";
+
 impl Node {
     /// Where the next connection goes. Needs a runtime.
     pub(crate) async fn target(&self) -> Result<Target, Error> {
@@ -34,7 +37,7 @@ impl Node {
             Guide::At(endpoint) => endpoint.clone(),
             Guide::Under(sentinels) => {
                 let endpoint = sentinels.find().await?;
-                *self.last_place() = endpoint.to_string().into();
+                self.place.store(Arc::new(endpoint.to_string().into()));
                 endpoint
             }
         };
@@ -43,24 +46,36 @@ impl Node {
 
     /// Opens a connection to a server of the right role.
     pub(super) async fn open(&self) -> Result<Opened, Error> {
-        let target = self.target().await?;
-        let mut opened = Link::open(&target).await?;
-        if let Guide::Under(sentinels) = &self.guide
-            && let Some(demanded) = sentinels.demanded()
-        {
-            let hello = Cmd::read("HELLO");
-            let answer = supervise::bounded(self, &mut opened, &hello).await?;
-            let is = answer.ok().and_then(Role::said_by);
-            if let Some(is) = is.filter(|&is| is != demanded) {
+        let Guide::Under(sentinels) = &self.guide else {
+            return Link::open(&self.target().await?).await;
+        };
+        let open = async {
+            let target = self.target().await?;
+            let demanded = sentinels.demanded();
+            self.unless_left(&target.endpoint.to_string(), self.open_as(&target, demanded)).await
+        };
+        match tokio::time::timeout(self.settings.access.connect_timeout, open).await {
+            Ok(opened) => opened,
+            Err(_) => Err(self.settings.access.no_answer()),
+        }
+    }
+
+    async fn open_as(&self, target: &Target, demanded: Option<Role>) -> Result<Opened, Error> {
+        let mut opened = Link::open(target).await?;
+        let Some(demanded) = demanded else { return Ok(opened) };
+        let answer = supervise::bounded(self, &mut opened, &Cmd::read("HELLO")).await?;
+        let is = answer.ok().and_then(Role::said_by);
+        match is.filter(|&is| is != demanded) {
+            None => Ok(opened),
+            Some(is) => {
                 let other = SentinelError::OtherRole {
                     node: target.endpoint.to_string().into(),
                     said: demanded.name(),
                     is: is.name(),
                 };
-                return Err(Error::not_sent(ErrorKind::Sentinel(other)));
+                Err(Error::not_sent(ErrorKind::Sentinel(other)))
             }
         }
-        Ok(opened)
     }
 
     /// Resolves when the server at this place is no longer the one to be connected to.
@@ -71,9 +86,30 @@ impl Node {
         }
     }
 
-    /// Whether sentinels say where to go: what one server refuses for its role, another may take.
+    /// Whether it is not by now.
+    pub(crate) fn is_left(&self, place: &str) -> bool {
+        match &self.guide {
+            Guide::At(_) => false,
+            Guide::Under(sentinels) => sentinels.is_left(place),
+        }
+    }
+
+    /// What is done there, as long as that server is the one to be connected to.
+    pub(crate) async fn unless_left<T>(
+        &self,
+        place: &str,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            () = self.left(place) => Err(Error::not_sent(ErrorKind::Connect(LEFT.into()))),
+            done = work => done,
+        }
+    }
+
+    /// Whether what a server refuses for its role belongs on another, which the sentinels know.
     pub(crate) fn is_led(&self) -> bool {
-        matches!(self.guide, Guide::Under(_))
+        matches!(&self.guide, Guide::Under(sentinels) if sentinels.leads_writes())
     }
 
     /// Hears that the next attempt need not wait.
@@ -84,13 +120,9 @@ impl Node {
         })
     }
 
-    fn last_place(&self) -> MutexGuard<'_, Arc<str>> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Where the last connection was opened, or was to be: for people.
     pub(crate) fn place(&self) -> Arc<str> {
-        self.last_place().clone()
+        Arc::clone(&self.place.load())
     }
 }
 

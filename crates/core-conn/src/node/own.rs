@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::guide::LEFT;
 use super::{Node, supervise};
 use crate::cmd::Cmd;
 use crate::credentials::Credentials;
@@ -111,7 +112,7 @@ impl Node {
 
     /// Whether the credentials have changed since it logged in, or it should lead elsewhere.
     fn is_outdated(&self, open: &Open) -> bool {
-        if self.left(&open.place).now_or_never().is_some() {
+        if self.is_left(&open.place) {
             return true;
         }
         let login = &self.settings.access.login;
@@ -223,7 +224,8 @@ impl Own {
         let Some(busy) = self.busy.take().or_else(|| self.node.busy()) else {
             return Err(Error::not_sent(ErrorKind::Closed));
         };
-        let Some(mut own) = self.open.take() else {
+        let open = self.open.take().filter(|open| !self.node.is_left(&open.place));
+        let Some(mut own) = open else {
             return Err(Error::not_sent(ErrorKind::ConnectionLost(
                 "it ended before this call".into(),
             )));
@@ -242,7 +244,7 @@ impl Own {
                 Err(_) => return Err(Error::unknown(ErrorKind::Deadline(budget))),
             },
             reason = own.end.wait() => return Err(lost(reason)),
-            () = self.node.left(&own.place) => return Err(lost("another server has taken its place".into())),
+            () = self.node.left(&own.place) => return Err(lost(LEFT.into())),
             () = self.node.ended.cancelled() => return Err(lost("closed while in flight".into())),
         };
         let probed = replies.pop().unwrap_or_else(|| Err(LinkError::Lost("no reply".into())));

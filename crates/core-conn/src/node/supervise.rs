@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Generation, Node, State, login};
+use super::guide::LEFT;
+use super::{Generation, Lane, Node, State, login};
 use crate::cmd::Cmd;
 use crate::credentials::Credentials;
 use crate::error::{Error, ErrorKind};
@@ -127,7 +128,10 @@ async fn one_stay(node: &Arc<Node>, connection: usize) -> (Error, Duration) {
     let lane = &node.lanes[connection];
     let mut opened = match node.open().await {
         Ok(opened) => opened,
-        Err(error) => return (error, Duration::ZERO),
+        Err(error) => {
+            *lane.place() = node.place();
+            return (error, Duration::ZERO);
+        }
     };
     *lane.place() = opened.endpoint.to_string().into();
     lane.generations.fetch_add(1, Relaxed);
@@ -165,7 +169,7 @@ async fn serve(node: &Arc<Node>, connection: usize, first: Serving) -> Error {
         let Serving { generation, end, place, credentials } = &mut serving;
         let next = tokio::select! {
             error = watch(node, generation, end) => return error,
-            () = node.left(place) => return lost("another server has taken its place".into()),
+            () = node.left(place) => return lost(LEFT.into()),
             () = generation.demoted.notified() => {
                 // It answers what it was asked already.
                 lane.step_down();
@@ -188,14 +192,28 @@ async fn serve(node: &Arc<Node>, connection: usize, first: Serving) -> Error {
 /// Ends a connection that gets no further calls, when its last one is answered.
 async fn finish(node: Arc<Node>, connection: usize, mut before: Serving) {
     let lane = &node.lanes[connection];
+    // Also where the runtime ends first: nobody would look at the deadlines of what is in flight.
+    let _retired = Retired { lane, generation: before.generation.clone() };
     let Serving { generation, end, place, .. } = &mut before;
     tokio::select! {
+        biased;
+        () = node.ended.cancelled() => {}
         // All places are taken until it has ended: nobody gets in any more.
         _places = generation.slab.drained() => lane.retire(generation),
         error = watch(&node, generation, end) => {
             tracing::warn!(node = %place, %error, "lost before its last call was answered");
-            lane.retire(generation);
         }
+    }
+}
+
+struct Retired<'a> {
+    lane: &'a Lane,
+    generation: Arc<Generation>,
+}
+
+impl Drop for Retired<'_> {
+    fn drop(&mut self) {
+        self.lane.retire(&self.generation);
     }
 }
 
@@ -263,6 +281,11 @@ pub(super) fn check_probe(nonce: &Bytes, answer: Result<Reply, LinkError>) -> Re
 
 /// Waits until the connection can be used: while the server loads its data, it can't.
 pub(super) async fn ready_check(node: &Node, opened: &mut Opened) -> Result<ReadyCheck, Error> {
+    let place = opened.endpoint.to_string();
+    node.unless_left(&place, loaded(node, opened)).await
+}
+
+async fn loaded(node: &Node, opened: &mut Opened) -> Result<ReadyCheck, Error> {
     if !node.settings.ready_check {
         return Ok(ReadyCheck::Off);
     }

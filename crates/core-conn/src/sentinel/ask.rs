@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -19,6 +21,9 @@ pub(super) struct Asked {
     pub(super) name: Arc<str>,
     /// The place of the primary that more than half of them named last.
     pub(super) primary: watch::Sender<Option<Arc<str>>>,
+    /// How often they were asked, and the number of the asking that gave this primary.
+    pub(super) asks: AtomicU64,
+    pub(super) elected: AtomicU64,
     /// One of theirs: what they name is spoken to as they are.
     pub(super) template: Endpoint,
 }
@@ -29,6 +34,7 @@ impl Asked {
     /// The primary that more than half of all sentinels name. All are asked at once, in one round trip each, and the
     /// slow ones are not waited for.
     pub(super) async fn primary(&self) -> Result<Endpoint, Error> {
+        let number = self.asks.fetch_add(1, SeqCst) + 1;
         let ask = Cmd::internal("SENTINEL GET-MASTER-ADDR-BY-NAME").arg(&*self.name);
         let mut answers: FuturesUnordered<_> =
             self.sentinels.iter().map(|one| one.ask_sentinel::<Option<Place>>(&ask)).collect();
@@ -49,7 +55,7 @@ impl Asked {
             }
             votes[at].1 += 1;
             if votes[at].1 >= needed {
-                return self.elected(votes.swap_remove(at).0);
+                return self.elect(number, votes.swap_remove(at).0);
             }
         }
         let answered = votes.iter().map(|(_, votes)| votes).sum();
@@ -58,7 +64,7 @@ impl Asked {
         Err(Error::not_sent(ErrorKind::Sentinel(none)))
     }
 
-    fn elected(&self, named: Option<Place>) -> Result<Endpoint, Error> {
+    fn elect(&self, number: u64, named: Option<Place>) -> Result<Endpoint, Error> {
         let Some(place) = named else {
             let unknown = SentinelError::UnknownPrimary((*self.name).into());
             return Err(Error::not_sent(ErrorKind::Sentinel(unknown)));
@@ -66,8 +72,12 @@ impl Asked {
         let endpoint = self.template.elsewhere(place);
         let place: Arc<str> = endpoint.to_string().into();
         self.primary.send_if_modified(|now| {
-            let is_news = now.as_ref() != Some(&place);
-            *now = Some(place);
+            // Who was asked later knows better, however late the others answered.
+            let is_news = now.as_ref() != Some(&place) && self.elected.load(SeqCst) <= number;
+            if is_news {
+                *now = Some(place);
+            }
+            self.elected.fetch_max(number, SeqCst);
             is_news
         });
         Ok(endpoint)

@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::ask::Asked;
-use crate::{Delivery, Redis, Topic};
+use crate::builder::DAY;
+use crate::{Delivery, Hub, Redis, Subscription, Topic};
 
 /// How long a sentinel whose hub has ended is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -19,22 +20,34 @@ pub(super) async fn run(asked: Arc<Asked>) {
 
 async fn listen(asked: &Asked, sentinel: &Redis) -> Infallible {
     loop {
-        let hub = sentinel.with_deadline(crate::builder::DAY).hub();
-        if let Ok(mut subscription) = hub.subscribe(Topic::channel("+switch-master")).await {
-            // It may have happened before.
-            ask(asked).await;
-            while let Some(delivery) = subscription.next().await {
-                let is_news = match delivery {
-                    Delivery::Message(message) => is_about(&asked.name, message.payload()),
-                    Delivery::Away(_) | Delivery::Refused(_) => false,
-                    Delivery::Gap(_) | Delivery::Missed(_) => true,
-                };
-                if is_news {
-                    ask(asked).await;
-                }
+        let patient = sentinel.with_deadline(DAY);
+        // One of our own: it ends with this task's runtime, and another runtime's task makes another.
+        let subscribed = async {
+            let hub = Hub::builder(&patient).build()?;
+            hub.subscribe(Topic::channel("+switch-master")).await
+        };
+        match subscribed.await {
+            Ok(subscription) => hear(asked, subscription).await,
+            Err(error) => {
+                tracing::warn!(primary = %asked.name, %error, "a sentinel can't be listened to");
             }
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn hear(asked: &Asked, mut subscription: Subscription) {
+    // It may have happened before.
+    ask(asked).await;
+    while let Some(delivery) = subscription.next().await {
+        let is_news = match delivery {
+            Delivery::Message(message) => is_about(&asked.name, message.payload()),
+            Delivery::Away(_) | Delivery::Refused(_) => false,
+            Delivery::Gap(_) | Delivery::Missed(_) => true,
+        };
+        if is_news {
+            ask(asked).await;
+        }
     }
 }
 

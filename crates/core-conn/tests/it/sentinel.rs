@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use russet_core_conn::{
     Cmd, Credentials, Durability, Error, ErrorKind, EventKind, Key, Redis, Role, SendOutcome,
-    SentinelError, SentinelRole,
+    SentinelError, SentinelRole, ServerError,
 };
 use russet_testkit::{Sentinel, Server};
 
@@ -65,10 +65,10 @@ async fn sentinels_lead_to_the_primary_each_with_its_own_password() {
         }
         names
     };
-    assert_eq!(connected().await, 6);
+    until("two for each", async || connected().await == 6).await;
     let other = redis.duplicate();
     other.ping().await.unwrap();
-    assert_eq!(connected().await, 12);
+    until("as many again", async || connected().await == 12).await;
     drop(other);
     until("dropped", async || connected().await == 6).await;
     assert!(redis.close().await.is_clean());
@@ -118,6 +118,10 @@ async fn a_handle_for_replicas_reads_there_and_writes_nowhere() {
     let place = sentinel.replicas().await.unwrap()[0].addr().to_string();
     let info = replica.info().await.unwrap();
     assert_eq!(info.role, Some(Role::Replica));
+    // The server calls this a write, and is not left for it.
+    let sort = Cmd::read("SORT").key(&Key::raw("list"));
+    let error = replica.run::<Vec<String>>(sort).await.unwrap_err();
+    assert_eq!((error.server(), error.attempt()), (Some(&ServerError::ReadOnly), 1));
     for refused in [
         replica.run::<i64>(incr("n")).await.unwrap_err(),
         replica.transaction([incr("n")]).await.unwrap_err(),
@@ -127,8 +131,12 @@ async fn a_handle_for_replicas_reads_there_and_writes_nowhere() {
         assert_eq!((refused.outcome(), refused.node()), (SendOutcome::NotSent, Some(&*place)));
     }
     // With the only replica gone: an error, or the primary, as was asked for.
-    let any = role(SentinelRole::Any);
-    any.ping().await.unwrap();
+    let any = patient(&sentinel.url()).sentinel_role(SentinelRole::Any).connections(2);
+    let any = any.connection_name("any").build().unwrap();
+    any.ready().await.unwrap();
+    for server in sentinel.servers() {
+        assert_eq!(clients(&mut server.conn().await.unwrap(), "any").await.len(), 1);
+    }
     sentinel.replicas().await.unwrap()[0].kill().await.unwrap();
     let none = async |redis: &Redis| {
         let error = redis.without_waiting().ping().await.err();

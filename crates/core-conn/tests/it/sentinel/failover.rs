@@ -80,14 +80,31 @@ async fn a_primary_that_hangs_is_left_when_another_is_named() {
     // Found by nothing but the sentinels' word.
     let deaf = patient(&sentinel.url()).probe(Duration::from_secs(60), Duration::from_secs(60));
     let redis = deaf.build().unwrap();
+    // In a runtime that ends: whoever listens to the sentinels there ends with it.
+    let first = redis.clone();
+    let other = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { first.ping().await.unwrap() });
+    });
+    other.join().unwrap();
     let mut news = redis.hub().subscribe(Topic::channel("news")).await.unwrap();
     let safe = redis.with_durability(Durability::Replicas(1));
     assert_eq!(safe.run::<i64>(incr("n")).await.unwrap(), 1);
+    let mut kept = safe.dedicated().await.unwrap();
+    kept.run::<i64>(incr("kept")).await.unwrap();
     let mut told = listener(&sentinel.sentinels()[2]).await;
     let old = sentinel.primary().await.unwrap();
     old.pause().await.unwrap();
+    // Opens its first connection to one that takes it and says nothing.
+    let late = patient(&sentinel.url()).connect_timeout(Duration::from_secs(60)).build().unwrap();
+    let waiting = tokio::spawn(async move { late.run::<i64>(incr("late")).await });
     told.push().await.unwrap();
     assert!(resumed(&redis, "n").await < ms(500));
+    let late = tokio::time::timeout(ms(500), waiting).await.unwrap().unwrap();
+    assert_eq!(late.unwrap(), 1);
+    // What leads to the old one sends nothing there any more, though it could.
+    let error = kept.run::<i64>(incr("kept")).await.unwrap_err();
+    assert_eq!(error.outcome(), SendOutcome::NotSent, "{error}");
     let new = sentinel.promoted().await.unwrap();
     assert!(matches!(news.next().await, Some(Delivery::Away(_))));
     assert!(matches!(news.next().await, Some(Delivery::Gap(_))));
