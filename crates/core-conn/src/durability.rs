@@ -25,6 +25,22 @@ use crate::value::{Value, server_error};
 ///
 /// `Replicas` is not consensus: a replica that did not acknowledge may be the one that takes over. Only n of all
 /// replicas that may be promoted exclude that.
+///
+/// # What a failover takes back
+///
+/// Measured in 20 failovers each under Sentinel (Redis 7.0.15; half of them by `kill -9`, half ordered by
+/// `SENTINEL FAILOVER`), while 8 tasks of each kind wrote; what had been acknowledged was then looked for on the last
+/// primary:
+///
+/// | | replicas | acknowledged | of these lost | unknown |
+/// |---|---|---|---|---|
+/// | `Async` | 1 | 83,993 | **16,036** | 118 |
+/// | `Replicas(1)` | 1 | 14,881 | 0 | 1,535 |
+/// | `Async` | 2 | 101,874 | **14,541** | 112 |
+/// | `Replicas(2)` | 2 | 17,470 | 0 | 1,778 |
+///
+/// Nearly all of the loss is of ordered failovers: the old primary takes writes until the sentinels demote it, and the
+/// new one has none of these. `Fsync` alone says nothing of a failover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Durability {
