@@ -39,8 +39,8 @@ use crate::value::{Value, server_error};
 /// | `Async` | 2 | 101,874 | **14,541** | 112 |
 /// | `Replicas(2)` | 2 | 17,470 | 0 | 1,778 |
 ///
-/// Nearly all of the loss is of ordered failovers: the old primary takes writes until the sentinels demote it, and the
-/// new one has none of these. `Fsync` alone says nothing of a failover.
+/// An ordered failover is no safer than a death: the old primary takes writes until the sentinels demote it, and the new
+/// one has none of these. `Fsync` says nothing of a failover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Durability {
