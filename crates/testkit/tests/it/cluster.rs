@@ -461,7 +461,9 @@ async fn a_primary_that_is_cut_off_is_replaced_and_follows_when_all_is_healed() 
     cluster.heal().unwrap();
     cluster.ready().await.unwrap();
 
-    let added = cluster.add_replica(&old).await.unwrap();
+    // Whichever that is once all hear each other again.
+    let primary = cluster.promoted(1).await.unwrap();
+    let added = cluster.add_replica(&primary).await.unwrap();
     cluster.remove_node(&added).await.unwrap();
 }
 
