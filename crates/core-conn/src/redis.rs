@@ -288,6 +288,11 @@ impl Redis {
         }
     }
 
+    /// Whether two calls may be answered by two servers that both are what it asks for.
+    pub(crate) fn spreads(&self) -> bool {
+        self.inner.rules.reads_only && self.inner.node.settings().connections > 1
+    }
+
     /// The hub that all clones of this handle share: subscriptions on one connection, opened by the first of them.
     /// This handle's deadline and [`without_waiting`](Self::without_waiting) hold for its `subscribe`.
     pub fn hub(&self) -> Hub {

@@ -71,7 +71,9 @@ impl Redis {
     /// more), the walk begins again.
     ///
     /// # Errors
-    /// Any error of a call ends the stream; [`Unsupported`](ErrorKind::Unsupported) if it had to begin again eight times.
+    /// Any error of a call ends the stream; [`Unsupported`](ErrorKind::Unsupported) if it had to begin again eight times,
+    /// and for a handle whose connections may lead to several replicas
+    /// ([`sentinel_role`](crate::RedisBuilder::sentinel_role) and more than one connection): a cursor is one server's.
     ///
     /// ```no_run
     /// # async fn example(redis: russet_core_conn::Redis) -> Result<(), russet_core_conn::Error> {
@@ -133,6 +135,10 @@ impl Walk {
             let (cursor, process) = match mem::replace(&mut self.at, At::End) {
                 At::End => return Ok(None),
                 At::Page(cursor, process) => (cursor, process),
+                At::Beginning if self.redis.spreads() => {
+                    let why = "the connections of this handle may lead to several replicas: scan by one connection";
+                    return Err(Error::not_sent(ErrorKind::Unsupported(why.into())));
+                }
                 At::Beginning => (Bytes::from_static(b"0"), self.process().await?),
             };
             let (next, keys): (Bytes, Vec<Bytes>) = self.redis.run(self.scan.page(&cursor)).await?;

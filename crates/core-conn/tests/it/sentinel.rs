@@ -1,9 +1,11 @@
 //! Servers that sentinels watch: found by their word, left when they say so, and never believed without being asked.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use futures_util::TryStreamExt;
 use russet_core_conn::{
-    Cmd, Credentials, Durability, Error, ErrorKind, EventKind, Key, Redis, Role, SendOutcome,
+    Cmd, Credentials, Durability, Error, ErrorKind, EventKind, Key, Redis, Role, Scan, SendOutcome,
     SentinelError, SentinelRole, ServerError,
 };
 use russet_testkit::{Sentinel, Server};
@@ -134,6 +136,10 @@ async fn a_handle_for_replicas_reads_there_and_writes_nowhere() {
     let any = patient(&sentinel.url()).sentinel_role(SentinelRole::Any).connections(2);
     let any = any.connection_name("any").build().unwrap();
     any.ready().await.unwrap();
+    let walked = pin!(any.scan(Scan::all())).try_next().await;
+    assert!(matches!(walked.unwrap_err().kind(), ErrorKind::Unsupported(_)));
+    let walked: Vec<_> = replica.scan(Scan::all()).try_collect().await.unwrap();
+    assert_eq!(walked, [Key::raw("n")]);
     for server in sentinel.servers() {
         assert_eq!(clients(&mut server.conn().await.unwrap(), "any").await.len(), 1);
     }
