@@ -166,7 +166,7 @@ impl Redis {
         request: Request<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
-        let mut own = self.inner.node.own(deadline, self.deadline()).await?;
+        let mut own = self.inner.node.own(deadline, self.deadline(), self.wait).await?;
         own.call(request, self.durability_of(class), deadline, self.deadline()).await
     }
 

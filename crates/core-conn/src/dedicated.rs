@@ -49,7 +49,8 @@ impl Redis {
     /// # Errors
     /// All of them not sent: no place within the deadline, no connection, closed.
     pub async fn dedicated(&self) -> Result<Dedicated, Error> {
-        let own = self.inner.node.own(Instant::now() + self.deadline(), self.deadline()).await;
+        let own =
+            self.inner.node.own(Instant::now() + self.deadline(), self.deadline(), self.wait).await;
         let mut own = own.map_err(|error| error.with(self.context(None, None, 0)))?;
         own.rest();
         Ok(Dedicated { redis: self.clone(), own })

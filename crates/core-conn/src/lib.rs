@@ -42,8 +42,8 @@
 //! | is out of step | | until the probe finds it, the fault of whoever corrupted the stream; then unknown | goes to a new connection |
 //! | did not answer, and the handle has a [`Breaker`] | | | [`BreakerOpen`](ErrorKind::BreakerOpen) at once, not sent, but for a probe now and then |
 //!
-//! A call that needs a connection of its own (a blocking one, a durable write, [`Redis::dedicated`]) opens it, and does
-//! not wait where that fails: it ends at once, not sent, with the reason.
+//! A call that needs a connection of its own (a blocking one, a durable write, [`Redis::dedicated`]) waits in the same
+//! way while the server is away. Where others are connected, and it can't be, it ends at once, not sent, with the reason.
 //!
 //! A call whose future is dropped while it waits is not sent. One that is dropped in flight may be applied; its reply
 //! reaches nobody.

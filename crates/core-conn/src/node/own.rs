@@ -65,6 +65,7 @@ impl Node {
         self: &Arc<Self>,
         deadline: Instant,
         budget: Duration,
+        wait: bool,
     ) -> Result<Own, Error> {
         if self.gate.is_closed() {
             return Err(Error::not_sent(ErrorKind::Closed));
@@ -75,7 +76,15 @@ impl Node {
         let open = async {
             let place = self.dedicated.clone().acquire_owned().await;
             let place = place.map_err(|_| Error::not_sent(ErrorKind::Closed))?;
-            Ok::<_, Error>((place, self.idle_or_new().await?))
+            loop {
+                match self.idle_or_new().await {
+                    // The server is away: it waits like every other call, until the lanes say that it is back.
+                    Err(_) if wait && !self.is_connected() => {
+                        self.next_living(deadline, wait).await?;
+                    }
+                    open => return open.map(|open| (place, open)),
+                }
+            }
         };
         let (place, open) = tokio::select! {
             biased;

@@ -3,7 +3,9 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use russet_core_conn::{Breaker, Cmd, Durability, ErrorKind, Key, Redis, SendOutcome, Value};
+use russet_core_conn::{
+    Backoff, Breaker, Cmd, Durability, ErrorKind, Key, Redis, SendOutcome, Value,
+};
 use russet_testkit::Server;
 
 use crate::support::{clients, info, key, ms, patient, poll_once, shared, until};
@@ -12,6 +14,30 @@ async fn private(name: &str) -> (Server, Redis) {
     let server = Server::start().await.unwrap();
     let redis = patient(&server.url()).connection_name(name).build().unwrap();
     (server, redis)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_of_their_own_wait_for_a_server_that_is_away() {
+    let server = Server::start().await.unwrap();
+    let redis = patient(&server.url()).reconnect(Backoff::constant(ms(20))).build().unwrap();
+    redis.ping().await.unwrap();
+    server.kill().await.unwrap();
+    let list = Key::raw("list");
+    let pop = || Cmd::write("BLPOP").key(&list).arg(5);
+    let error = redis.without_waiting().run::<Vec<String>>(pop()).await.unwrap_err();
+    assert_eq!(error.outcome(), SendOutcome::NotSent, "{error}");
+    let begun = Instant::now();
+    let error = redis.with_deadline(ms(300)).run::<Vec<String>>(pop()).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::NotConnected(_)), "{error}");
+    assert_eq!(error.outcome(), SendOutcome::NotSent, "{error}");
+    assert!(begun.elapsed() >= ms(290), "{:?}", begun.elapsed());
+    let back = async {
+        tokio::time::sleep(ms(200)).await;
+        server.restart().await.unwrap();
+        redis.run::<i64>(Cmd::write("RPUSH").key(&list).arg("v")).await.unwrap();
+    };
+    let (popped, ()) = tokio::join!(redis.run::<Vec<String>>(pop()), back);
+    assert_eq!(popped.unwrap(), ["list", "v"]);
 }
 
 #[tokio::test]

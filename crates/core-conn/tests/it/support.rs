@@ -44,7 +44,8 @@ pub(crate) fn is_fourth_attempt(kind: &EventKind) -> bool {
 /// What a call on a connection of its own is told that gets none: it was never sent.
 pub(crate) async fn told_alone(redis: &Redis) -> Error {
     let alone = Cmd::write("BLPOP").key(&Key::raw("list")).arg("1");
-    let error = redis.run::<Vec<String>>(alone).await.unwrap_err();
+    let brief = redis.with_deadline(ms(500));
+    let error = brief.run::<Vec<String>>(alone).await.unwrap_err();
     assert_eq!(error.outcome(), SendOutcome::NotSent, "{error}");
     error
 }
