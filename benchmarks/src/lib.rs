@@ -1,7 +1,7 @@
 //! The harness: ours and a rival in turn on one server, with one runtime and one set of keys a round.
 //!
 //! A row is one workload. Its two sides run A B B A …, each for the same short time with the same number of
-//! tasks, after a warm-up of both, in several rounds of 45 pairs, each with clients of its own. What is compared
+//! tasks, after a warm-up of both, in several rounds, each with clients of its own. What is compared
 //! is the ratio of the medians of all of them: times wobble on a shared machine, and one connection is faster
 //! than the next by where its memory happens to lie; such ratios hold.
 //!

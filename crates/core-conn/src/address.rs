@@ -10,6 +10,8 @@ const SCHEMES: &str = "redis://[[user]:password@]host[:port][/database], rediss:
                        redis-sentinel://[[user]:password@]host[:port],…[/name[/database]], \
                        rediss-sentinel:// for TLS, or unix:///path[?db=database&user=user&pass=password]";
 
+const SENTINEL_PORT: u16 = 26_379;
+
 /// What a URL says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
@@ -24,7 +26,7 @@ pub(crate) struct Address {
 pub(crate) enum Place {
     Tcp { host: Option<String>, port: Option<u16>, tls: bool },
     Unix(PathBuf),
-    Sentinel { hosts: Vec<(String, Option<u16>)>, primary: Option<String>, tls: bool },
+    Sentinel { hosts: Vec<(String, u16)>, primary: Option<String>, tls: bool },
 }
 
 /// Never printed.
@@ -118,7 +120,7 @@ impl Address {
             let one = Self::parse(&format!("{scheme}://{login}{host}{database}"))?;
             match &one.place {
                 Place::Tcp { host: Some(host), port, .. } => {
-                    let place = (host.clone(), *port);
+                    let place = (host.clone(), port.unwrap_or(SENTINEL_PORT));
                     if places.contains(&place) {
                         let problem = "a sentinel is there twice";
                         return Err(Error::config("url", problem, "each once: each has one vote"));
@@ -251,11 +253,11 @@ mod tests {
             place => panic!("{place:?}"),
         };
         let host = |host: &str, port| (host.to_owned(), port);
-        let one = (vec![host("h", None)], None, false);
+        let one = (vec![host("h", 26_379)], None, false);
         for url in ["redis-sentinel://h", "valkey-sentinel://h/"] {
             assert_eq!(hosts(url), one, "{url}");
         }
-        let several = vec![host("a", Some(1)), host("::1", Some(2)), host("c", None)];
+        let several = vec![host("a", 1), host("::1", 2), host("c", 26_379)];
         let full = "rediss-sentinel://ann:p%40s,s@a:1,[::1]:2,c/the%20shop/3";
         assert_eq!(hosts(full), (several, Some("the shop".into()), true));
         let full = parsed(full);
@@ -286,6 +288,7 @@ mod tests {
             ("redis-sentinel://:hunter2@a,,b/m", "empty host"),
             ("redis-sentinel://:hunter2@a:0,b/m", "port"),
             ("redis-sentinel://:hunter2@a:1,b,a:1/m", "twice"),
+            ("redis-sentinel://:hunter2@a,a:26379/m", "twice"),
             ("redis-sentinel://:hunter2@a//x", "database"),
             ("redis://:hunter2-sentinel://a", "port"),
             ("redis-sentinel://:hunter2@a,b:99999/m", "port"),

@@ -42,7 +42,7 @@ impl RedisBuilder {
 
     fn watched(
         &self,
-        hosts: &[(String, Option<u16>)],
+        hosts: &[(String, u16)],
         primary: Option<&str>,
         tls: bool,
     ) -> Result<Watched, Error> {
@@ -51,7 +51,7 @@ impl RedisBuilder {
             .clone()
             .unwrap_or_else(|| Backoff::linear(Duration::from_millis(50), Duration::from_secs(2)));
         backoff.validate("sentinel_reconnect")?;
-        let listed = hosts.iter().map(|(host, port)| self.tcp(host, port.unwrap_or(26_379), tls));
+        let listed = hosts.iter().map(|(host, port)| self.tcp(host, *port, tls));
         Ok(Watched {
             listed: listed.collect::<Result<_, _>>()?,
             primary: primary.unwrap_or("mymaster").into(),

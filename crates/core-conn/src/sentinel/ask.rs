@@ -124,6 +124,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_was_asked_later_is_believed_however_late_the_others_answered() {
+        let place = |port| Some(("::1".to_owned(), port));
+        let template = Endpoint::Tcp {
+            host: "::1".into(),
+            port: 26_379,
+            #[cfg(feature = "tls")]
+            tls: None,
+        };
+        let asked = Asked {
+            sentinels: Vec::new(),
+            name: "shop".into(),
+            primary: watch::Sender::new(None),
+            asks: AtomicU64::new(0),
+            elected: AtomicU64::new(0),
+            template,
+        };
+        let primary = || asked.primary.borrow().as_deref().map(str::to_owned);
+        for (number, port, expected) in
+            [(2, 7_002, "::1:7002"), (1, 7_001, "::1:7002"), (3, 7_001, "::1:7001")]
+        {
+            asked.elect(number, place(port)).unwrap();
+            assert_eq!(primary().as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
     fn a_replica_that_is_down_or_cut_off_is_not_usable() {
         let replica = |flags: &str, link: &str| {
             let fields =
