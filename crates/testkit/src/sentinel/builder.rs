@@ -178,10 +178,13 @@ impl SentinelBuilder {
 }
 
 /// Lets a sentinel ask and tell more often.
+///
+/// Four times `PUBLISH-PERIOD` is how long a replica may call itself a primary before a sentinel that has not heard why
+/// makes it a replica again: the one that has promoted it must have seen that, and told the others, long before.
 async fn hurry(sentinel: &Server) -> Result<()> {
     let periods = [
         ("INFO-PERIOD", "500"),
-        ("PUBLISH-PERIOD", "200"),
+        ("PUBLISH-PERIOD", "500"),
         ("ASK-PERIOD", "200"),
         ("TILT-PERIOD", "1000"),
     ];

@@ -113,7 +113,8 @@ async fn blind(
     Ok(quorum.error().map(str::to_owned))
 }
 
-/// The ports of those in the list that are not down, and with which the sentinel has talked.
+/// The ports of those in the list that are not down, and with which the sentinel has talked. Of servers: that it has
+/// seen to be replicas, for it takes one that was restarted as a primary, and promoted soon after, to be one still.
 fn up(list: &Reply) -> BTreeSet<u16> {
     let entries = list.items().unwrap_or_default().iter().filter_map(Reply::items);
     let field = |entry: &[Reply], name: &str| {
@@ -127,6 +128,7 @@ fn up(list: &Reply) -> BTreeSet<u16> {
             let flags = field(entry, "flags").unwrap_or_default();
             // `master_down` is no state of its own, but what it last said of the primary.
             !flags.split(',').any(|flag| ["s_down", "o_down", "disconnected"].contains(&flag))
+                && field(entry, "role-reported").is_none_or(|role| role == "slave")
         })
         .filter_map(|entry| field(entry, "port")?.parse().ok())
         .collect()

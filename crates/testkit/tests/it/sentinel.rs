@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use russet_testkit::{Conn, Error, Sentinel, Server};
+use russet_testkit::{Conn, Error, Reply, Sentinel, Server};
 
 #[tokio::test]
 async fn a_replica_takes_over_on_demand_and_by_death() {
@@ -34,6 +34,18 @@ async fn a_replica_takes_over_on_demand_and_by_death() {
     assert_eq!(conn.call(&["GET", "k"]).await.unwrap().text(), Some("w"));
     second.restart().await.unwrap();
     sentinel.ready().await.unwrap();
+    // One that any of them still takes for a primary it would not let be promoted.
+    for process in sentinel.sentinels() {
+        let list = ["SENTINEL", "REPLICAS", sentinel.name()];
+        let told = process.conn().await.unwrap().call(&list).await.unwrap();
+        let words = |about: &Reply| {
+            about.items().unwrap().iter().filter_map(Reply::text).map(str::to_owned).collect()
+        };
+        let replicas: Vec<Vec<String>> = told.items().unwrap().iter().map(words).collect();
+        let seen =
+            |about: &Vec<String>| about.chunks(2).any(|pair| pair == ["role-reported", "slave"]);
+        assert!(replicas.len() == 2 && replicas.iter().all(seen), "{replicas:?}");
+    }
     let refused = second.conn().await.unwrap().call(&["SET", "k", "x"]).await.unwrap();
     assert!(refused.error().unwrap().starts_with("READONLY"), "{refused:?}");
 }
