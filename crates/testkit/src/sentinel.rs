@@ -165,6 +165,10 @@ impl Sentinel {
     /// # Errors
     /// [`Error::NotReached`] with what was missing.
     pub async fn ready(&self) -> Result<()> {
+        // One that was restarted takes its time again.
+        for sentinel in self.living_sentinels() {
+            builder::hurry(sentinel).await?;
+        }
         let patience = Patience::new(self.patience);
         while let Some(seen) = self.flaw().await {
             patience.wait("sentinels that know their servers and each other", seen).await?;

@@ -121,9 +121,6 @@ impl SentinelBuilder {
         let mut servers = vec![primary];
         servers.extend(start_many(vec![replica; self.replicas]).await?);
         let sentinels = start_many(vec![self.sentinel(port); self.sentinels]).await?;
-        for sentinel in &sentinels {
-            hurry(sentinel).await?;
-        }
         let sentinel = Sentinel {
             servers,
             sentinels,
@@ -181,7 +178,7 @@ impl SentinelBuilder {
 ///
 /// Four times `PUBLISH-PERIOD` is how long a replica may call itself a primary before a sentinel that has not heard why
 /// makes it a replica again: the one that has promoted it must have seen that, and told the others, long before.
-async fn hurry(sentinel: &Server) -> Result<()> {
+pub(super) async fn hurry(sentinel: &Server) -> Result<()> {
     let periods = [
         ("INFO-PERIOD", "500"),
         ("PUBLISH-PERIOD", "500"),

@@ -89,7 +89,7 @@ impl Sentinel {
         self.servers.iter().filter(|server| server.is_living())
     }
 
-    fn living_sentinels(&self) -> impl Iterator<Item = &Server> {
+    pub(super) fn living_sentinels(&self) -> impl Iterator<Item = &Server> {
         self.sentinels.iter().filter(|sentinel| sentinel.is_living())
     }
 }

@@ -74,7 +74,7 @@ async fn passwords_of_data_and_of_sentinels() {
 
 #[tokio::test]
 async fn too_few_sentinels_name_and_promote_nobody() {
-    let sentinel = Sentinel::builder().ready_within(Duration::from_secs(6)).start().await.unwrap();
+    let sentinel = Sentinel::builder().ready_within(Duration::from_secs(8)).start().await.unwrap();
     let [_, hung, dead] = sentinel.sentinels() else { unreachable!() };
     hung.pause().await.unwrap();
     let primary = sentinel.primary().await.unwrap();
