@@ -25,22 +25,22 @@ use crate::value::{Value, server_error};
 ///
 /// `Replicas` is not consensus: a replica that did not acknowledge may be the one that takes over. Only n of all
 /// replicas that may be promoted exclude that. Among those is a dead primary that has come back with what its disk had,
-/// until it follows the new one: Sentinel may promote it before that. Seen once, where all sentinels were starved for a
-/// second just then, and 628 of 15,104 writes that the only replica had acknowledged were gone. Let a server come back
-/// with `replica-priority 0`, and raise it when it follows.
+/// until it follows the new one: Sentinel may promote it before that. Seen in 2 of 4 runs on a busy machine, where all
+/// sentinels were starved for a second just then: 628 of 15,104 writes that the only replica had acknowledged were gone in
+/// one, 2,527 of 17,268 in the other. Let a server come back with `replica-priority 0`, and raise it when it follows.
 ///
 /// # What a failover takes back
 ///
 /// Measured in 20 failovers each under Sentinel (Redis 7.0.15; half of them by `kill -9`, half ordered by
-/// `SENTINEL FAILOVER`), while 8 tasks of each kind wrote; what had been acknowledged was then looked for on the last
+/// `SENTINEL FAILOVER`; no other election), while 8 tasks of each kind wrote; what had been acknowledged was then looked for on the last
 /// primary:
 ///
 /// | | replicas | acknowledged | of these lost | unknown |
 /// |---|---|---|---|---|
-/// | `Async` | 1 | 83,993 | **16,036** | 118 |
-/// | `Replicas(1)` | 1 | 14,881 | 0 | 1,535 |
-/// | `Async` | 2 | 101,874 | **14,541** | 112 |
-/// | `Replicas(2)` | 2 | 17,470 | 0 | 1,778 |
+/// | `Async` | 1 | 148,448 | **18,175** | 93 |
+/// | `Replicas(1)` | 1 | 24,644 | 0 | 2,457 |
+/// | `Async` | 2 | 151,628 | **19,106** | 72 |
+/// | `Replicas(2)` | 2 | 22,244 | 0 | 2,614 |
 ///
 /// An ordered failover is no safer than a death: the old primary takes writes until the sentinels demote it, and the new
 /// one has none of these. `Fsync` says nothing of a failover.

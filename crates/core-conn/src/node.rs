@@ -34,6 +34,7 @@ mod look;
 mod own;
 mod supervise;
 
+pub(crate) use self::guide::LEFT;
 pub(crate) use self::supervise::nonce;
 
 /// What a node is told when it is made.

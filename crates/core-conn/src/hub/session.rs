@@ -10,7 +10,7 @@ use super::board::Board;
 use super::state::State;
 use super::talk::{Expected, Talk};
 use super::wire::Wire;
-use crate::node::nonce;
+use crate::node::{LEFT, nonce};
 use crate::{Error, ErrorKind};
 
 /// After so many deliveries or messages the subscribers get their turn: what they are quick enough for must not be
@@ -43,7 +43,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Session<'a, S> {
         let node = &self.talk.state.node;
         let ended = tokio::select! {
             ended = self.work() => ended,
-            () = node.left(place) => Err(lost("another server has taken its place")),
+            () = node.left(place) => Err(lost(LEFT)),
         };
         self.talk.settle();
         let ready_for = self.talk.ready_at.map_or(Duration::ZERO, |at| at.elapsed());

@@ -28,7 +28,7 @@ impl Guide {
 }
 
 /// Why a connection must end.
-pub(super) const LEFT: &str = "another server has taken its place";
+pub(crate) const LEFT: &str = "another server has taken its place";
 
 impl Node {
     /// Where the next connection goes. Needs a runtime.

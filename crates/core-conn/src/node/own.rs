@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::guide::LEFT;
+use super::supervise::lost;
 use super::{Node, supervise};
 use crate::cmd::Cmd;
 use crate::credentials::Credentials;
@@ -313,10 +314,6 @@ fn may_be_applied(cmds: &[Cmd], replies: &[Result<Value, LinkError>]) -> bool {
 
 fn is_read_only(reply: &Result<Value, LinkError>) -> bool {
     reply.as_ref().is_err_and(LinkError::is_read_only)
-}
-
-fn lost(reason: String) -> Error {
-    Error::unknown(ErrorKind::ConnectionLost(reason))
 }
 
 #[cfg(test)]

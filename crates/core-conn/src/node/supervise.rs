@@ -251,7 +251,7 @@ async fn watch(node: &Node, generation: &Generation, end: &mut LinkEnd) -> Error
     }
 }
 
-fn lost(reason: String) -> Error {
+pub(super) fn lost(reason: String) -> Error {
     Error::unknown(ErrorKind::ConnectionLost(reason))
 }
 

@@ -146,4 +146,20 @@ async fn a_replica_that_the_sentinels_call_the_primary_is_not_written_to() {
     let said = redis.script::<()>(script.key(&Key::raw("n"))).await.unwrap_err();
     assert_eq!((said.server(), said.attempt()), (Some(&ServerError::ReadOnly), 1));
     assert_eq!(redis.run::<i64>(incr("n")).await.unwrap(), 4);
+    // Of several commands at once the caller is told, and none is sent again.
+    conn.call(&["REPLICAOF", "127.0.0.1", "1"]).await.unwrap();
+    let sets = ["a", "b"].map(|name| Cmd::idempotent("SET").key(&Key::raw(name)).arg(1));
+    for reply in redis.pipeline(sets).await {
+        let error = reply.unwrap_err();
+        assert_eq!(error.server(), Some(&ServerError::ReadOnly));
+        assert_eq!(error.outcome(), SendOutcome::Rejected);
+    }
+    conn.call(&["REPLICAOF", "NO", "ONE"]).await.unwrap();
+    assert_eq!(redis.run::<i64>(incr("n")).await.unwrap(), 5);
+    conn.call(&["REPLICAOF", "127.0.0.1", "1"]).await.unwrap();
+    let error = redis.transaction([incr("n")]).await.unwrap_err();
+    assert_eq!((error.server(), error.attempt()), (Some(&ServerError::ExecAbort), 1));
+    assert_eq!(error.outcome(), SendOutcome::Rejected);
+    conn.call(&["REPLICAOF", "NO", "ONE"]).await.unwrap();
+    assert_eq!(redis.run::<i64>(incr("n")).await.unwrap(), 6);
 }

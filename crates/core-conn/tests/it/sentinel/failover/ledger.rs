@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use russet_core_conn::{Cmd, Durability, Key, Redis, SendOutcome};
 use russet_testkit::{Sentinel, Server};
 use tokio::task::JoinSet;
 
-use super::listener;
+use super::{listener, resumed};
 use crate::support::{ms, record_figures, until};
 
 const TASKS: usize = 8;
@@ -75,7 +75,7 @@ async fn check(replicas: u32, rounds: usize) -> Found {
     let all = Durability::Replicas(replicas);
     let (soon, _) = writers(&redis, "soon", &over);
     let (safe, confirmed) = writers(&redis.with_durability(all), "safe", &over);
-    let mut resumed = Vec::new();
+    let mut took = Vec::new();
     for round in 0..rounds {
         let before = confirmed.load(SeqCst);
         until("confirmed writes", async || confirmed.load(SeqCst) > before + 100).await;
@@ -84,13 +84,13 @@ async fn check(replicas: u32, rounds: usize) -> Found {
         if round % 2 == 0 {
             let dead = sentinel.kill_primary().await.unwrap();
             told.push().await.unwrap();
-            resumed.push(first_write(&redis).await);
+            took.push(resumed(&redis, "resumed").await);
             sentinel.promoted().await.unwrap();
             dead.restart().await.unwrap();
         } else {
             let (ordered, ()) = tokio::join!(sentinel.failover(), async {
                 told.push().await.unwrap();
-                resumed.push(first_write(&redis).await);
+                took.push(resumed(&redis, "resumed").await);
             });
             ordered.unwrap();
         }
@@ -100,11 +100,11 @@ async fn check(replicas: u32, rounds: usize) -> Found {
     let primary = sentinel.promoted().await.unwrap();
     let soon = settled(soon, primary, "soon").await;
     let safe = settled(safe, primary, "safe").await;
-    resumed.sort_unstable();
+    took.sort_unstable();
     let summary = |ledger: &Ledger| (ledger.acknowledged.len(), ledger.unknown, ledger.lost);
     println!(
         "{replicas} replicas, {rounds} rounds; acknowledged, unknown, lost: async {:?}, all replicas {:?}; \
-         resumed after {resumed:?}",
+         resumed after {took:?}",
         summary(&soon),
         summary(&safe)
     );
@@ -113,18 +113,9 @@ async fn check(replicas: u32, rounds: usize) -> Found {
     assert_eq!(safe.lost, 0, "acknowledged by all replicas, and lost");
     assert!(safe.acknowledged.len() > 100 * rounds && safe.unknown > 0, "{:?}", summary(&safe));
     assert!(soon.not_sent + safe.not_sent > 0, "nobody noticed a failover");
-    let slowest = resumed[resumed.len() - 1];
+    let slowest = took[took.len() - 1];
     assert!(slowest < ms(500), "writes resumed after {slowest:?}");
-    Found { server: primary.version().to_string(), soon, safe, resumed }
-}
-
-async fn first_write(redis: &Redis) -> Duration {
-    let began = Instant::now();
-    let brief = redis.with_deadline(ms(50));
-    while brief.run::<i64>(Cmd::write("INCR").key(&Key::raw("resumed"))).await.is_err() {
-        assert!(began.elapsed() < Duration::from_secs(20), "writes never resumed");
-    }
-    began.elapsed()
+    Found { server: primary.version().to_string(), soon, safe, resumed: took }
 }
 
 /// Their tasks, and how many of their writes were acknowledged.
