@@ -8,7 +8,10 @@ use crate::Error;
 
 const SCHEMES: &str = "redis://[[user]:password@]host[:port][/database], rediss:// for TLS, \
                        redis-sentinel://[[user]:password@]host[:port],…[/name[/database]], \
-                       rediss-sentinel:// for TLS, or unix:///path[?db=database&user=user&pass=password]";
+                       rediss-sentinel:// for TLS, redis-cluster://[[user]:password@]host[:port],…, \
+                       rediss-cluster:// for TLS, or unix:///path[?db=database&user=user&pass=password]";
+
+const PORT: u16 = 6_379;
 
 const SENTINEL_PORT: u16 = 26_379;
 
@@ -27,6 +30,7 @@ pub(crate) enum Place {
     Tcp { host: Option<String>, port: Option<u16>, tls: bool },
     Unix(PathBuf),
     Sentinel { hosts: Vec<(String, u16)>, primary: Option<String>, tls: bool },
+    Cluster { hosts: Vec<(String, u16)>, tls: bool },
 }
 
 /// Never printed.
@@ -42,9 +46,12 @@ impl std::fmt::Debug for Password {
 impl Address {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         for scheme in ["redis", "rediss", "valkey", "valkeys"] {
-            let rest = text.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("-sentinel://"));
-            if let Some(rest) = rest {
+            let Some(rest) = text.strip_prefix(scheme) else { continue };
+            if let Some(rest) = rest.strip_prefix("-sentinel://") {
                 return Self::sentinel(scheme, rest);
+            }
+            if let Some(rest) = rest.strip_prefix("-cluster://") {
+                return Self::cluster(scheme, rest);
             }
         }
         // The text may hold a password: messages name the part that is wrong, never the whole.
@@ -114,34 +121,24 @@ impl Address {
                 "each as %3F, %23 or %40, there and in a password",
             ));
         }
-        let mut places = Vec::new();
-        let mut first = None;
-        for host in hosts.split(',') {
-            let one = Self::parse(&format!("{scheme}://{login}{host}{database}"))?;
-            match &one.place {
-                Place::Tcp { host: Some(host), port, .. } => {
-                    let place = (host.clone(), port.unwrap_or(SENTINEL_PORT));
-                    if places.contains(&place) {
-                        let problem = "a sentinel is there twice";
-                        return Err(Error::config("url", problem, "each once: each has one vote"));
-                    }
-                    places.push(place);
-                }
-                _ => return Err(Error::config("url", "a sentinel without a host", SCHEMES)),
-            }
-            first = first.or(Some(one));
-        }
-        // There is at least one piece, however short.
-        let Some(Self { place: Place::Tcp { tls, .. }, database, user, password }) = first else {
-            return Err(Error::config("url", "no sentinel", SCHEMES));
-        };
+        let Hosts { hosts, tls, told } =
+            Hosts::parse(scheme, login, hosts, &database, SENTINEL_PORT)?;
         let primary = Some(name).filter(|name| !name.is_empty()).map(decode).transpose()?;
-        Ok(Self {
-            place: Place::Sentinel { hosts: places, primary, tls },
-            database,
-            user,
-            password,
-        })
+        Ok(Self { place: Place::Sentinel { hosts, primary, tls }, ..told })
+    }
+
+    fn cluster(scheme: &str, rest: &str) -> Result<Self, Error> {
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (login, hosts) = match authority.rfind('@') {
+            Some(at) => authority.split_at(at + 1),
+            None => ("", authority),
+        };
+        let Hosts { hosts, tls, told } = Hosts::parse(scheme, login, hosts, path, PORT)?;
+        if told.database.is_some_and(|database| database != 0) {
+            let problem = "a database other than 0: a cluster has no other";
+            return Err(Error::config("url", problem, "none"));
+        }
+        Ok(Self { place: Place::Cluster { hosts, tls }, database: None, ..told })
     }
 
     /// A socket's path leaves the URL no other room for the rest than parameters.
@@ -172,6 +169,49 @@ impl Address {
             }
         }
         Ok(address)
+    }
+}
+
+/// Several hosts, as one list of a URL names them.
+struct Hosts {
+    hosts: Vec<(String, u16)>,
+    tls: bool,
+    /// What else the URL says.
+    told: Address,
+}
+
+impl Hosts {
+    fn parse(
+        scheme: &str,
+        login: &str,
+        hosts: &str,
+        path: &str,
+        usual: u16,
+    ) -> Result<Self, Error> {
+        let mut several = Vec::new();
+        let mut first = None;
+        for host in hosts.split(',') {
+            let one = Address::parse(&format!("{scheme}://{login}{host}{path}"))?;
+            match &one.place {
+                Place::Tcp { host: Some(host), port, .. } => {
+                    let place = (host.clone(), port.unwrap_or(usual));
+                    if several.contains(&place) {
+                        let problem = format!("{}:{} is there twice", place.0, place.1);
+                        return Err(Error::config("url", problem, "each host once"));
+                    }
+                    several.push(place);
+                }
+                _ => return Err(Error::config("url", "a comma without a host", SCHEMES)),
+            }
+            first = first.or(Some(one));
+        }
+        // There is at least one piece, however short.
+        match first {
+            Some(told @ Address { place: Place::Tcp { tls, .. }, .. }) => {
+                Ok(Self { hosts: several, tls, told })
+            }
+            _ => Err(Error::config("url", "no host", SCHEMES)),
+        }
     }
 }
 
@@ -263,6 +303,32 @@ mod tests {
         let full = parsed(full);
         assert_eq!((full.user.as_deref(), full.database), (Some("ann"), Some(3)));
         assert_eq!(full.password, Some(Password("p@s,s".into())));
+    }
+
+    #[test]
+    fn a_cluster_is_known_by_some_of_its_nodes() {
+        let hosts = |url: &str| match parsed(url).place {
+            Place::Cluster { hosts, tls } => (hosts, tls),
+            _ => panic!("{url} is no cluster"),
+        };
+        assert_eq!(hosts("redis-cluster://a"), (vec![("a".into(), 6379)], false));
+        let full = "rediss-cluster://ann:p%40s@a:7000,[::1],b:7001/0";
+        let several = vec![("a".into(), 7000), ("::1".into(), 6379), ("b".into(), 7001)];
+        assert_eq!(hosts(full), (several, true));
+        let full = parsed(full);
+        assert_eq!((full.user.as_deref(), full.database), (Some("ann"), None));
+        assert_eq!(full.password, Some(Password("p@s".into())));
+        for (url, word) in [
+            ("redis-cluster://", "host"),
+            ("redis-cluster://a,,b", "host"),
+            ("redis-cluster://a:7000,b,a:7000", "a:7000 is there twice"),
+            ("redis-cluster://a/3", "a database other than 0"),
+            ("redis-cluster://u:hunter2@a:99999", "port"),
+        ] {
+            let error = Address::parse(url).unwrap_err().to_string();
+            assert!(error.contains(word), "{url}: {error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

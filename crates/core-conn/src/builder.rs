@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::cluster::ReplicaReads;
 use crate::credentials::{CredentialProvider, Credentials, Login};
 use crate::node::Settings;
 use crate::redis::Rules;
@@ -58,6 +59,10 @@ pub struct RedisBuilder {
     sentinel_credentials: Option<Credentials>,
     sentinel_role: Option<SentinelRole>,
     sentinel_reconnect: Option<Backoff>,
+    replica_reads: Option<ReplicaReads>,
+    discovery_reconnect: Option<Backoff>,
+    /// What nodes announce, and where they are reached.
+    nat: Vec<(String, String)>,
 }
 
 impl RedisBuilder {
@@ -93,6 +98,9 @@ impl RedisBuilder {
             sentinel_credentials: None,
             sentinel_role: None,
             sentinel_reconnect: None,
+            replica_reads: None,
+            discovery_reconnect: None,
+            nat: Vec::new(),
         }
     }
 
@@ -268,6 +276,30 @@ impl RedisBuilder {
     /// 50 ms × attempt, at most 2 s, without end.
     pub fn sentinel_reconnect(mut self, backoff: Backoff) -> Self {
         self.sentinel_reconnect = Some(backoff);
+        self
+    }
+
+    /// Whether replicas of a cluster answer what has the class [`Read`](crate::Class::Read). Default:
+    /// [`Never`](ReplicaReads::Never).
+    pub fn replica_reads(mut self, reads: ReplicaReads) -> Self {
+        self.replica_reads = Some(reads);
+        self
+    }
+
+    /// The delays between attempts to learn a cluster's map, while a node that serves slots is away or none answers.
+    /// Default: 100 ms + 2 ms × attempt, at most 2 s, without end. One that stops is asked again every ten seconds.
+    pub fn discovery_reconnect(mut self, backoff: Backoff) -> Self {
+        self.discovery_reconnect = Some(backoff);
+        self
+    }
+
+    /// Where nodes of a cluster are reached that announce an address which leads nowhere from here: pairs of
+    /// `host:port`, as announced and as reached.
+    pub fn nat<A: Into<String>, B: Into<String>>(
+        mut self,
+        pairs: impl IntoIterator<Item = (A, B)>,
+    ) -> Self {
+        self.nat = pairs.into_iter().map(|(from, to)| (from.into(), to.into())).collect();
         self
     }
 

@@ -1,17 +1,21 @@
 //! How a handle's calls are made: which way each goes, how often it is sent, and what its error tells.
 
+use std::collections::HashMap;
 use std::panic::Location;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use futures_util::future::join_all;
 
-use crate::cmd::{Arg, Class, Cmd};
+use crate::cluster::{Cluster, Stop, Way};
+use crate::cmd::{Arg, Class, Cmd, one_slot};
 use crate::durability::Durability;
 use crate::error::{Context, Error, ErrorKind, SendOutcome};
 use crate::link::{LinkError, Reply, Request};
 use crate::metrics::Observed;
+use crate::nodes::Nodes;
 use crate::redis::Redis;
 use crate::script::{self, ScriptCall};
 use crate::table::Route;
@@ -46,6 +50,12 @@ impl Redis {
                 let send = |deadline| self.evaluate(&call, deadline);
                 self.repeat(cmd.class(), cmd.name(), send).await
             }
+            // Without a hash tag it would live in another slot than those that it leads.
+            Route::Led if self.is_clustered() && cmd.led().slot().is_err() => {
+                let call = script::wrapped(cmd);
+                let send = |deadline| self.evaluate(&call, deadline);
+                self.repeat(cmd.class(), cmd.name(), send).await
+            }
             Route::Led => {
                 let led = cmd.led();
                 let request = Request::Cmd(&led);
@@ -68,8 +78,53 @@ impl Redis {
         if cmds.len() < 2 || !cmds.iter().all(|cmd| self.can_be_batched(cmd)) {
             return join_all(cmds.iter().map(|cmd| self.command(cmd, site))).await;
         }
+        if let Nodes::Cluster(cluster) = &self.to {
+            return Box::pin(self.spread(cluster, cmds, site)).await;
+        }
         let batches = join_all(cmds.chunks(BATCH).map(|cmds| self.batch(cmds, site))).await;
         batches.into_iter().flatten().collect()
+    }
+
+    /// Several commands at once, to each node its own. What a slot's move sends elsewhere goes there by itself.
+    async fn spread(
+        &self,
+        cluster: &Cluster,
+        cmds: &[Cmd],
+        site: &'static Location<'static>,
+    ) -> Vec<Result<Value, Error>> {
+        let map = cluster.map();
+        let mut groups: HashMap<Option<Arc<str>>, Vec<usize>> = HashMap::new();
+        let mut replies: Vec<Option<Result<Value, Error>>> = Vec::new();
+        for (place, cmd) in cmds.iter().enumerate() {
+            match cmd.slot() {
+                Ok(slot) => {
+                    let owner = slot.and_then(|slot| map.owner(slot));
+                    let owner = owner.map(|seat| seat.member.place.clone());
+                    groups.entry(owner).or_default().push(place);
+                    replies.push(None);
+                }
+                Err(error) => {
+                    replies.push(Some(Err(self.told(error, Some(cmd.name()), None, site))));
+                }
+            }
+        }
+        let groups = groups.into_values().map(async |places| {
+            let own: Vec<Cmd> = places.iter().map(|&place| cmds[place].clone()).collect();
+            let batches = join_all(own.chunks(BATCH).map(|cmds| self.batch(cmds, site))).await;
+            let answered =
+                batches.into_iter().flatten().zip(&own).map(async |(reply, cmd)| match reply {
+                    Err(error) if goes_on(&error) => self.command(cmd, site).await,
+                    reply => reply,
+                });
+            places.into_iter().zip(join_all(answered).await).collect::<Vec<_>>()
+        });
+        for (place, reply) in join_all(groups).await.into_iter().flatten() {
+            replies[place] = Some(reply);
+        }
+        let none = || {
+            Error::unknown(ErrorKind::Unexpected { expected: "a reply each", found: "none".into() })
+        };
+        replies.into_iter().map(|reply| reply.unwrap_or_else(|| Err(none()))).collect()
     }
 
     async fn batch(
@@ -115,6 +170,9 @@ impl Redis {
     }
 
     pub(crate) async fn exec(&self, cmds: Vec<Cmd>) -> Result<Vec<Value>, Error> {
+        if self.is_clustered() {
+            one_slot(cmds.iter().flat_map(Cmd::key_bytes))?;
+        }
         let block = transaction::block(cmds, &self.inner.rules)?;
         let block = &block;
         let send = |deadline| async move {
@@ -152,11 +210,64 @@ impl Redis {
         request: &Request<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
-        if self.durability_of(class) == Durability::Async && !self.goes_apart(request) {
-            let node = &self.inner.node;
-            return node.attempt(request, deadline, self.deadline(), self.wait).await;
+        if self.durability_of(class) != Durability::Async || self.goes_apart(request) {
+            return Box::pin(self.on_its_own(class, *request, deadline)).await;
         }
-        Box::pin(self.on_its_own(class, *request, deadline)).await
+        let way = match &self.to {
+            Nodes::One(node) => {
+                return node.attempt(request, deadline, self.deadline(), self.wait).await;
+            }
+            Nodes::Cluster(cluster) => {
+                cluster.way(request.slot()?, class, deadline, self.deadline(), self.wait)
+            }
+        };
+        let Some(stop) = way.straight() else {
+            return Box::pin(self.along(way, request, None, None)).await;
+        };
+        let reply = stop.node.attempt(request, deadline, self.deadline(), self.wait).await;
+        match refused(request, reply) {
+            Ok(reply) => Ok(reply),
+            Err(error) => Box::pin(self.along(way, request, None, Some((stop, error)))).await,
+        }
+    }
+
+    /// The whole way of an attempt in a cluster: on the connections of all, or on one of its own.
+    async fn along(
+        &self,
+        mut way: Way<'_>,
+        request: &Request<'_>,
+        own: Option<Durability>,
+        before: Option<(Stop, Error)>,
+    ) -> Result<Reply, Error> {
+        let (deadline, budget) = (way.deadline(), self.deadline());
+        if let Some((stop, error)) = before {
+            way.on(&stop, error).await?;
+        }
+        loop {
+            let stop = way.stop().await?;
+            let (node, asking) = (&stop.node, stop.asking);
+            let reply = match own {
+                Some(durability) => match node.own(deadline, budget, self.wait).await {
+                    Ok(mut own) => own.call(*request, asking, durability, deadline, budget).await,
+                    Err(error) => Err(error),
+                },
+                None if asking => {
+                    let cmds = request.asking();
+                    let asked = Request::Batch(&cmds);
+                    let replies = node.attempt(&asked, deadline, budget, self.wait).await;
+                    replies.and_then(|replies| asked_for(request, replies))
+                }
+                None => node.attempt(request, deadline, budget, self.wait).await,
+            };
+            match refused(request, reply) {
+                Ok(reply) => return Ok(reply),
+                Err(error) => way.on(&stop, error).await?,
+            }
+        }
+    }
+
+    pub(crate) fn is_clustered(&self) -> bool {
+        matches!(self.to, Nodes::Cluster(_))
     }
 
     /// One attempt on a connection of its own.
@@ -166,8 +277,17 @@ impl Redis {
         request: Request<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
-        let mut own = self.inner.node.own(deadline, self.deadline(), self.wait).await?;
-        own.call(request, self.durability_of(class), deadline, self.deadline()).await
+        let (durability, budget) = (self.durability_of(class), self.deadline());
+        match &self.to {
+            Nodes::One(node) => {
+                let mut own = node.own(deadline, budget, self.wait).await?;
+                own.call(request, false, durability, deadline, budget).await
+            }
+            Nodes::Cluster(cluster) => {
+                let way = cluster.way(request.slot()?, class, deadline, budget, self.wait);
+                self.along(way, &request, Some(durability), None).await
+            }
+        }
     }
 
     /// Whether it is one of those that are kept out of the pipeline.
@@ -206,7 +326,7 @@ impl Redis {
         operation: &'static str,
         mut attempt: impl FnMut(Instant) -> F,
     ) -> Result<T, Error> {
-        let observed = Observed::start(operation, &self.inner.node.name);
+        let observed = Observed::start(operation, self.to.name());
         let permit = match self.permit() {
             Ok(permit) => permit,
             Err(error) => return self.refused(&observed, error).await,
@@ -252,7 +372,7 @@ impl Redis {
     fn is_elsewhere(&self, error: &Error) -> bool {
         error.server() == Some(&ServerError::ReadOnly)
             && error.outcome() == SendOutcome::Rejected
-            && self.inner.node.is_led()
+            && self.to.is_led()
     }
 
     /// What the breaker did not let through.
@@ -270,7 +390,7 @@ impl Redis {
         script: Option<&'static str>,
         attempt: u32,
     ) -> Context {
-        Context { operation, script, node: Some(self.inner.node.place()), attempt, call_site: None }
+        Context { operation, script, node: self.to.place(), attempt, call_site: None }
     }
 
     pub(crate) fn told(
@@ -295,6 +415,61 @@ pub(crate) fn link_error(error: LinkError) -> Error {
         LinkError::Server(words) => server_error(&words, false),
         LinkError::Lost(reason) => Error::unknown(ErrorKind::ConnectionLost(reason)),
     }
+}
+
+/// What was answered behind `ASKING`.
+fn asked_for(request: &Request<'_>, replies: Reply) -> Result<Reply, Error> {
+    let Reply::Many(mut replies) = replies else { return Ok(replies) };
+    if replies.is_empty() {
+        return Ok(Reply::Many(replies));
+    }
+    replies.remove(0).map_err(link_error)?;
+    match (request, replies.pop()) {
+        (Request::Batch(_), last) => {
+            replies.extend(last);
+            Ok(Reply::Many(replies))
+        }
+        (_, Some(Ok(value))) => Ok(Reply::One(value)),
+        (_, Some(Err(LinkError::Server(words)))) => {
+            Err(server_error(&words, request.may_be_partial()))
+        }
+        (_, Some(Err(error))) => Err(link_error(error)),
+        (_, None) => Ok(Reply::Many(replies)),
+    }
+}
+
+/// The reply; of a transaction that was refused because its slot is elsewhere, where that is.
+pub(crate) fn refused(request: &Request<'_>, reply: Result<Reply, Error>) -> Result<Reply, Error> {
+    if let (Request::Batch(cmds), Ok(Reply::Many(replies))) = (request, &reply)
+        && cmds.first().is_some_and(|cmd| cmd.name() == "MULTI")
+        && let Some(Err(LinkError::Server(last))) = replies.last()
+        && ServerError::parse(last) == ServerError::ExecAbort
+    {
+        let errors = replies.iter().filter_map(|reply| match reply {
+            Err(LinkError::Server(words)) => Some(server_error(words, false)),
+            _ => None,
+        });
+        if let Some(error) = errors.into_iter().find(goes_on) {
+            return Err(error);
+        }
+    }
+    reply
+}
+
+/// Whether another node of the cluster is the one to ask, or the same one later.
+fn goes_on(error: &Error) -> bool {
+    error.outcome() == SendOutcome::Rejected
+        && matches!(
+            error.server(),
+            Some(
+                ServerError::Moved { .. }
+                    | ServerError::Ask { .. }
+                    | ServerError::TryAgain
+                    | ServerError::ClusterDown
+                    | ServerError::MasterDown
+                    | ServerError::Loading
+            )
+        )
 }
 
 /// A handle for replicas sends nothing that changes anything.

@@ -1,10 +1,9 @@
 //! The graceful end.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::Redis;
-use crate::node::Node;
+use crate::redis::Inner;
 
 /// What closing left undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +24,10 @@ impl CloseReport {
     }
 }
 
-pub(crate) async fn drain(node: &Arc<Node>, deadline: Duration) -> CloseReport {
+pub(crate) async fn drain(handle: &Inner, deadline: Duration) -> CloseReport {
     let started = Instant::now();
-    let (not_sent, unknown) = node.drain(started + deadline).await;
+    let (not_sent, unknown) = handle.drain(started + deadline).await;
+    handle.announcer.end();
     CloseReport {
         not_sent,
         unknown: u64::try_from(unknown).unwrap_or(u64::MAX),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::error::{Error, ErrorKind};
+use crate::keyspace::slot_of;
 use crate::table::{self, Route};
 use crate::{Key, Value};
 
@@ -145,6 +146,7 @@ impl Cmd {
         if let Some(first) = self.args.first() {
             led.args.insert(0, [first, ABSENT.as_bytes()].concat().into());
             led.keys.iter_mut().for_each(|position| *position = position.saturating_add(1));
+            led.keys.insert(0, 0);
         }
         led
     }
@@ -184,6 +186,15 @@ impl Cmd {
         self.keys.iter().map(|&position| &self.args[usize::from(position)])
     }
 
+    /// The slot of its keys, if it has any.
+    pub(crate) fn slot(&self) -> Result<Option<u16>, Error> {
+        // What is published by slot names its channel, which is no key to an ACL.
+        if self.name == "SPUBLISH" && self.keys.is_empty() {
+            return Ok(self.args.first().map(|channel| slot_of(channel)));
+        }
+        one_slot(self.key_bytes())
+    }
+
     /// What can be seen to be wrong before anything is sent.
     pub(crate) fn check(&self) -> Result<(), Error> {
         match self.route {
@@ -201,6 +212,18 @@ impl Cmd {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// The slot in which all of these live.
+pub(crate) fn one_slot<'a>(
+    keys: impl IntoIterator<Item = &'a Bytes>,
+) -> Result<Option<u16>, Error> {
+    let mut slots = keys.into_iter().map(|key| slot_of(key));
+    let Some(first) = slots.next() else { return Ok(None) };
+    match slots.find(|slot| *slot != first) {
+        None => Ok(Some(first)),
+        Some(other) => Err(Error::not_sent(ErrorKind::CrossSlot { first, other })),
     }
 }
 

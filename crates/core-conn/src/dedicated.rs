@@ -1,17 +1,19 @@
 //! Connections in one caller's hands: for commands that block, and for transactions that depend on what was read.
 
 use std::panic::Location;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::call::reads_only;
+use crate::call::{reads_only, refused};
 use crate::cmd::{Class, Cmd};
 use crate::error::{Error, ErrorKind};
 use crate::link::{Reply, Request};
 use crate::metrics::Observed;
-use crate::node::Own;
+use crate::node::{Node, Own};
+use crate::nodes::Nodes;
 use crate::script::{self, ScriptCall};
 use crate::table::Route;
-use crate::{FromValue, Key, Redis, ServerError, Value, transaction};
+use crate::{Durability, FromValue, Key, Redis, ServerError, Value, transaction};
 
 /// A connection that its holder has to itself: nobody waits behind its calls. From [`Redis::dedicated`].
 ///
@@ -20,6 +22,9 @@ use crate::{FromValue, Key, Redis, ServerError, Value, transaction};
 /// whatever its class, and is followed by a probe, so that a reply which is lost can only be its own. A call that is
 /// lost, cut by its deadline or dropped ends the connection; later calls are
 /// [`ConnectionLost`](ErrorKind::ConnectionLost), not sent: take another one.
+///
+/// In a cluster it is opened where the first call's key leads. A call whose key leads to another node leaves it and
+/// takes one there.
 ///
 /// Dropping it leaves the connection for the next caller for five seconds, and ends it within five more, or at once if
 /// it was lost or ran a command that the [table](Cmd) does not know.
@@ -37,7 +42,16 @@ use crate::{FromValue, Key, Redis, ServerError, Value, transaction};
 #[derive(Debug)]
 pub struct Dedicated {
     redis: Redis,
+    /// In a cluster it is opened where the first key leads.
+    held: Option<Held>,
+    /// What it watches is on the node where it is.
+    bound: bool,
+}
+
+#[derive(Debug)]
+struct Held {
     own: Own,
+    node: Arc<Node>,
 }
 
 impl Redis {
@@ -49,11 +63,14 @@ impl Redis {
     /// # Errors
     /// All of them not sent: no place within the deadline, no connection, closed.
     pub async fn dedicated(&self) -> Result<Dedicated, Error> {
-        let own =
-            self.inner.node.own(Instant::now() + self.deadline(), self.deadline(), self.wait).await;
-        let mut own = own.map_err(|error| error.with(self.context(None, None, 0)))?;
-        own.rest();
-        Ok(Dedicated { redis: self.clone(), own })
+        let mut dedicated = Dedicated { redis: self.clone(), held: None, bound: false };
+        if let Nodes::One(node) = &self.to {
+            let deadline = Instant::now() + self.deadline();
+            let taken = dedicated.take(node, deadline).await;
+            let held = taken.map_err(|error| error.with(self.context(None, None, 0)))?;
+            held.own.rest();
+        }
+        Ok(dedicated)
     }
 
     /// Watches keys of one slot for a transaction that depends on them: read them by the [`Watch`], then
@@ -85,9 +102,11 @@ impl Redis {
                 return Err(self.told(error, Some("WATCH"), None, site));
             }
             let mut own = self.dedicated().await?;
-            own.own.watching = true;
             match own.send(Request::Cmd(&watch), Class::Read, "WATCH").await {
-                Ok(_) => Ok(Watch { own }),
+                Ok(_) => {
+                    own.bound = true;
+                    Ok(Watch { own })
+                }
                 Err(error) => Err(self.told(error, Some("WATCH"), None, site)),
             }
         }
@@ -136,6 +155,9 @@ impl Dedicated {
         self.redis.inner.rules.check_size(cmd.largest())?;
         match cmd.route() {
             Route::Wrapped => self.evaluate(&script::wrapped(cmd), cmd.name()).await,
+            Route::Led if self.redis.is_clustered() && cmd.led().slot().is_err() => {
+                self.evaluate(&script::wrapped(cmd), cmd.name()).await
+            }
             Route::Led => {
                 let led = cmd.led();
                 led.unled(self.send(Request::Cmd(&led), cmd.class(), cmd.name()).await?)
@@ -173,6 +195,49 @@ impl Dedicated {
         self.observed(Request::Batch(&block), Class::Write, "EXEC", replies).await
     }
 
+    /// A connection to this node, which it holds from here on.
+    async fn take(&mut self, node: &Arc<Node>, deadline: Instant) -> Result<&mut Held, Error> {
+        // Left first: it may be the one that is to be had.
+        self.held = None;
+        let own = node.own(deadline, self.redis.deadline(), self.redis.wait).await?;
+        Ok(self.held.insert(Held { own, node: node.clone() }))
+    }
+
+    async fn call(
+        &mut self,
+        request: Request<'_>,
+        durability: Durability,
+        deadline: Instant,
+        budget: Duration,
+    ) -> Result<Reply, Error> {
+        let watches = matches!(request, Request::Cmd(cmd) if cmd.name() == "WATCH");
+        let redis = self.redis.clone();
+        let Nodes::Cluster(cluster) = &redis.to else {
+            let held = self.held.as_mut().ok_or_else(|| Error::not_sent(ErrorKind::Closed))?;
+            held.own.watching |= watches;
+            return held.own.call(request, false, durability, deadline, budget).await;
+        };
+        let slot = request.slot()?;
+        if let Some(held) = self.held.as_mut().filter(|_| self.bound || slot.is_none()) {
+            let reply = held.own.call(request, false, durability, deadline, budget).await;
+            return refused(&request, reply).map_err(|error| error.at(&held.node.place()));
+        }
+        let mut way = cluster.way(slot, Class::Write, deadline, budget, redis.wait);
+        loop {
+            let stop = way.stop().await?;
+            let held = match self.held.take().filter(|held| Arc::ptr_eq(&held.node, &stop.node)) {
+                Some(held) => self.held.insert(held),
+                None => self.take(&stop.node, deadline).await?,
+            };
+            held.own.watching |= watches;
+            let reply = held.own.call(request, stop.asking, durability, deadline, budget).await;
+            match refused(&request, reply) {
+                Ok(reply) => return Ok(reply),
+                Err(error) => way.on(&stop, error).await?,
+            }
+        }
+    }
+
     async fn observed<T>(
         &mut self,
         request: Request<'_>,
@@ -181,16 +246,19 @@ impl Dedicated {
         read: impl FnOnce(Reply) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let (budget, durability) = (self.redis.deadline(), self.redis.durability_of(class));
-        let observed = Observed::start(operation, &self.redis.inner.node.name);
-        let permit = match self.redis.permit() {
+        let observed = Observed::start(operation, self.redis.to.name());
+        let redis = self.redis.clone();
+        let permit = match redis.permit() {
             Ok(permit) => permit,
-            Err(error) => return self.redis.refused(&observed, error).await,
+            Err(error) => return redis.refused(&observed, error).await,
         };
         if class != Class::Read && self.redis.inner.rules.reads_only {
             return self.redis.refused(&observed, reads_only()).await;
         }
-        let reply = self.own.call(request, durability, Instant::now() + budget, budget).await;
-        self.own.rest();
+        let reply = self.call(request, durability, Instant::now() + budget, budget).await;
+        if let Some(held) = &mut self.held {
+            held.own.rest();
+        }
         let reply = reply.and_then(read);
         if let Some(permit) = permit {
             permit.record(&reply);

@@ -80,6 +80,22 @@ pub enum ErrorKind {
     /// The handle's breaker is open; see [`Redis::with_breaker`](crate::Redis::with_breaker).
     #[error(transparent)]
     BreakerOpen(BreakerOpen),
+    /// No node of the cluster serves this slot, or takes calls without a key.
+    #[error("no node of the cluster serves {}", slot.map_or("calls without a key".into(), |slot| format!("slot {slot}")))]
+    Unserved {
+        /// The slot, if there is a key.
+        slot: Option<u16>,
+    },
+    /// The keys of one call live in different slots of the cluster.
+    #[error(
+        "the keys live in different slots, {first} and {other}; allowed: one slot, by a common hash tag"
+    )]
+    CrossSlot {
+        /// The slot of the first key.
+        first: u16,
+        /// Another one.
+        other: u16,
+    },
     /// The connection ended.
     #[error("the connection ended: {0}")]
     ConnectionLost(String),
@@ -186,8 +202,16 @@ impl Error {
         Self::not_sent(ErrorKind::Config { field, problem: problem.into(), allowed })
     }
 
+    /// A context without a node leaves the one that is known.
     pub(crate) fn with(mut self, context: Context) -> Self {
-        self.0.context = context;
+        let node = context.node.or(self.0.context.node.take());
+        self.0.context = Context { node, ..context };
+        self
+    }
+
+    /// Where it happened.
+    pub(crate) fn at(mut self, node: &Arc<str>) -> Self {
+        self.0.context.node = Some(node.clone());
         self
     }
 
@@ -238,6 +262,7 @@ impl Error {
             | ErrorKind::BreakerOpen(_)
             | ErrorKind::ConnectionLost(_)
             | ErrorKind::Connect(_)
+            | ErrorKind::Unserved { .. }
             | ErrorKind::Credentials(_)
             | ErrorKind::Desync(_)
             | ErrorKind::NotDurable { .. } => true,

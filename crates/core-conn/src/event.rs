@@ -17,6 +17,8 @@ pub enum Purpose {
     Calls,
     /// The subscriptions of a [`Hub`](crate::Hub).
     Subscriptions,
+    /// None: it is about a node of a cluster, or about the cluster.
+    Topology,
 }
 
 /// How a connection was found to be ready.
@@ -83,6 +85,28 @@ pub enum EventKind {
         attempt: u32,
         /// How long it waits first.
         delay: Duration,
+    },
+    /// The cluster has a member that it had not.
+    NodeAdded,
+    /// It is no member any more; connections to it end when their last call is answered.
+    NodeRemoved,
+    /// It was a replica, and is a primary now.
+    Promoted,
+    /// It was a primary, and is a replica now.
+    Demoted,
+    /// Most primaries say that it has failed.
+    Down,
+    /// They do not say so any more.
+    Up,
+    /// Slots are served by another node than before, or by none.
+    SlotsMoved {
+        /// How many.
+        slots: usize,
+    },
+    /// The map of the cluster was learnt anew.
+    MapRefreshed {
+        /// The newest configuration that the node which was asked has heard of (`cluster_current_epoch`).
+        epoch: u64,
     },
     /// No further attempt will be made; calls fail with [`ErrorKind::GaveUp`](crate::ErrorKind::GaveUp) until
     /// [`Redis::reconnect`](crate::Redis::reconnect).

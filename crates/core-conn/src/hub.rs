@@ -8,20 +8,22 @@ use std::time::Instant;
 
 pub use self::builder::HubBuilder;
 pub use self::delivery::{Delivery, Gap, Message};
+use self::homes::Homes;
 use self::mailbox::{Mailbox, Standing};
-use self::state::{Settings, State};
+use self::state::Settings;
 pub use self::subscription::Subscription;
 pub use self::topic::Topic;
 use self::wire::frame::NAME;
 use crate::error::{Error, ErrorKind};
 use crate::metrics::Observed;
-use crate::node::Node;
+use crate::nodes::Nodes;
 use crate::redis::Redis;
 
 mod board;
 mod builder;
 mod delivery;
 mod heartbeat;
+mod homes;
 mod keeper;
 mod mailbox;
 mod run;
@@ -101,12 +103,12 @@ pub struct Hub {
 
 /// What the clones of a hub own together.
 pub(crate) struct Shared {
-    state: Arc<State>,
+    homes: Homes,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.state.end();
+        self.homes.end();
     }
 }
 
@@ -123,13 +125,13 @@ impl fmt::Debug for Hub {
 }
 
 impl Shared {
-    fn new(node: &Arc<Node>, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { state: State::new(node.clone(), settings) })
+    fn new(nodes: &Nodes, settings: Settings) -> Arc<Self> {
+        Arc::new(Self { homes: Homes::new(nodes, settings) })
     }
 
     /// The one that a handle's clones share.
-    pub(crate) fn of(node: &Arc<Node>) -> Arc<Self> {
-        Self::new(node, builder::defaults(node))
+    pub(crate) fn of(nodes: &Nodes) -> Arc<Self> {
+        Self::new(nodes, builder::defaults(nodes.settings()))
     }
 }
 
@@ -163,7 +165,7 @@ impl Hub {
         let (hub, site) = (self.clone(), Location::caller());
         async move {
             let (operation, redis) = (topic.kind.subscribe(), hub.redis.clone());
-            let observed = Observed::start(operation, &redis.inner.node.name);
+            let observed = Observed::start(operation, redis.inner.nodes.name());
             let subscribed = hub.join(topic).await;
             observed.end(&subscribed, 1);
             subscribed.map_err(|error| redis.told(error, Some(operation), None, site))
@@ -173,24 +175,26 @@ impl Hub {
     async fn join(self, topic: Topic) -> Result<Subscription, Error> {
         let (budget, patient) = (self.redis.deadline(), self.redis.wait);
         let deadline = Instant::now() + budget;
-        let state = self.shared.state.clone();
-        if state.node.gate.is_closed() {
+        let shared = self.shared.clone();
+        let homes = &shared.homes;
+        if homes.main.node.gate.is_closed() {
             return Err(Error::not_sent(ErrorKind::Closed));
         }
         if topic.name.len() > NAME {
             let why = format!("a name of {} bytes; allowed: at most {NAME}", topic.name.len());
             return Err(Error::not_sent(ErrorKind::Refused(why)));
         }
-        let mailbox = Arc::new(Mailbox::new(state.settings.limits, patient));
+        let mailbox = Arc::new(Mailbox::new(homes.main.settings.limits, patient));
         // Takes everything back when it is dropped.
         let subscription = Subscription { hub: self, topic, mailbox };
         let mailbox = &subscription.mailbox;
-        state.join(&subscription.topic, mailbox, patient)?;
+        homes.join(&subscription.topic, mailbox, deadline, patient).await?;
         let joined = || poll_fn(|cx| mailbox.poll_joined(cx));
         match tokio::time::timeout_at(deadline.into(), joined()).await {
             Ok(joined) => joined?,
             Err(_) => match mailbox.standing() {
                 Standing::Joining { asked } => {
+                    let state = homes.state_of(&subscription.topic);
                     return Err(state.board(|board| board.in_vain(asked, budget)));
                 }
                 // At the last moment: that it joined, or that it can't.
@@ -204,7 +208,7 @@ impl Hub {
     /// for the server, and later ones, fail as [`Closed`](ErrorKind::Closed); the connection is closed. It waits for
     /// nobody. Calling it again gives the same report.
     pub async fn shutdown(&self) -> HubReport {
-        self.shared.state.shut_down().await
+        self.shared.homes.shut_down().await
     }
 }
 

@@ -173,8 +173,8 @@ impl Redis {
     pub fn info(&self) -> impl Future<Output = Result<Arc<ServerInfo>, Error>> + Send + '_ {
         let site = Location::caller();
         async move {
-            let generation = self.inner.node.generations();
-            if let Some(known) = &*self.inner.known.0.load()
+            let generation = self.to.generations();
+            if let Some(known) = &*self.to.known().0.load()
                 && known.0 == generation
             {
                 return Ok(known.1.clone());
@@ -183,7 +183,7 @@ impl Redis {
             let info = info.map_err(|error| self.told(error, Some("INFO"), None, site))?;
             let known = (generation, Arc::new(info));
             let info = known.1.clone();
-            self.inner.known.0.store(Some(Arc::new(known)));
+            self.to.known().0.store(Some(Arc::new(known)));
             Ok(info)
         }
     }

@@ -19,6 +19,7 @@ pub use self::partition::{InPartition, Partition};
 pub use self::segments::{Part, Segment, Segments};
 
 use self::encode::{Canonical, Head};
+pub(crate) use self::slot::{SLOTS, of as slot_of};
 
 /// The version of the key layout that [`KeySpace`] writes.
 ///

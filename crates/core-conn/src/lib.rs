@@ -151,6 +151,7 @@ mod builder;
 mod call;
 mod clock;
 mod close;
+mod cluster;
 mod cmd;
 mod codec;
 mod credentials;
@@ -168,6 +169,7 @@ mod lease;
 mod link;
 mod metrics;
 mod node;
+mod nodes;
 mod redis;
 mod registry;
 mod scan;
@@ -180,6 +182,7 @@ mod target;
 mod test_util;
 #[cfg(feature = "tls")]
 mod tls;
+mod topology;
 mod transaction;
 mod value;
 
@@ -193,6 +196,7 @@ pub use self::clock::Clock;
 #[cfg(any(test, feature = "test-util"))]
 pub use self::clock::ManualClock;
 pub use self::close::CloseReport;
+pub use self::cluster::{ReplicaReads, Standing};
 pub use self::cmd::{Arg, Class, Cmd, IntoArg};
 pub use self::codec::{Codec, CodecBuilder, CodecError, Compression, Format};
 pub use self::credentials::{CredentialProvider, Credentials};
@@ -219,4 +223,5 @@ pub use self::striped::Striped;
 pub use self::test_util::FakeEvents;
 #[cfg(feature = "tls")]
 pub use self::tls::Tls;
+pub use self::topology::{LinkState, NodeInfo};
 pub use self::value::{FromValue, Value};

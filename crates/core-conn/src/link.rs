@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use bytes_utils::Str;
 
-use crate::cmd::{Arg, Cmd};
+use crate::cmd::{Arg, Cmd, one_slot};
 use crate::credentials::Credentials;
 use crate::target::{Endpoint, Target};
 use crate::value::server_error;
@@ -51,6 +51,26 @@ impl Request<'_> {
     /// Whether an error may have come up half-way through a script.
     pub(crate) fn may_be_partial(&self) -> bool {
         matches!(self, Self::EvalSha { single: false, .. } | Self::Eval { single: false, .. })
+    }
+
+    /// The same as commands, behind the one that makes a node answer for a slot that is on its way there.
+    pub(crate) fn asking(self) -> Vec<Cmd> {
+        let mut cmds = self.to_cmds();
+        cmds.insert(0, Cmd::internal("ASKING"));
+        cmds
+    }
+
+    /// Where its keys live; of a batch the first ones, whoever makes it has seen to the others.
+    #[inline]
+    pub(crate) fn slot(&self) -> Result<Option<u16>, Error> {
+        match self {
+            Self::Cmd(cmd) => cmd.slot(),
+            Self::EvalSha { keys, .. } | Self::Eval { keys, .. } => one_slot(*keys),
+            Self::Batch(cmds) => {
+                let slots = cmds.iter().map(Cmd::slot);
+                slots.filter_map(Result::transpose).next().transpose()
+            }
+        }
     }
 
     /// The same as commands.

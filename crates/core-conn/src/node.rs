@@ -1,8 +1,8 @@
 //! One node: its connections, generation after generation, and how one call gets through one of them.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -11,17 +11,20 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::gate::Gate;
+pub(crate) use self::gate::Gate;
 use self::generation::Generation;
 use self::guide::Guide;
 use self::lane::{Lane, State};
 use self::own::Idle;
 pub(crate) use self::own::Own;
+pub(crate) use self::queue::{Queue, Waiting};
 
 use crate::Backoff;
+use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Announcer, Event, EventKind, Purpose};
 use crate::flight::{Cut, Place};
+use crate::info::Known;
 use crate::link::{Reply, Request};
 use crate::target::{Access, Site};
 
@@ -32,6 +35,7 @@ mod lane;
 mod login;
 mod look;
 mod own;
+mod queue;
 mod supervise;
 
 pub(crate) use self::guide::LEFT;
@@ -65,15 +69,15 @@ pub(crate) struct Node {
     turn: AtomicUsize,
     /// Whether all lanes are known to have their tasks.
     started: AtomicBool,
-    /// Calls that wait, for a connection or for a place on one, and [`TURNED_AWAY`] for each that was waiting when
-    /// the node closed: one number, so that no call is ever both or neither.
-    waiting: AtomicU64,
+    /// Calls that wait, for a connection or for a place on one.
+    waiting: Queue,
     /// Places for connections of a caller's own, open or idle.
     dedicated: Arc<Semaphore>,
     /// One for each of these places, taken while a call is under way there.
     busy: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
     announcer: Announcer,
+    pub(crate) known: Known,
     /// The tasks of the hubs, each with one connection.
     pub(crate) hubs: TaskTracker,
     /// Lanes and hubs.
@@ -86,27 +90,36 @@ pub(crate) struct Node {
     pub(crate) ended: CancellationToken,
 }
 
-const TURNED_AWAY: u64 = 1 << 32;
-
 /// How long a task that has been told to end may take, where its runtime runs at all.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 impl Node {
     pub(crate) fn new(settings: Settings, announcer: Announcer) -> Arc<Self> {
+        let guide = Guide::new(&settings.site, &settings.access);
+        Self::guided(settings, announcer, guide)
+    }
+
+    /// One that is wherever in its cluster a connection can be had.
+    pub(crate) fn led(settings: Settings, announcer: Announcer, by: Weak<Cluster>) -> Arc<Self> {
+        Self::guided(settings, announcer, Guide::Within(by))
+    }
+
+    fn guided(settings: Settings, announcer: Announcer, guide: Guide) -> Arc<Self> {
         let name: Arc<str> = settings.site.to_string().into();
         let lanes = (0..settings.connections).map(|_| Lane::new(name.clone())).collect();
         Arc::new(Self {
             name: name.clone(),
             place: ArcSwap::from_pointee(name),
-            guide: Guide::new(&settings.site, &settings.access),
+            guide,
             lanes,
             turn: AtomicUsize::new(0),
             started: AtomicBool::new(false),
-            waiting: AtomicU64::new(0),
+            waiting: Queue::new(settings.queue),
             dedicated: Arc::new(Semaphore::new(settings.dedicated)),
             busy: Arc::new(Semaphore::new(settings.dedicated)),
             idle: Mutex::default(),
             announcer,
+            known: Known::default(),
             hubs: TaskTracker::new(),
             numbered: AtomicUsize::new(settings.connections),
             hurry: Notify::new(),
@@ -126,7 +139,7 @@ impl Node {
     }
 
     /// Starts the tasks that connect, where there is none or its runtime has ended. Needs a runtime.
-    fn start(self: &Arc<Self>) {
+    pub(crate) fn start(self: &Arc<Self>) {
         if !self.started.load(SeqCst) && !self.started.swap(true, SeqCst) {
             for (connection, lane) in self.lanes.iter().enumerate() {
                 if !lane.running.swap(true, SeqCst) {
@@ -192,6 +205,15 @@ impl Node {
         })
     }
 
+    /// Waits, among the calls that wait, until a connection is there.
+    pub(crate) async fn connected(
+        self: &Arc<Self>,
+        deadline: Instant,
+        wait: bool,
+    ) -> Result<(), Error> {
+        self.next_living(deadline, wait).await.map(drop)
+    }
+
     /// Waits for a living generation.
     async fn next_living(
         self: &Arc<Self>,
@@ -248,14 +270,7 @@ impl Node {
     }
 
     fn queue(&self) -> Result<Waiting<'_>, Error> {
-        let bound = self.settings.queue;
-        let one_more = |now: u64| {
-            (now % TURNED_AWAY < u64::try_from(bound).unwrap_or(u64::MAX)).then_some(now + 1)
-        };
-        match self.waiting.fetch_update(Relaxed, Relaxed, one_more) {
-            Ok(_) => Ok(Waiting(&self.waiting)),
-            Err(_) => Err(Error::not_sent(ErrorKind::Backpressure { waiting: bound })),
-        }
+        self.waiting.enter()
     }
 
     /// Tries again now, also after the maximum of attempts.
@@ -280,7 +295,7 @@ impl Node {
         }
     }
 
-    /// Lets what is in flight finish, then says goodbye, and ends the events. Answers how many calls were waiting and
+    /// Lets what is in flight finish, then says goodbye. Answers how many calls were waiting and
     /// how many had to be cut.
     pub(crate) async fn drain(&self, deadline: Instant) -> (u64, usize) {
         self.gate.close();
@@ -323,10 +338,13 @@ impl Node {
         if let Guide::Under(sentinels) = &self.guide {
             sentinels.close().await;
         }
-        self.announcer.end();
-        // Those that were told, and those that are about to be.
-        let waiting = self.waiting.load(Relaxed);
-        (waiting / TURNED_AWAY + waiting % TURNED_AWAY, cut)
+        (self.waiting.left(), cut)
+    }
+
+    /// Ends everything at once.
+    pub(crate) fn end(&self) {
+        self.gate.close();
+        self.ended.cancel();
     }
 
     /// The number of another connection than the lanes.
@@ -348,22 +366,5 @@ impl Node {
 
     pub(crate) fn announcer(&self) -> &Announcer {
         &self.announcer
-    }
-}
-
-struct Waiting<'a>(&'a AtomicU64);
-
-impl Waiting<'_> {
-    /// The node closes.
-    fn turn_away(self) -> Error {
-        self.0.fetch_add(TURNED_AWAY - 1, Relaxed);
-        std::mem::forget(self);
-        Error::not_sent(ErrorKind::Closed)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
     }
 }

@@ -1,8 +1,11 @@
 //! The handle.
 
+use std::collections::HashMap;
 use std::panic::Location;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
 
 use crate::breaker::Breaker;
 use crate::builder::RedisBuilder;
@@ -12,9 +15,11 @@ use crate::durability::Durability;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Announcer, Events};
 use crate::hub::{Hub, Shared};
-use crate::info::Known;
 use crate::node::{Node, Settings};
+use crate::nodes::Nodes;
 use crate::script::ScriptCall;
+use crate::target::Site;
+use crate::topology::NodeInfo;
 use crate::{FromValue, Value};
 
 /// A handle to Redis or Valkey: cheap to clone, lazy, shared by all tasks.
@@ -41,6 +46,8 @@ use crate::{FromValue, Value};
 #[derive(Debug, Clone)]
 pub struct Redis {
     pub(crate) inner: Arc<Inner>,
+    /// Where its calls go.
+    pub(crate) to: Nodes,
     deadline: Duration,
     pub(crate) wait: bool,
     pub(crate) durability: Durability,
@@ -49,12 +56,13 @@ pub struct Redis {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) node: Arc<Node>,
+    pub(crate) nodes: Nodes,
     pub(crate) announcer: Announcer,
     pub(crate) rules: Rules,
     closed: tokio::sync::OnceCell<CloseReport>,
-    pub(crate) known: Known,
     hub: OnceLock<Arc<Shared>>,
+    /// Nodes beside the one that calls go to, by their addresses.
+    others: Mutex<HashMap<Arc<str>, Arc<Node>>>,
 }
 
 /// How a handle makes its calls, the same for all of its clones.
@@ -105,8 +113,37 @@ impl Rules {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.node.gate.close();
-        self.node.ended.cancel();
+        self.nodes.end();
+        self.others().values().for_each(|node| node.end());
+    }
+}
+
+impl Inner {
+    fn others(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Node>>> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node beside this one; `None` once the handle is closed.
+    pub(crate) fn other(&self, one: &Node, other: &NodeInfo) -> Option<Arc<Node>> {
+        let mut others = self.others();
+        if one.gate.is_closed() {
+            return None;
+        }
+        let endpoint = one.template().elsewhere((other.host.clone(), other.port));
+        let place: Arc<str> = endpoint.to_string().into();
+        let make = || {
+            let settings = Settings { site: Site::At(endpoint), ..one.settings().clone() };
+            Node::new(settings, self.announcer.clone())
+        };
+        Some(others.entry(place).or_insert_with(make).clone())
+    }
+
+    /// Lets what is in flight finish. Answers how many calls were waiting and how many had to be cut.
+    pub(crate) async fn drain(&self, deadline: Instant) -> (u64, usize) {
+        let (waiting, cut) = self.nodes.drain(deadline).await;
+        let others: Vec<_> = self.others().values().cloned().collect();
+        let drained = join_all(others.iter().map(|node| node.drain(deadline))).await;
+        drained.into_iter().fold((waiting, cut), |(all, more), (one, cut)| (all + one, more + cut))
     }
 }
 
@@ -129,6 +166,8 @@ impl Redis {
     /// | `rediss://…` | the same by TLS, with the feature `tls`; see `RedisBuilder::tls` |
     /// | `redis-sentinel://[[user]:password@]host[:port][,host[:port]…][/name[/database]]` | to the server that these sentinels call the primary of this name; without a port to 26379, without a name to `mymaster`. User, password and database are those of the server, see [`sentinel_credentials`](RedisBuilder::sentinel_credentials) |
     /// | `rediss-sentinel://…` | the same by TLS, with sentinels and servers |
+    /// | `redis-cluster://[[user]:password@]host[:port][,host[:port]…]` | to the cluster that any of these nodes belongs to; without a port to 6379 |
+    /// | `rediss-cluster://…` | the same by TLS |
     /// | `unix:///path[?db=…&user=…&pass=…]`, `redis+unix://…` | by a unix socket |
     ///
     /// `valkey` may stand for `redis`. User, password and path may be percent-encoded, and must be where they hold
@@ -139,19 +178,21 @@ impl Redis {
 
     pub(crate) fn new(settings: Settings, rules: Rules, deadline: Duration) -> Self {
         let announcer = Announcer::new();
-        let node = Node::new(settings, announcer.clone());
+        let nodes = Nodes::new(settings, announcer.clone());
         let closed = tokio::sync::OnceCell::new();
-        let (known, hub) = (Known::default(), OnceLock::new());
-        let inner = Arc::new(Inner { node, announcer, rules, closed, known, hub });
-        Self { inner, deadline, wait: true, durability: Durability::Async, breaker: None }
+        let hub = OnceLock::new();
+        let to = nodes.clone();
+        let inner =
+            Arc::new(Inner { nodes, announcer, rules, closed, hub, others: Mutex::default() });
+        Self { inner, to, deadline, wait: true, durability: Durability::Async, breaker: None }
     }
 
     /// Another handle with the same options and connections of its own, as few or as many, opened when it is first
     /// used. For calls that must not wait behind others' large replies, and for what is closed by itself.
     #[must_use]
     pub fn duplicate(&self) -> Self {
-        let Inner { node, rules, .. } = &*self.inner;
-        let own = Self::new(node.settings().clone(), rules.clone(), self.deadline);
+        let Inner { nodes, rules, .. } = &*self.inner;
+        let own = Self::new(nodes.settings().clone(), rules.clone(), self.deadline);
         let (wait, durability, breaker) = (self.wait, self.durability, self.breaker.clone());
         Self { wait, durability, breaker, ..own }
     }
@@ -181,6 +222,11 @@ impl Redis {
         Self { durability, ..self.clone() }
     }
 
+    /// The same, but that its calls go to this node, whatever their keys.
+    pub(crate) fn pinned(&self, node: &Arc<Node>) -> Self {
+        Self { to: Nodes::One(node.clone()), ..self.clone() }
+    }
+
     /// The deadline of this handle's calls.
     pub fn deadline(&self) -> Duration {
         self.deadline
@@ -192,7 +238,7 @@ impl Redis {
     /// [`NotConnected`](crate::ErrorKind::NotConnected) with the last reason, [`GaveUp`](crate::ErrorKind::GaveUp),
     /// [`Closed`](crate::ErrorKind::Closed).
     pub async fn ready(&self) -> Result<(), Error> {
-        let ready = self.inner.node.ready(Instant::now() + self.deadline).await;
+        let ready = self.to.ready(Instant::now() + self.deadline).await;
         ready.map_err(|error| error.with(self.context(None, None, 0)))
     }
 
@@ -290,13 +336,13 @@ impl Redis {
 
     /// Whether two calls may be answered by two servers that both are what it asks for.
     pub(crate) fn spreads(&self) -> bool {
-        self.inner.rules.reads_only && self.inner.node.settings().connections > 1
+        self.inner.rules.reads_only && self.to.settings().connections > 1
     }
 
     /// The hub that all clones of this handle share: subscriptions on one connection, opened by the first of them.
     /// This handle's deadline and [`without_waiting`](Self::without_waiting) hold for its `subscribe`.
     pub fn hub(&self) -> Hub {
-        let shared = self.inner.hub.get_or_init(|| Shared::of(&self.inner.node));
+        let shared = self.inner.hub.get_or_init(|| Shared::of(&self.inner.nodes));
         Hub::new(self.clone(), shared.clone())
     }
 
@@ -307,7 +353,7 @@ impl Redis {
 
     /// Tries to connect now: instead of waiting for the next attempt's time, and also after the handle gave up.
     pub fn reconnect(&self) {
-        self.inner.node.reconnect();
+        self.inner.nodes.reconnect();
     }
 
     /// Closes the handle and all of its clones: calls that wait end as [`Closed`](crate::ErrorKind::Closed), not sent; later
@@ -321,7 +367,7 @@ impl Redis {
     }
 
     pub(crate) async fn close_within(&self, deadline: Duration) -> CloseReport {
-        *self.inner.closed.get_or_init(|| close::drain(&self.inner.node, deadline)).await
+        *self.inner.closed.get_or_init(|| close::drain(&self.inner, deadline)).await
     }
 
     /// Waits for SIGTERM or Ctrl-C, then [`close`](Self::close)s. A second signal cuts what is still in flight.

@@ -115,7 +115,7 @@ impl Registry {
         }
         let (name, redis) = (Arc::<str>::from(name), builder.build()?);
         redis.inner.announcer.relay(name.clone(), self.inner.events.clone());
-        let config = redis.inner.node.description().into();
+        let config = redis.inner.nodes.description().into();
         entries.named.insert(name, Entry { redis: redis.clone(), config });
         Ok(redis)
     }

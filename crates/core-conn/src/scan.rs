@@ -1,13 +1,15 @@
 //! Walking through the keys, page by page.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::mem;
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 
+use crate::cluster::Layout;
 use crate::cmd::Cmd;
 use crate::error::{Error, ErrorKind};
+use crate::nodes::Nodes;
 use crate::{Key, Redis};
 
 /// Which keys a [`Redis::scan`] is to find. A pattern as text becomes one of these.
@@ -91,17 +93,103 @@ impl Redis {
         &self,
         scan: S,
     ) -> impl Stream<Item = Result<Key, Error>> + Send + 'static + use<S> {
-        let walk = Walk {
-            redis: self.clone(),
-            scan: scan.into(),
-            at: At::Beginning,
-            found: VecDeque::new(),
-            begun: 0,
-        };
-        stream::try_unfold(walk, |mut walk| async move {
-            let key = walk.next().await?;
-            Ok(key.map(|key| (key, walk)))
+        stream::try_unfold(Tour::new(self.clone(), scan.into()), |mut tour| async move {
+            let key = tour.next().await?;
+            Ok(key.map(|key| (key, tour)))
         })
+    }
+}
+
+/// Walks through all nodes that there are, and again through the slots that were in two places meanwhile.
+#[derive(Debug)]
+struct Tour {
+    redis: Redis,
+    scan: Scan,
+    /// The one under way is the first.
+    walks: VecDeque<Walk>,
+    /// Of a cluster: what it was like when the walks began, if they have.
+    before: Option<Layout>,
+    /// Only keys of these slots are new.
+    only: Option<HashSet<u16>>,
+    /// Slots of nodes that were lost on the way, and the last reason.
+    lost: (HashSet<u16>, Option<Error>),
+    rounds: u32,
+}
+
+impl Tour {
+    fn new(redis: Redis, scan: Scan) -> Self {
+        let (walks, lost) = (VecDeque::new(), (HashSet::new(), None));
+        Self { redis, scan, walks, before: None, only: None, lost, rounds: 0 }
+    }
+
+    async fn next(&mut self) -> Result<Option<Key>, Error> {
+        loop {
+            let Some(walk) = self.walks.front_mut() else {
+                if self.begin().await? {
+                    continue;
+                }
+                return Ok(None);
+            };
+            match walk.next().await {
+                Ok(Some(key))
+                    if self.only.as_ref().is_none_or(|only| only.contains(&key.slot())) =>
+                {
+                    return Ok(Some(key));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => drop(self.walks.pop_front()),
+                // Another may serve its slots by the next round.
+                Err(error) if self.before.is_some() && error.is_retryable() => {
+                    self.lost.0.extend(walk.slots.iter());
+                    self.lost.1 = Some(error);
+                    self.walks.pop_front();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The next round; false if none is needed.
+    async fn begin(&mut self) -> Result<bool, Error> {
+        let Nodes::Cluster(cluster) = &self.redis.to else {
+            if self.rounds == 0 {
+                self.walks.push_back(Walk::new(self.redis.clone(), self.scan.clone()));
+            }
+            self.rounds += 1;
+            return Ok(self.rounds == 1);
+        };
+        let now = Layout::ask(cluster, &self.redis).await?;
+        if let Some(before) = &self.before {
+            let mut slots =
+                if self.rounds == 1 { now.unsettled(before) } else { now.changed(before) };
+            slots.extend(self.lost.0.drain());
+            if slots.is_empty() {
+                return Ok(false);
+            }
+            if self.rounds > BEGINNINGS {
+                let why = "slots were moved each time: their keys can't be walked";
+                let moved = || Error::not_sent(ErrorKind::Unsupported(why.into()));
+                return Err(self.lost.1.take().unwrap_or_else(moved));
+            }
+            self.only = Some(slots);
+        }
+        // Twice, where keys are on their way: one that goes from a node that is walked late to one that was walked early
+        // is found there.
+        let passes = if self.only.is_some() { 2 } else { 1 };
+        for _ in 0..passes {
+            for part in &now.parts {
+                if self.only.as_ref().is_none_or(|only| part.holds(only)) {
+                    let slots = part.slots().collect();
+                    self.walks.push_back(Walk {
+                        slots,
+                        ..Walk::new(part.redis.clone(), self.scan.clone())
+                    });
+                }
+            }
+        }
+        self.rounds += 1;
+        self.before = Some(now);
+        Ok(true)
     }
 }
 
@@ -116,6 +204,8 @@ struct Walk {
     at: At,
     found: VecDeque<Bytes>,
     begun: u32,
+    /// What the node is known to hold, in a cluster.
+    slots: HashSet<u16>,
 }
 
 #[derive(Debug)]
@@ -127,6 +217,11 @@ enum At {
 }
 
 impl Walk {
+    fn new(redis: Redis, scan: Scan) -> Self {
+        let (found, slots) = (VecDeque::new(), HashSet::new());
+        Self { redis, scan, at: At::Beginning, found, begun: 0, slots }
+    }
+
     async fn next(&mut self) -> Result<Option<Key>, Error> {
         loop {
             if let Some(key) = self.found.pop_front() {
@@ -163,7 +258,7 @@ impl Walk {
     async fn process(&self) -> Result<String, Error> {
         let info = self.redis.info().await?;
         // A user who may not ask takes each lost connection for a restart.
-        let generation = || format!("generation {}", self.redis.inner.node.generations());
+        let generation = || format!("generation {}", self.redis.to.generations());
         Ok(info.run_id.clone().unwrap_or_else(generation))
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::cluster::Sites;
 use crate::credentials::{Credentials, Login};
 use crate::error::{Error, ErrorKind};
 use crate::sentinel::Watched;
@@ -27,6 +28,8 @@ pub(crate) enum Site {
     At(Endpoint),
     /// Wherever the sentinels say.
     Under(Watched),
+    /// The nodes of a cluster.
+    Cluster(Sites),
 }
 
 impl fmt::Display for Site {
@@ -34,6 +37,7 @@ impl fmt::Display for Site {
         match self {
             Self::At(endpoint) => endpoint.fmt(f),
             Self::Under(watched) => watched.fmt(f),
+            Self::Cluster(sites) => sites.fmt(f),
         }
     }
 }
@@ -45,6 +49,8 @@ pub(crate) struct Access {
     pub(crate) login: Login,
     pub(crate) name: Option<String>,
     pub(crate) connect_timeout: Duration,
+    /// Whether a replica of a cluster is to answer what its primary would (`READONLY`).
+    pub(crate) stale_reads: bool,
 }
 
 /// Where it listens.
@@ -86,11 +92,6 @@ impl Access {
 }
 
 impl Target {
-    #[cfg(feature = "tls")]
-    pub(crate) fn speaks_tls(&self) -> bool {
-        matches!(self.endpoint, Endpoint::Tcp { tls: Some(_), .. })
-    }
-
     /// Connects, and shakes hands if TLS is spoken. Nothing is said yet: neither user nor protocol.
     pub(crate) async fn connect(&self) -> Result<Box<dyn Io>, Error> {
         let timeout = self.access.connect_timeout;
@@ -102,6 +103,28 @@ impl Target {
 }
 
 impl Endpoint {
+    pub(crate) fn speaks_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        let speaks = matches!(self, Self::Tcp { tls: Some(_), .. });
+        #[cfg(not(feature = "tls"))]
+        let speaks = false;
+        speaks
+    }
+
+    /// The host, as it is known; of a socket the one it is on.
+    pub(crate) fn host(&self) -> &str {
+        match self {
+            Self::Tcp { host, .. } => host,
+            #[cfg(unix)]
+            Self::Unix(_) => "localhost",
+        }
+    }
+
+    /// How one is written that leads there by TCP.
+    pub(crate) fn place(host: &str, port: u16) -> String {
+        format!("{host}:{port}")
+    }
+
     /// Another server, spoken to in the same way.
     pub(crate) fn elsewhere(&self, (host, port): (String, u16)) -> Self {
         Self::Tcp {
@@ -153,7 +176,7 @@ fn failed(error: std::io::Error) -> Error {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port, .. } => write!(f, "{host}:{port}"),
+            Self::Tcp { host, port, .. } => f.write_str(&Self::place(host, *port)),
             #[cfg(unix)]
             Self::Unix(path) => write!(f, "{}", path.display()),
         }

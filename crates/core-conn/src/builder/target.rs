@@ -1,6 +1,7 @@
 //! Where to and as whom, from the URL and from the options.
 
 use std::env::{self, VarError};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::RedisBuilder;
 use crate::address::{Address, Place};
+use crate::cluster::{ReplicaReads, Sites};
 use crate::credentials::{Credentials, Login};
 use crate::sentinel::Watched;
 use crate::target::{Access, Endpoint, Site};
@@ -21,6 +23,7 @@ impl RedisBuilder {
             (Place::Sentinel { hosts, primary, tls }, _) => {
                 Site::Under(self.watched(hosts, primary.as_deref(), *tls)?)
             }
+            (Place::Cluster { hosts, tls }, _) => Site::Cluster(self.sites(hosts, *tls)?),
             (Place::Unix(path), _) => Site::At(self.unix(path)?),
             (Place::Tcp { .. }, Some(path)) => Site::At(self.unix(path)?),
             (Place::Tcp { host, port, tls }, None) => {
@@ -28,14 +31,21 @@ impl RedisBuilder {
                 Site::At(self.tcp(host, port.unwrap_or(6379), *tls)?)
             }
         };
-        if matches!(site, Site::At(_)) {
+        if !matches!(site, Site::Under(_)) {
             self.needs_no_sentinel()?;
+        }
+        if !matches!(site, Site::Cluster(_)) {
+            self.needs_no_cluster()?;
+        } else if self.database.is_some_and(|database| database != 0) {
+            let problem = "a database other than 0: a cluster has no other";
+            return Err(Error::config("database", problem, "none"));
         }
         let access = Access {
             database: agreed("database", address.database, self.database)?,
             login: self.login(address)?,
             name: self.name.clone(),
             connect_timeout: self.connect_timeout,
+            stale_reads: false,
         };
         Ok((site, access))
     }
@@ -61,6 +71,50 @@ impl RedisBuilder {
         })
     }
 
+    fn sites(&self, hosts: &[(String, u16)], tls: bool) -> Result<Sites, Error> {
+        let backoff = self.discovery_reconnect.clone().unwrap_or_else(|| {
+            Backoff::custom(|attempt, _| {
+                let delay = 100 + 2 * u64::from(attempt);
+                ControlFlow::Continue(Duration::from_millis(delay.min(2_000)))
+            })
+        });
+        backoff.validate("discovery_reconnect")?;
+        let listed = hosts.iter().map(|(host, port)| self.tcp(host, *port, tls));
+        let translated = self.nat.iter().map(|(announced, reached)| {
+            let reached_at = reached.rsplit_once(':').and_then(|(host, port)| {
+                let port = port.parse().ok().filter(|&port: &u16| port > 0)?;
+                (!host.is_empty()).then(|| (host.to_owned(), port))
+            });
+            let allowed = "pairs of `host:port`, as announced and as it is reached";
+            match (announced.rsplit_once(':'), reached_at) {
+                (Some(_), Some(place)) => Ok((announced.clone(), place)),
+                _ => Err(Error::config("nat", format!("`{announced}` to `{reached}`"), allowed)),
+            }
+        });
+        Ok(Sites {
+            listed: listed.collect::<Result<_, _>>()?,
+            translated: translated.collect::<Result<Vec<_>, _>>()?.into(),
+            replica_reads: self.replica_reads.unwrap_or_default(),
+            backoff,
+        })
+    }
+
+    /// Refuses options for a cluster where there is none.
+    fn needs_no_cluster(&self) -> Result<(), Error> {
+        let given = [
+            ("replica_reads", self.replica_reads.is_some_and(|reads| reads != ReplicaReads::Never)),
+            ("discovery_reconnect", self.discovery_reconnect.is_some()),
+            ("nat", !self.nat.is_empty()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((field, _)) => {
+                let allowed = "a URL that begins with `redis-cluster://`";
+                Err(Error::config(field, "there is no cluster", allowed))
+            }
+        }
+    }
+
     /// Refuses options for sentinels where none is asked.
     fn needs_no_sentinel(&self) -> Result<(), Error> {
         let given = [
@@ -84,7 +138,7 @@ impl RedisBuilder {
         let agrees = match place {
             Place::Unix(other) => other == path,
             Place::Tcp { host, port, tls } => host.is_none() && port.is_none() && !tls,
-            Place::Sentinel { .. } => false,
+            Place::Sentinel { .. } | Place::Cluster { .. } => false,
         };
         if !agrees {
             return Err(contradiction("unix_socket", "the URL leads elsewhere"));

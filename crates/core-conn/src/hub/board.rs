@@ -111,6 +111,71 @@ impl Board {
         }
     }
 
+    /// Takes off the sharded channels that live elsewhere, with their subscribers.
+    pub(super) fn take(
+        &mut self,
+        leaves: impl Fn(&[u8]) -> bool,
+        wakers: &mut Wakers,
+    ) -> Vec<(Topic, Vec<Arc<Mailbox>>)> {
+        let (kind, mut taken) = (Kind::Sharded, Vec::new());
+        let moved = Error::unknown(ErrorKind::ConnectionLost("its slot was moved".into()));
+        let now = Instant::now();
+        for (name, entry) in &mut self.topics[kind as usize] {
+            if !entry.mailboxes.is_empty() && leaves(name) {
+                let mailboxes = std::mem::take(&mut entry.mailboxes);
+                wakers.extend(mailboxes.iter().filter_map(|mailbox| mailbox.lose(now, &moved)));
+                taken.push((Topic { kind, name: name.clone() }, mailboxes));
+            }
+        }
+        taken.iter().for_each(|(topic, _)| self.list(topic));
+        taken
+    }
+
+    /// Takes on what another has taken off.
+    pub(super) fn adopt(
+        &mut self,
+        topic: &Topic,
+        mailboxes: Vec<Arc<Mailbox>>,
+        wakers: &mut Wakers,
+    ) {
+        if matches!(self.line, Line::Ended) {
+            let closed = |asked| Error::new(ErrorKind::Closed, outcome(asked));
+            return wakers.extend(mailboxes.iter().filter_map(|mailbox| mailbox.end(closed).1));
+        }
+        let entry = self.topics[topic.kind as usize].entry(topic.name.clone()).or_default();
+        for mailbox in mailboxes {
+            mailbox.place.store(entry.mailboxes.len(), Relaxed);
+            entry.mailboxes.push(mailbox);
+        }
+        match entry.wire {
+            OnWire::Held => {
+                wakers.extend(entry.mailboxes.iter().filter_map(|mailbox| mailbox.open()));
+            }
+            OnWire::Asked => entry.mailboxes.iter().for_each(|mailbox| mailbox.asked()),
+            OnWire::Absent | OnWire::Leaving => self.list(topic),
+        }
+    }
+
+    /// The node does not have this sharded channel, or has it no more. It is asked again in a while, if it is not taken
+    /// off before.
+    pub(super) fn gone(&mut self, topic: &Topic, wakers: &mut Wakers) {
+        let Some(entry) = self.entry(topic) else { return };
+        let was_held = match entry.wire {
+            OnWire::Held => true,
+            OnWire::Asked => false,
+            // Whose own answer will come, or came.
+            OnWire::Leaving | OnWire::Absent => return,
+        };
+        entry.wire = OnWire::Absent;
+        let moved = Error::unknown(ErrorKind::ConnectionLost("its slot was moved".into()));
+        let now = Instant::now();
+        if was_held {
+            wakers.extend(entry.mailboxes.iter().filter_map(|mailbox| mailbox.lose(now, &moved)));
+            self.held[topic.kind as usize] -= 1;
+        }
+        self.later.push(topic.clone());
+    }
+
     fn list(&mut self, topic: &Topic) {
         let Some(entry) = self.entry(topic) else { return };
         if !std::mem::replace(&mut entry.listed, true) {

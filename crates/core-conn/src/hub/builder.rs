@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::mailbox::Limits;
 use super::state::Settings;
 use super::{Hub, Shared};
-use crate::node::Node;
 use crate::{Error, Redis};
 
 /// The options of a [`Hub`] with a connection of its own. See [`Hub::builder`].
@@ -17,18 +16,18 @@ pub struct HubBuilder {
 }
 
 /// As the handle's probe, and with bounds that suit short messages.
-pub(super) fn defaults(node: &Node) -> Settings {
+pub(super) fn defaults(settings: &crate::node::Settings) -> Settings {
     Settings {
         limits: Limits { messages: 1_024, bytes: 16 << 20 },
         max_message: 16 << 20,
-        interval: node.settings.probe_interval,
-        timeout: node.settings.probe_timeout,
+        interval: settings.probe_interval,
+        timeout: settings.probe_timeout,
     }
 }
 
 impl HubBuilder {
     pub(super) fn new(redis: &Redis) -> Self {
-        Self { redis: redis.clone(), settings: defaults(&redis.inner.node) }
+        Self { redis: redis.clone(), settings: defaults(redis.inner.nodes.settings()) }
     }
 
     /// How many messages wait for one subscriber at most; beyond, its oldest are dropped, and it is told how many.
@@ -87,7 +86,7 @@ impl HubBuilder {
                 return Err(Error::config(field, format!("{size} (the most is {max})"), allowed));
             }
         }
-        let shared = Shared::new(&redis.inner.node, settings);
+        let shared = Shared::new(&redis.inner.nodes, settings);
         Ok(Hub::new(redis, shared))
     }
 }

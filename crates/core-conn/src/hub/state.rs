@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::HubReport;
 use super::board::{Board, Wakers};
+use super::homes::Sharded;
 use super::keeper;
 use super::mailbox::{Limits, Mailbox};
 use super::topic::Topic;
-use crate::Error;
 use crate::event::{Event, EventKind, Purpose};
 use crate::node::{GRACE, Node};
+use crate::{Error, ServerError};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settings {
@@ -28,6 +29,8 @@ pub(super) struct Settings {
 
 pub(super) struct State {
     pub(super) node: Arc<Node>,
+    /// For sharded channels of a cluster: who knows where they live.
+    sharded: Option<Weak<Sharded>>,
     pub(super) settings: Settings,
     board: Mutex<Board>,
     /// Something is on the board's list.
@@ -47,11 +50,16 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(node: Arc<Node>, settings: Settings) -> Arc<Self> {
+    pub(super) fn new(
+        node: Arc<Node>,
+        settings: Settings,
+        sharded: Option<Weak<Sharded>>,
+    ) -> Arc<Self> {
         let connection = node.one_more_connection();
         let place = Mutex::new(node.name.clone());
         Arc::new(Self {
             node,
+            sharded,
             settings,
             board: Mutex::new(Board::new()),
             work: Notify::new(),
@@ -86,11 +94,15 @@ impl State {
         patient: bool,
     ) -> Result<(), Error> {
         self.board(|board| board.join(topic, mailbox, patient))?;
+        self.work();
+        Ok(())
+    }
+
+    fn work(self: &Arc<Self>) {
         self.work.notify_one();
         if !self.started.load(Relaxed) && !self.started.swap(true, SeqCst) {
             self.node.hubs.spawn(keeper::run(self.clone()));
         }
-        Ok(())
     }
 
     pub(super) fn leave(&self, topic: &Topic, mailbox: &Arc<Mailbox>) {
@@ -101,6 +113,41 @@ impl State {
         if has_work {
             self.work.notify_one();
         }
+    }
+
+    /// Takes the sharded channels off that live elsewhere, with their subscribers, who are told of a gap.
+    pub(super) fn take(&self, leaves: impl Fn(&[u8]) -> bool) -> Vec<(Topic, Vec<Arc<Mailbox>>)> {
+        let taken = self.with(|board, wakers| board.take(leaves, wakers));
+        if !taken.is_empty() {
+            self.work.notify_one();
+        }
+        taken
+    }
+
+    /// Takes them on.
+    pub(super) fn adopt(self: &Arc<Self>, topic: &Topic, mailboxes: Vec<Arc<Mailbox>>) {
+        self.with(|board, wakers| board.adopt(topic, mailboxes, wakers));
+        self.work();
+    }
+
+    /// Whether the server's word means that the channel lives on another node, which is then looked for.
+    pub(super) fn is_elsewhere(&self, topic: &Topic, error: &Error) -> bool {
+        let Some(sharded) = self.sharded.as_ref().and_then(Weak::upgrade) else { return false };
+        let elsewhere = matches!(
+            error.server(),
+            Some(ServerError::Moved { .. } | ServerError::Ask { .. } | ServerError::ClusterDown)
+        );
+        if elsewhere {
+            let place = self.place().clone();
+            sharded.refer(topic, error, &place);
+        }
+        elsewhere
+    }
+
+    /// A node ended the subscription to a sharded channel, whose slot it does not serve any more.
+    pub(super) fn went_astray(&self) -> bool {
+        let sharded = self.sharded.as_ref().and_then(Weak::upgrade);
+        sharded.inspect(|sharded| sharded.astray.notify_one()).is_some()
     }
 
     /// Ends everything that a subscriber sees. Again, it gives the same report.

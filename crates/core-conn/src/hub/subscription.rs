@@ -62,7 +62,7 @@ impl Stream for Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.hub.shared.state.leave(&self.topic, &self.mailbox);
+        self.hub.shared.homes.leave(&self.topic, &self.mailbox);
     }
 }
 

@@ -11,7 +11,7 @@ use super::heartbeat;
 use super::run::Run;
 use super::session::lost;
 use super::state::State;
-use super::topic::Topic;
+use super::topic::{Kind, Topic};
 use super::wire::frame::Frame;
 use crate::event::{EventKind, ReadyCheck};
 use crate::value::server_error;
@@ -104,6 +104,14 @@ impl<'a> Talk<'a> {
             Frame::Push => return Ok(()),
             _ => {}
         }
+        if let Frame::Unsubscribed(kind @ Kind::Sharded, name) = frame
+            && !matches!(self.expected.front(), Some(Expected::Unsubscribed(topic)) if topic.kind == kind && topic.name == name)
+            && self.state.went_astray()
+        {
+            let topic = Topic { kind, name: Bytes::copy_from_slice(name) };
+            self.state.board(|board| board.gone(&topic, &mut self.wakers));
+            return Ok(());
+        }
         let expected = self.expected.pop_front();
         self.waiting_since = Instant::now();
         match (expected, frame) {
@@ -114,6 +122,10 @@ impl<'a> Talk<'a> {
             }
             (Some(Expected::Subscribed(topic)), Frame::Error(words)) => {
                 let error = read(words);
+                if self.state.is_elsewhere(&topic, &error) {
+                    self.state.board(|board| board.gone(&topic, &mut self.wakers));
+                    return Ok(());
+                }
                 let refused = |board: &mut Board| board.refused(&topic, &error, &mut self.wakers);
                 if self.state.board(refused) {
                     // Others had it, and the server will not be busy for ever.

@@ -1,10 +1,10 @@
 //! The hash slot of a key, as the Redis Cluster specification defines it.
 
-const SLOTS: u16 = 16_384;
+pub(crate) const SLOTS: u16 = 16_384;
 
 /// The slot of `key`: only what stands between the first `{` and the first `}` after it counts, if
 /// there is any.
-pub(super) fn of(key: &[u8]) -> u16 {
+pub(crate) fn of(key: &[u8]) -> u16 {
     crc16(hash_tag(key).unwrap_or(key)) % SLOTS
 }
 

@@ -60,6 +60,14 @@ impl FredLink {
                 error = end.error() => return Err(error),
             };
         }
+        if target.access.stale_reads {
+            let readonly = Cmd::internal("READONLY");
+            tokio::select! {
+                biased;
+                told = link.call(Request::Cmd(&readonly)) => told?,
+                error = end.error() => return Err(error),
+            };
+        }
         Ok((link, end))
     }
 

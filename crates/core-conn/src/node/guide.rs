@@ -1,10 +1,11 @@
 //! Where connections go, and when they should go elsewhere.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::watch;
 
 use super::{Node, supervise};
+use crate::cluster::Cluster;
 use crate::cmd::Cmd;
 use crate::error::{Error, ErrorKind, SentinelError};
 use crate::info::Role;
@@ -16,6 +17,8 @@ use crate::target::{Access, Endpoint, Site, Target};
 pub(super) enum Guide {
     At(Endpoint),
     Under(Box<Sentinels>),
+    /// Any node of this cluster will do.
+    Within(Weak<Cluster>),
 }
 
 impl Guide {
@@ -23,6 +26,8 @@ impl Guide {
         match site {
             Site::At(endpoint) => Self::At(endpoint.clone()),
             Site::Under(watched) => Self::Under(Box::new(Sentinels::new(watched, access))),
+            // Who makes one for it says which.
+            Site::Cluster(_) => Self::Within(Weak::new()),
         }
     }
 }
@@ -40,8 +45,23 @@ impl Node {
                 self.place.store(Arc::new(endpoint.to_string().into()));
                 endpoint
             }
+            Guide::Within(cluster) => {
+                let closed = || Error::not_sent(ErrorKind::Closed);
+                let endpoint = cluster.upgrade().ok_or_else(closed)?.somewhere().await?;
+                self.place.store(Arc::new(endpoint.to_string().into()));
+                endpoint
+            }
         };
         Ok(Target { endpoint, access: self.settings.access.clone() })
+    }
+
+    /// How its servers are spoken to.
+    pub(crate) fn template(&self) -> Endpoint {
+        match &self.settings.site {
+            Site::At(endpoint) => endpoint.clone(),
+            Site::Under(watched) => watched.listed[0].clone(),
+            Site::Cluster(sites) => sites.listed[0].clone(),
+        }
     }
 
     /// Opens a connection to a server of the right role.
@@ -83,6 +103,11 @@ impl Node {
         match &self.guide {
             Guide::At(_) => std::future::pending().await,
             Guide::Under(sentinels) => sentinels.left(place).await,
+            Guide::Within(cluster) => {
+                if let Some(cluster) = cluster.upgrade() {
+                    cluster.left(place).await;
+                }
+            }
         }
     }
 
@@ -91,6 +116,9 @@ impl Node {
         match &self.guide {
             Guide::At(_) => false,
             Guide::Under(sentinels) => sentinels.is_left(place),
+            Guide::Within(cluster) => cluster.upgrade().is_none_or(|cluster| {
+                cluster.map().members().all(|member| *member.place != *place)
+            }),
         }
     }
 
@@ -115,7 +143,7 @@ impl Node {
     /// Hears that the next attempt need not wait.
     pub(crate) fn news(&self) -> News {
         News(match &self.guide {
-            Guide::At(_) => None,
+            Guide::At(_) | Guide::Within(_) => None,
             Guide::Under(sentinels) => Some(sentinels.news()),
         })
     }

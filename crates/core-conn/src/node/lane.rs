@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, watch};
 
 use super::gate::Gate;
@@ -22,6 +22,8 @@ pub(super) struct Lane {
     /// Whether it has a task, or had one that gave up.
     pub(super) running: AtomicBool,
     pub(super) generations: AtomicU64,
+    /// Since when it has been as it is: connected or not.
+    pub(super) changed: ArcSwap<Instant>,
     /// Cuts the wait before the next attempt.
     pub(super) hurry: Notify,
 }
@@ -45,6 +47,7 @@ impl Lane {
             state: watch::Sender::new(State::Connecting(None)),
             running: AtomicBool::new(false),
             generations: AtomicU64::new(0),
+            changed: ArcSwap::from_pointee(Instant::now()),
             hurry: Notify::new(),
         }
     }

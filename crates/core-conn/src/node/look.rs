@@ -1,6 +1,7 @@
 //! What can be seen of a node without asking it anything.
 
 use super::{Node, State};
+use crate::LinkState;
 use crate::error::{Error, ErrorKind};
 
 impl Node {
@@ -28,6 +29,18 @@ impl Node {
         // One that may still come is enough.
         let reasons: Option<Vec<_>> = reasons.collect();
         reasons.and_then(|reasons| reasons.into_iter().next())
+    }
+
+    /// The best of its connections.
+    pub(crate) fn link_state(&self) -> LinkState {
+        let since = self.lanes.iter().map(|lane| lane.changed.load().elapsed());
+        if self.is_connected() {
+            return LinkState::Connected { since: since.max().unwrap_or_default() };
+        }
+        match self.away() {
+            Some(error) => LinkState::Away { error, since: since.min().unwrap_or_default() },
+            None => LinkState::Unused,
+        }
     }
 
     /// Where it leads, as whom and how, for people; never with a secret.

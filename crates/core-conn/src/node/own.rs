@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::guide::LEFT;
 use super::supervise::lost;
 use super::{Node, supervise};
+use crate::call::link_error;
 use crate::cmd::Cmd;
 use crate::credentials::Credentials;
 use crate::durability::Durability;
@@ -169,6 +170,7 @@ impl Own {
     pub(crate) async fn call(
         &mut self,
         request: Request<'_>,
+        asking: bool,
         durability: Durability,
         deadline: Instant,
         budget: Duration,
@@ -176,11 +178,15 @@ impl Own {
         if durability == Durability::Fsync {
             self.check_fsync(deadline, budget).await?;
         }
-        let mut cmds = request.to_cmds();
+        let mut cmds = if asking { request.asking() } else { request.to_cmds() };
         let wait = durability.wait(deadline);
         let waits = wait.is_some();
         cmds.extend(wait);
         let mut replies = self.call_each(cmds, deadline, budget).await?;
+        if asking {
+            // Where it was refused so is what came behind it, as moved.
+            replies.remove(0).map_err(link_error)?;
+        }
         let confirmed = if waits { replies.pop() } else { None };
         let confirm = || confirmed.map_or(Ok(()), |answer| durability.confirm(answer));
         if let Request::Batch(cmds) = request {

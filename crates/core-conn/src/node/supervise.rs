@@ -152,11 +152,13 @@ async fn one_stay(node: &Arc<Node>, connection: usize) -> (Error, Duration) {
         node.announce(connection, EventKind::Closed);
         return (Error::not_sent(ErrorKind::Closed), Duration::ZERO);
     }
+    lane.changed.store(Arc::new(ready_at));
     lane.state.send_replace(State::Ready);
     node.announce(connection, EventKind::Ready(check));
     let error = serve(node, connection, first).await;
     lane.state.send_replace(State::Connecting(Some(error.clone())));
     lane.fail();
+    lane.changed.store(Arc::new(Instant::now()));
     node.announce(connection, EventKind::Closed);
     (error, ready_at.elapsed())
 }

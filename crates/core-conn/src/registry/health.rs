@@ -7,11 +7,11 @@ use crate::{Error, Redis, ServerError};
 
 /// Asks for one answer; never waits for a connection that is known to be away, nor among those who do.
 pub(super) async fn ask(redis: &Redis, within: Duration) -> Health {
-    if let Some(error) = redis.inner.node.away() {
+    if let Some(error) = redis.to.away() {
         return unhealthy(redis, error);
     }
     let began = Instant::now();
-    let was_connected = redis.inner.node.is_connected();
+    let was_connected = redis.to.is_connected();
     let left = || within.saturating_sub(began.elapsed());
     let latency = match ping(redis, within).await {
         Ok(latency) if was_connected => latency,

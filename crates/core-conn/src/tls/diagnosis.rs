@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What stands between us and this target, if it is TLS.
 pub(crate) async fn diagnose(target: &Target) -> Option<TlsError> {
-    if !target.speaks_tls() {
+    if !target.endpoint.speaks_tls() {
         return None;
     }
     let mut stream = match target.connect().await {

@@ -1,0 +1,489 @@
+//! A cluster: which of its nodes a call belongs to.
+//!
+//! The [`Map`] says who serves which slot. It is replaced as a whole by each refresh (`refresh.rs`), and slot by slot by
+//! each `MOVED`. A call finds its way by it, and along what the servers answer (`way.rs`); the connections are those of
+//! the members, each a [`Node`] like any other.
+
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use self::listing::Standing;
+use self::listing::{Listed, Listing};
+use self::map::Map;
+pub(crate) use self::member::Member;
+use crate::error::{Error, ErrorKind, ServerError};
+use crate::event::{Announcer, Event, EventKind, Purpose};
+use crate::info::Known;
+use crate::node::{Gate, Node, Queue, Settings, Waiting};
+use crate::target::{Endpoint, Site};
+use crate::{Backoff, Class};
+
+mod layout;
+mod listing;
+mod map;
+mod member;
+mod refresh;
+mod turn;
+mod way;
+
+pub(crate) use self::layout::Layout;
+pub(crate) use self::turn::Turn;
+pub(crate) use self::way::{Stop, Way};
+
+/// What is told of a cluster at `build()`.
+#[derive(Debug, Clone)]
+pub(crate) struct Sites {
+    pub(crate) listed: Vec<Endpoint>,
+    /// Where to go instead, by what the nodes announce.
+    pub(crate) translated: Arc<[(String, (String, u16))]>,
+    pub(crate) replica_reads: ReplicaReads,
+    /// Between attempts to learn the map.
+    pub(crate) backoff: Backoff,
+}
+
+impl fmt::Display for Sites {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, endpoint) in self.listed.iter().enumerate() {
+            let comma = if place == 0 { "" } else { "," };
+            write!(f, "{comma}{endpoint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether replicas of a cluster answer what has the class [`Read`](crate::Class::Read).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReplicaReads {
+    /// Never: what was written is read. The default, because a replica is behind its primary by an unknown time, and
+    /// whoever reads there what it has just written may not find it.
+    #[default]
+    Never,
+    /// A replica in turn, and the primary where none can be used.
+    Prefer,
+    /// A replica in turn, and no answer where none can be used.
+    Only,
+}
+
+/// A cluster.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) name: Arc<str>,
+    /// Of each member, but for its site.
+    settings: Settings,
+    sites: Sites,
+    announcer: Announcer,
+    map: ArcSwap<Map>,
+    /// Held while another map is made.
+    changing: Mutex<()>,
+    news: watch::Sender<News>,
+    /// Members that the map names no more, until their last call is answered.
+    leaving: Mutex<Vec<Arc<Member>>>,
+    turn: Turn,
+    /// Somebody found the map wrong, and can't go on without another.
+    stale: Notify,
+    /// A slot was found elsewhere, and is known to be there since.
+    mended: Notify,
+    /// Whether there is a task that learns the map.
+    learning: AtomicBool,
+    waiting: Queue,
+    pub(crate) known: Known,
+    /// For channels and patterns, of which any node hears.
+    home: OnceLock<Arc<Node>>,
+    /// For sharded channels: they outlive the members, whose channels go elsewhere first.
+    extras: Mutex<Vec<Arc<Node>>>,
+    pub(crate) gate: Gate,
+    pub(crate) ended: CancellationToken,
+}
+
+/// What those who wait for another map are told.
+#[derive(Debug, Clone, Default)]
+struct News {
+    /// Grows with each map.
+    version: u64,
+    /// Why the last attempt to learn it failed, if it did.
+    failed: Option<Error>,
+}
+
+impl Cluster {
+    pub(crate) fn new(sites: Sites, settings: Settings, announcer: Announcer) -> Arc<Self> {
+        Arc::new(Self {
+            name: sites.to_string().into(),
+            waiting: Queue::new(settings.queue),
+            settings,
+            sites,
+            announcer,
+            map: ArcSwap::from_pointee(Map::empty()),
+            changing: Mutex::default(),
+            news: watch::Sender::default(),
+            leaving: Mutex::default(),
+            turn: Turn::default(),
+            stale: Notify::new(),
+            mended: Notify::new(),
+            learning: AtomicBool::new(false),
+            known: Known::default(),
+            home: OnceLock::new(),
+            extras: Mutex::default(),
+            gate: Gate::default(),
+            ended: CancellationToken::new(),
+        })
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn map(&self) -> Arc<Map> {
+        self.map.load_full()
+    }
+
+    /// Starts the task that learns the map, where there is none or its runtime has ended. Needs a runtime.
+    fn start(self: &Arc<Self>) {
+        if !self.learning.load(SeqCst) && !self.learning.swap(true, SeqCst) {
+            tokio::spawn(refresh::run(self.clone()));
+        }
+    }
+
+    /// Asks for another map soon: this one led astray.
+    fn doubt(self: &Arc<Self>) {
+        self.start();
+        self.stale.notify_one();
+    }
+
+    /// Waits for a map that is newer than this call. The last one will do where nobody answers.
+    pub(crate) async fn learnt(self: &Arc<Self>, deadline: Instant) -> Result<(), Error> {
+        if self.gate.is_closed() {
+            return Err(Error::not_sent(ErrorKind::Closed));
+        }
+        let mut news = self.news.subscribe();
+        let known = news.borrow_and_update().version;
+        self.doubt();
+        let learnt =
+            news.wait_for(|news| news.version > known || (known > 0 && news.failed.is_some()));
+        match tokio::time::timeout_at(deadline.into(), learnt).await {
+            Err(_) if known == 0 => Err(unlearnt(self.news.borrow().failed.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until every node that serves slots is connected.
+    pub(crate) async fn ready(self: &Arc<Self>, deadline: Instant) -> Result<(), Error> {
+        if self.gate.is_closed() {
+            return Err(Error::not_sent(ErrorKind::Closed));
+        }
+        self.start();
+        let mut news = self.news.subscribe();
+        let ready = async {
+            loop {
+                let seen = news.borrow_and_update().clone();
+                let map = self.map();
+                let owners = map.owners().map(|member| member.calls.ready(deadline));
+                let all = async {
+                    match map.is_whole() && map.serves {
+                        true => join_all(owners).await.into_iter().collect::<Result<Vec<()>, _>>(),
+                        false => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    () = self.gate.closed() => return Err(Error::not_sent(ErrorKind::Closed)),
+                    changed = news.changed() => changed.map_err(|_| Error::not_sent(ErrorKind::Closed))?,
+                    all = all => return all.map(drop),
+                    () = tokio::time::sleep_until(deadline.into()) => return Err(unlearnt(seen.failed)),
+                }
+            }
+        };
+        ready.await
+    }
+
+    /// The node without calls by which channels and patterns are subscribed to.
+    pub(crate) fn home(self: &Arc<Self>) -> &Arc<Node> {
+        self.home.get_or_init(|| {
+            Node::led(self.settings.clone(), self.announcer.clone(), Arc::downgrade(self))
+        })
+    }
+
+    fn extras(&self) -> MutexGuard<'_, Vec<Arc<Node>>> {
+        self.extras.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node without calls, for a connection of another kind to this address.
+    pub(crate) fn extra(&self, endpoint: &Endpoint) -> Arc<Node> {
+        let site = Site::At(endpoint.clone());
+        let settings = Settings { site, ..self.settings.clone() };
+        let node = Node::new(settings, self.announcer.clone());
+        self.extras().push(node.clone());
+        // Whoever closes says so first, and looks for them second.
+        if self.gate.is_closed() {
+            node.end();
+        }
+        node
+    }
+
+    pub(crate) fn no_extra(&self, node: &Arc<Node>) {
+        self.extras().retain(|other| !Arc::ptr_eq(other, node));
+        node.end();
+    }
+
+    /// Tells of each other map.
+    pub(crate) fn news(&self) -> Changes {
+        Changes(self.news.subscribe())
+    }
+
+    /// A node has said where this slot is.
+    pub(crate) fn heed(self: &Arc<Self>, slot: u16, error: &Error, from: &str) {
+        let map = self.map();
+        if let (Some(ServerError::Moved { node, .. }), Some(from)) =
+            (error.server(), map.find(from))
+            && let Some(to) = self.redirected(node, &from.endpoint)
+        {
+            self.moved(slot, &to);
+            return;
+        }
+        self.doubt();
+    }
+
+    /// A node that hears of every message: one that is connected, in turn.
+    pub(crate) async fn somewhere(self: &Arc<Self>) -> Result<Endpoint, Error> {
+        let now = Instant::now();
+        let within = self.settings.access.connect_timeout;
+        let stop = self.way(None, Class::Read, now + within, within, true).stop().await?;
+        Ok(stop.endpoint().clone())
+    }
+
+    /// Resolves when the map names no such node any more.
+    pub(crate) async fn left(&self, place: &str) {
+        let mut news = self.news.subscribe();
+        // Its sender is this.
+        while self.map().find(place).is_some() && news.changed().await.is_ok() {}
+    }
+
+    fn queue(&self) -> Result<Waiting<'_>, Error> {
+        self.waiting.enter()
+    }
+
+    /// The member of this address.
+    fn member(&self, endpoint: &Endpoint, map: &Map) -> Arc<Member> {
+        match map.find(&endpoint.to_string()) {
+            Some(member) => member.clone(),
+            None => Member::new(endpoint.clone(), &self.settings, &self.announcer),
+        }
+    }
+
+    /// A server says that this slot is served there. Answers by whom.
+    fn moved(self: &Arc<Self>, slot: u16, endpoint: &Endpoint) -> Arc<Member> {
+        let changing = self.change();
+        let map = self.map();
+        let member = self.member(endpoint, &map);
+        let is_known = map.owner(slot).is_some_and(|seat| Arc::ptr_eq(&seat.member, &member));
+        if !is_known && !self.gate.is_closed() {
+            self.map.store(Arc::new(map.with(slot, &member)));
+            drop(changing);
+            self.news.send_modify(|news| news.version += 1);
+            self.start();
+            self.mended.notify_one();
+        }
+        member
+    }
+
+    /// Takes over what a node said.
+    fn learn(self: &Arc<Self>, listing: Listing, from: &Endpoint) {
+        let changing = self.change();
+        if self.gate.is_closed() {
+            return;
+        }
+        let before = self.map();
+        let members: Vec<(Arc<Member>, Listed)> = listing
+            .nodes
+            .into_iter()
+            .map(|listed| {
+                let endpoint = self.endpoint(listed.host.as_deref(), listed.port, from);
+                (self.member(&endpoint, &before), listed)
+            })
+            .collect();
+        let map = Arc::new(Map::new(listing.epoch, listing.serves, &members));
+        self.map.store(map.clone());
+        drop(changing);
+        for member in map.owners() {
+            member.calls.start();
+        }
+        self.news.send_modify(|news| *news = News { version: news.version + 1, failed: None });
+        self.tell(&before, &map);
+        let gone = before.members().filter(|member| map.find(&member.place).is_none());
+        gone.for_each(|member| self.dismiss(member));
+    }
+
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, Vec<Arc<Member>>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the connections to a member when its last call is answered.
+    fn dismiss(self: &Arc<Self>, member: &Arc<Member>) {
+        self.leaving().push(member.clone());
+        let (cluster, member) = (self.clone(), member.clone());
+        tokio::spawn(async move {
+            let deadline = Instant::now() + crate::builder::DAY;
+            let drained = join_all(member.nodes().map(|node| node.drain(deadline)));
+            tokio::select! {
+                _ = drained => {}
+                () = cluster.ended.cancelled() => member.nodes().for_each(|node| node.end()),
+            }
+            cluster.leaving().retain(|other| !Arc::ptr_eq(other, &member));
+        });
+    }
+
+    /// Where a node is, by what is said of it to whoever asked `from`.
+    fn endpoint(&self, host: Option<&str>, port: u16, from: &Endpoint) -> Endpoint {
+        let host = host.map_or_else(|| from.host().to_owned(), str::to_owned);
+        let announced = Endpoint::place(&host, port);
+        let translated = self.sites.translated.iter().find(|(given, _)| *given == announced);
+        from.elsewhere(translated.map_or((host, port), |(_, place)| place.clone()))
+    }
+
+    /// The same of a redirection: `host:port`, or `:port` where whoever was asked is.
+    fn redirected(&self, to: &str, from: &Endpoint) -> Option<Endpoint> {
+        let (host, port) = to.rsplit_once(':')?;
+        let host = Some(host).filter(|host| !host.is_empty() && *host != "?");
+        Some(self.endpoint(host, port.parse().ok()?, from))
+    }
+
+    /// What has changed, as events.
+    fn tell(&self, before: &Map, now: &Map) {
+        for seat in &now.seats {
+            let place = &seat.member.place;
+            let was = before.seats.iter().find(|old| old.member.place == *place);
+            match (was.and_then(|was| was.listed.as_ref()), &seat.listed) {
+                (None, Some(_)) => self.announce(place, EventKind::NodeAdded),
+                (Some(was), Some(is)) if was.role != is.role => {
+                    let promoted = is.role == crate::info::Role::Primary;
+                    let kind = if promoted { EventKind::Promoted } else { EventKind::Demoted };
+                    self.announce(place, kind);
+                }
+                _ => {}
+            }
+            let is_down = |seat: &map::Seat| {
+                seat.listed.as_ref().is_some_and(|listed| listed.state == Standing::Failed)
+            };
+            match (was.is_some_and(is_down), is_down(seat)) {
+                (false, true) => self.announce(place, EventKind::Down),
+                (true, false) => self.announce(place, EventKind::Up),
+                _ => {}
+            }
+        }
+        let gone = before.seats.iter().filter(|seat| now.find(&seat.member.place).is_none());
+        for seat in gone.filter(|seat| seat.listed.is_some()) {
+            self.announce(&seat.member.place, EventKind::NodeRemoved);
+        }
+        let slots = now.moved(before);
+        if slots > 0 {
+            self.announce(&self.name, EventKind::SlotsMoved { slots });
+        }
+        self.announce(&self.name, EventKind::MapRefreshed { epoch: now.epoch });
+    }
+
+    fn announce(&self, node: &Arc<str>, kind: EventKind) {
+        let (node, purpose) = (node.clone(), Purpose::Topology);
+        self.announcer.announce(Event { node, purpose, connection: 0, generation: 0, kind });
+    }
+
+    fn nodes(&self) -> Vec<Arc<Node>> {
+        let mut members = self.leaving().clone();
+        members.extend(self.map().members().cloned());
+        let nodes = members.iter().flat_map(|member| member.nodes());
+        let mut nodes: Vec<_> = nodes.chain(self.home.get()).cloned().collect();
+        nodes.extend(self.extras().iter().cloned());
+        nodes
+    }
+
+    /// Tries again now to reach whoever is away, also after the maximum of attempts.
+    pub(crate) fn reconnect(self: &Arc<Self>) {
+        self.doubt();
+        self.nodes().iter().for_each(Node::reconnect);
+    }
+
+    /// As [`Node::drain`], for all members at once.
+    pub(crate) async fn drain(&self, deadline: Instant) -> (u64, usize) {
+        {
+            let _changing = self.change();
+            self.gate.close();
+        }
+        let drained = join_all(self.nodes().iter().map(|node| node.drain(deadline))).await;
+        self.end();
+        let (waiting, cut) =
+            drained.into_iter().fold((0, 0), |(all, more), (one, cut)| (all + one, more + cut));
+        (waiting + self.waiting.left(), cut)
+    }
+
+    /// Ends everything at once.
+    pub(crate) fn end(&self) {
+        self.gate.close();
+        self.ended.cancel();
+        self.nodes().iter().for_each(|node| node.end());
+    }
+
+    /// How often connections have been opened, and maps drawn: another number, other servers perhaps.
+    pub(crate) fn generations(&self) -> u64 {
+        let opened: u64 = self.nodes().iter().map(|node| node.generations()).sum();
+        opened + self.news.borrow().version
+    }
+
+    /// Whether a call would find a connection now.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.map().owners().any(|member| member.calls.is_connected())
+    }
+
+    /// Why a call would find none, if that is known.
+    pub(crate) fn away(&self) -> Option<Error> {
+        if self.gate.is_closed() {
+            return Some(Error::not_sent(ErrorKind::Closed));
+        }
+        let map = self.map();
+        let mut owners = map.owners().peekable();
+        if owners.peek().is_none() {
+            let failed = self.news.borrow().failed.clone();
+            return failed.map(|failed| unlearnt(Some(failed)));
+        }
+        let reasons: Option<Vec<_>> = owners.map(|member| member.calls.away()).collect();
+        reasons.and_then(|reasons| reasons.into_iter().next())
+    }
+
+    /// Where it leads, as whom and how, for people; never with a secret.
+    pub(crate) fn description(&self) -> String {
+        format!("{}, {:?}", self.name, self.settings)
+    }
+}
+
+/// Hears of each other map.
+pub(crate) struct Changes(watch::Receiver<News>);
+
+impl Changes {
+    pub(crate) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Nothing is known of the cluster yet.
+fn unlearnt(failed: Option<Error>) -> Error {
+    let Some(failed) = failed else {
+        return Error::not_sent(ErrorKind::NotConnected("still learning the cluster's map".into()));
+    };
+    let reason = format!("no listed node tells the cluster's map: {}", failed.kind());
+    Error::not_sent(ErrorKind::NotConnected(reason)).caused_by(failed.kind())
+}
+
+/// How long the map may be taken for right without being asked for again.
+const REFRESH: Duration = Duration::from_secs(10);

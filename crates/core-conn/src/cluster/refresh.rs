@@ -1,0 +1,199 @@
+//! Keeps the map: asks one node after the other, one refresh at a time.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use super::listing::{self, Listing};
+use super::{Cluster, REFRESH};
+use crate::error::{Error, ErrorKind};
+use crate::link::{Link, LinkError, Reply, Request};
+use crate::target::{Endpoint, Target};
+use crate::{Cmd, Value};
+
+/// However many find the map wrong: so long after one refresh no other begins.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Where one slot was moved, more are being moved: each says so itself, and one refresh is for all.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// After so long without an answer the next node is asked, too.
+const HEDGE: Duration = Duration::from_millis(100);
+
+/// A node that knows of an older configuration than ours is not believed, but for so long without another.
+const BELIEF: Duration = Duration::from_secs(5);
+
+pub(super) fn run(cluster: Arc<Cluster>) -> impl Future<Output = ()> + Send {
+    let finish = Finish(cluster);
+    async move {
+        let task = finish;
+        tokio::select! {
+            biased;
+            () = task.0.ended.cancelled() => {}
+            () = keep(&task.0) => {}
+        }
+    }
+}
+
+/// The task's end, also where its runtime ends first: the next call starts another.
+struct Finish(Arc<Cluster>);
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        self.0.learning.store(false, SeqCst);
+    }
+}
+
+async fn keep(cluster: &Arc<Cluster>) {
+    let mut attempt = 0;
+    let mut troubled_at = Instant::now();
+    let mut learnt_at: Option<Instant> = None;
+    loop {
+        let asked = ask(cluster).await;
+        let error = match asked {
+            Ok((listing, from)) => {
+                let is_old = listing.epoch < cluster.map().epoch
+                    && learnt_at.is_some_and(|at| at.elapsed() < BELIEF);
+                if !is_old {
+                    cluster.learn(listing, &from);
+                    learnt_at = Some(Instant::now());
+                }
+                None
+            }
+            Err(error) => {
+                cluster.news.send_modify(|news| news.failed = Some(error.clone()));
+                Some(error)
+            }
+        };
+        let paused = tokio::time::sleep(PAUSE);
+        if error.is_none() && !is_troubled(cluster) {
+            attempt = 0;
+            tokio::select! {
+                () = cluster.stale.notified() => {}
+                () = tokio::time::sleep(REFRESH) => {}
+                () = cluster.mended.notified() => tokio::select! {
+                    () = cluster.stale.notified() => {}
+                    () = tokio::time::sleep(SETTLE) => {}
+                },
+            }
+            paused.await;
+            continue;
+        }
+        if attempt == 0 {
+            troubled_at = Instant::now();
+        }
+        attempt += 1;
+        let error = error.unwrap_or_else(|| {
+            Error::not_sent(ErrorKind::NotConnected("a node that serves slots is away".into()))
+        });
+        // A policy that stops counts for a node; the map is asked for as long as there is a handle.
+        let delay = match cluster.sites.backoff.delay(attempt, troubled_at.elapsed(), &error) {
+            ControlFlow::Continue(delay) => delay,
+            ControlFlow::Break(_) => REFRESH,
+        };
+        tokio::time::sleep(delay).await;
+    }
+}
+
+/// Whether a slot has no owner, or one that can't be reached: another may take its place at any time.
+fn is_troubled(cluster: &Cluster) -> bool {
+    let map = cluster.map();
+    !map.serves || !map.is_whole() || map.owners().any(|member| member.calls.away().is_some())
+}
+
+/// The first that answers and takes calls; else the first that answers.
+async fn ask(cluster: &Arc<Cluster>) -> Result<(Listing, Endpoint), Error> {
+    let map = cluster.map();
+    let members: Vec<_> = map.members().cloned().collect();
+    let (near, far): (Vec<_>, Vec<_>) =
+        cluster.turn.among(&members).partition(|member| member.calls.is_connected());
+    let listed =
+        cluster.sites.listed.iter().filter(|listed| map.find(&listed.to_string()).is_none());
+    let mut candidates: Vec<Endpoint> =
+        near.into_iter().map(|member| member.endpoint.clone()).collect();
+    // Some of those that nothing leads to at the moment, in turn, and whoever was listed.
+    candidates.extend(far.into_iter().map(|member| member.endpoint.clone()));
+    candidates
+        .extend(cluster.turn.among(&Vec::from_iter(listed)).map(|&endpoint| endpoint.clone()));
+    let mut candidates = candidates.into_iter();
+    let mut asked = FuturesUnordered::new();
+    let mut last = None;
+    let mut second_best = None;
+    loop {
+        if asked.len() < 8 {
+            asked.extend(candidates.next().map(|endpoint| ask_one(cluster, endpoint)));
+        }
+        let answer = match candidates.len() {
+            0 => asked.next().await,
+            _ => match tokio::time::timeout(HEDGE, asked.next()).await {
+                Ok(answer) => answer,
+                Err(_) => continue,
+            },
+        };
+        match answer {
+            Some(Ok((listing, from))) if listing.serves => return Ok((listing, from)),
+            Some(Ok(found)) => second_best = Some(found),
+            Some(Err(error)) => last = Some(error),
+            None if candidates.len() > 0 => {}
+            None => break,
+        }
+    }
+    let nobody = || Error::not_sent(ErrorKind::Connect("no node to ask".into()));
+    second_best.ok_or_else(|| last.unwrap_or_else(nobody))
+}
+
+async fn ask_one(cluster: &Arc<Cluster>, endpoint: Endpoint) -> Result<(Listing, Endpoint), Error> {
+    let within = cluster.settings.access.connect_timeout;
+    let tls = endpoint.speaks_tls();
+    let answer = async {
+        let map = cluster.map();
+        let place = endpoint.to_string();
+        let member = map.find(&place).filter(|member| member.calls.is_connected());
+        let opened = match member {
+            Some(_) => None,
+            None => {
+                let access = cluster.settings.access.clone();
+                Some(Link::open(&Target { endpoint: endpoint.clone(), access }).await?)
+            }
+        };
+        let put = async |cmds: &[Cmd]| -> Result<Vec<Result<Value, LinkError>>, Error> {
+            let request = Request::Batch(cmds);
+            let reply = match (member, &opened) {
+                (Some(member), _) => {
+                    member.calls.attempt(&request, Instant::now() + within, within, false).await?
+                }
+                (None, Some(opened)) => {
+                    opened.link.call(request).await.map_err(crate::call::link_error)?
+                }
+                (None, None) => return Err(Error::not_sent(ErrorKind::Closed)),
+            };
+            match reply {
+                Reply::Many(answers) => Ok(answers),
+                Reply::One(value) => {
+                    let found = value.describe();
+                    Err(Error::unknown(ErrorKind::Unexpected { expected: "a reply each", found }))
+                }
+            }
+        };
+        let (nodes, details) = listing::read(put(&listing::questions()).await?, tls)?;
+        let nodes = match nodes {
+            Some(nodes) => nodes,
+            None => {
+                let slots = put(&[listing::older_question()]).await?.pop();
+                let lost = || LinkError::Lost("no reply".into());
+                let slots =
+                    slots.unwrap_or_else(|| Err(lost())).map_err(crate::call::link_error)?;
+                listing::read_slots(slots)?
+            }
+        };
+        Ok(details.complete(nodes))
+    };
+    match tokio::time::timeout(within, answer).await {
+        Ok(listing) => listing.map(|listing| (listing, endpoint)),
+        Err(_) => Err(cluster.settings.access.no_answer()),
+    }
+}

@@ -1,0 +1,256 @@
+//! The way of one attempt to the node that serves its slot.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::member::Member;
+use super::{Cluster, ReplicaReads, unlearnt};
+use crate::cmd::Class;
+use crate::error::{Error, ErrorKind, SendOutcome, ServerError};
+use crate::node::Node;
+use crate::target::Endpoint;
+
+/// Where an attempt goes next, by the map and by what the servers have answered so far.
+#[derive(Debug)]
+pub(crate) struct Way<'a> {
+    cluster: &'a Arc<Cluster>,
+    slot: Option<u16>,
+    /// Whether a replica may answer.
+    reads: ReplicaReads,
+    deadline: Instant,
+    budget: Duration,
+    wait: bool,
+    /// Whom the last answer named, for this time only.
+    asked: Option<Arc<Member>>,
+    /// How often the servers have sent it on.
+    hops: u32,
+}
+
+/// A node to send to.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    pub(crate) node: Arc<Node>,
+    member: Arc<Member>,
+    /// Whether `ASKING` goes before it: the slot is on its way there.
+    pub(crate) asking: bool,
+}
+
+impl Cluster {
+    #[inline]
+    pub(crate) fn way(
+        self: &Arc<Self>,
+        slot: Option<u16>,
+        class: Class,
+        deadline: Instant,
+        budget: Duration,
+        wait: bool,
+    ) -> Way<'_> {
+        let reads =
+            if class == Class::Read { self.sites.replica_reads } else { ReplicaReads::Never };
+        Way { cluster: self, slot, reads, deadline, budget, wait, asked: None, hops: 0 }
+    }
+}
+
+impl Way<'_> {
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// A connected node that the map names, if there is one: most calls need no more.
+    #[inline]
+    pub(crate) fn straight(&self) -> Option<Stop> {
+        if self.cluster.gate.is_closed() {
+            return None;
+        }
+        self.find().filter(|stop| stop.node.is_connected())
+    }
+
+    #[inline]
+    fn find(&self) -> Option<Stop> {
+        let map = self.cluster.map.load();
+        let Some(slot) = self.slot else { return self.anywhere() };
+        let seat = map.owner(slot)?;
+        if self.reads != ReplicaReads::Never {
+            let replicas: smallvec::SmallVec<[_; 8]> = map.replicas(seat).cloned().collect();
+            let replica = self.cluster.turn.among(&replicas).find(|member| {
+                let node = member.reads();
+                node.start();
+                node.away().is_none()
+            });
+            match (replica, self.reads) {
+                (Some(member), _) => {
+                    let (node, member) = (member.reads().clone(), member.clone());
+                    return Some(Stop { node, member, asking: false });
+                }
+                (None, ReplicaReads::Only) => return None,
+                (None, _) => {}
+            }
+        }
+        map.serves.then(|| Stop::at(&seat.member))
+    }
+
+    /// What has no key goes to any primary, in turn.
+    fn anywhere(&self) -> Option<Stop> {
+        let map = self.cluster.map.load();
+        let owners: smallvec::SmallVec<[_; 16]> = map.owners().cloned().collect();
+        let mut turn = self.cluster.turn.among(&owners);
+        let connected = turn.find(|member| member.calls.is_connected());
+        connected.or_else(|| owners.first()).map(Stop::at)
+    }
+
+    /// The node to send to, waited for.
+    pub(crate) async fn stop(&mut self) -> Result<Stop, Error> {
+        if let Some(member) = self.asked.take() {
+            return Ok(Stop { asking: true, ..Stop::at(&member) });
+        }
+        let mut news = self.cluster.news.subscribe();
+        loop {
+            if self.cluster.gate.is_closed() {
+                return Err(Error::not_sent(ErrorKind::Closed));
+            }
+            let failed = news.borrow_and_update().failed.clone();
+            let stop = self.find();
+            if let Some(stop) = stop.as_ref().filter(|stop| stop.node.is_connected()) {
+                let (node, member) = (stop.node.clone(), stop.member.clone());
+                return Ok(Stop { node, member, asking: false });
+            }
+            self.cluster.doubt();
+            match stop {
+                Some(stop) => {
+                    let living = stop.node.connected(self.deadline, self.wait);
+                    tokio::select! {
+                        biased;
+                        living = living => match living {
+                            Ok(()) => return Ok(stop),
+                            // It was dismissed: another one serves the slot.
+                            Err(error) if is_closed(&error) && !self.cluster.gate.is_closed() => {}
+                            Err(error) => return Err(error.at(&stop.member.place)),
+                        },
+                        // Only another map concerns whoever waits for this node.
+                        Ok(()) = news.changed() => {}
+                    }
+                }
+                None if !self.wait && (failed.is_some() || self.is_learnt()) => {
+                    return Err(self.nowhere(failed));
+                }
+                None => {
+                    let waiting = self.cluster.queue()?;
+                    tokio::select! {
+                        biased;
+                        () = self.cluster.gate.closed() => return Err(waiting.turn_away()),
+                        Ok(()) = news.changed() => {}
+                        () = tokio::time::sleep_until(self.deadline.into()) => {
+                            return Err(self.nowhere(failed));
+                        }
+                    }
+                }
+            }
+            if Instant::now() >= self.deadline {
+                return Err(Error::not_sent(ErrorKind::Deadline(self.budget)));
+            }
+        }
+    }
+
+    fn is_learnt(&self) -> bool {
+        self.cluster.news.borrow().version > 0
+    }
+
+    /// Why there is no node to send to.
+    fn nowhere(&self, failed: Option<Error>) -> Error {
+        match self.slot {
+            _ if !self.is_learnt() => unlearnt(failed),
+            Some(slot) if self.reads == ReplicaReads::Only => {
+                let reason = format!("slot {slot} has no replica that can be read from");
+                Error::not_sent(ErrorKind::NotConnected(reason))
+            }
+            Some(slot) => Error::not_sent(ErrorKind::Unserved { slot: Some(slot) }),
+            None => Error::not_sent(ErrorKind::Unserved { slot: None }),
+        }
+    }
+
+    /// Whether there is a next stop after this answer; the error itself if there is none.
+    pub(crate) async fn on(&mut self, from: &Stop, error: Error) -> Result<(), Error> {
+        let error = error.at(&from.member.place);
+        // What ran may have run in part: only what was refused as a whole goes on.
+        if error.outcome() == SendOutcome::NotSent && is_closed(&error) {
+            return if self.cluster.gate.is_closed() { Err(error) } else { Ok(()) };
+        }
+        if error.outcome() != SendOutcome::Rejected {
+            return Err(error);
+        }
+        let pause = match error.server() {
+            Some(ServerError::Moved { slot, node }) => {
+                let Some(to) = self.cluster.redirected(node, &from.member.endpoint) else {
+                    return Err(error);
+                };
+                let (slot, to) = (*slot, self.cluster.moved(*slot, &to));
+                // A replica that does not follow the slot's primary any more, or a demoted primary.
+                self.reads = ReplicaReads::Never;
+                tracing::debug!(slot, node = %to.place, "moved");
+                self.bounce()
+            }
+            Some(ServerError::Ask { node, .. }) => {
+                let Some(to) = self.cluster.redirected(node, &from.member.endpoint) else {
+                    return Err(error);
+                };
+                let map = self.cluster.map();
+                self.asked = Some(self.cluster.member(&to, &map));
+                self.bounce()
+            }
+            Some(ServerError::MasterDown | ServerError::Loading) if from.is_replica() => {
+                self.reads = ReplicaReads::Never;
+                Duration::ZERO
+            }
+            Some(
+                ServerError::TryAgain
+                | ServerError::MasterDown
+                | ServerError::Loading
+                | ServerError::ClusterDown
+                | ServerError::ReadOnly,
+            ) => {
+                self.cluster.doubt();
+                self.hops += 2;
+                self.bounce()
+            }
+            _ => return Err(error),
+        };
+        if Instant::now() + pause >= self.deadline {
+            return Err(error);
+        }
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        Ok(())
+    }
+
+    /// Two nodes that do not know of each other's change yet send it to and fro.
+    fn bounce(&mut self) -> Duration {
+        self.hops += 1;
+        match self.hops {
+            0..=2 => Duration::ZERO,
+            hops => Duration::from_millis(2 << (hops - 3).min(5)),
+        }
+    }
+}
+
+impl Stop {
+    fn at(member: &Arc<Member>) -> Self {
+        Self { node: member.calls.clone(), member: member.clone(), asking: false }
+    }
+
+    pub(crate) fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.member.endpoint
+    }
+
+    fn is_replica(&self) -> bool {
+        !Arc::ptr_eq(&self.node, &self.member.calls)
+    }
+}
+
+fn is_closed(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Closed)
+}
