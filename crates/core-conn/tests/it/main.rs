@@ -6,6 +6,7 @@ mod address;
 mod breaker;
 mod cancel;
 mod close;
+mod cluster;
 mod credentials;
 mod deadlines;
 mod dedicated;

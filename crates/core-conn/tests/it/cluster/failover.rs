@@ -1,0 +1,130 @@
+//! Primaries that die.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Instant;
+
+use russet_core_conn::{Backoff, Cmd, Key, Redis};
+use russet_testkit::{Cluster, ClusterBuilder};
+use tokio::task::JoinSet;
+
+use crate::support::{ms, record_figures};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_primary_costs_its_own_slots_only() {
+    check(1, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_primary_costs_its_own_slots_only() {
+    check(1, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak"]
+async fn soak_cluster_failovers() {
+    for hung in [false, true] {
+        check(20, hung).await;
+    }
+}
+
+fn cluster() -> ClusterBuilder {
+    Cluster::builder().primaries(3).replicas(1).full_coverage(false)
+}
+
+async fn check(rounds: u64, hung: bool) {
+    let cluster = Arc::new(cluster().start().await.unwrap());
+    let redis = Redis::builder(&cluster.url())
+        .deadline(ms(500))
+        .reconnect(Backoff::exponential(ms(50), ms(500)))
+        .build()
+        .unwrap();
+    redis.ready().await.unwrap();
+    // One key a slot of each of three shards.
+    let keys: Vec<Key> = (0..600).map(|n| Key::raw(format!("f:{n}"))).collect();
+    let mut resumed = Vec::new();
+    let mut calls = 0;
+    for round in 0..rounds {
+        let slot = keys[usize::try_from(round).unwrap() * 7].slot();
+        let victim = cluster.primary_of(slot).await.unwrap();
+        let view = cluster.view(&victim).await.unwrap();
+        let id = cluster.id(&victim).unwrap();
+        let lost = |key: &Key| view.owner(key.slot()).is_some_and(|owner| owner.id == id);
+        let others: Arc<Vec<Key>> =
+            Arc::new(keys.iter().filter(|key| !lost(key)).cloned().collect());
+        let own: Arc<Vec<Key>> = Arc::new(keys.iter().filter(|key| lost(key)).cloned().collect());
+        let over = Arc::new(AtomicBool::new(false));
+        let (done, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let mut tasks = JoinSet::new();
+        for task in 0..16_usize {
+            let (redis, over) = (redis.clone(), over.clone());
+            let (done, failed) = (done.clone(), failed.clone());
+            // Half of them on the shard that is lost: their waiting must not be in the others' way.
+            let near = task % 2 == 0;
+            let keys = if near { others.clone() } else { own.clone() };
+            tasks.spawn(async move {
+                let mut place = task;
+                while !over.load(SeqCst) {
+                    place = (place + 7) % keys.len();
+                    let written = redis.run::<i64>(Cmd::write("INCR").key(&keys[place])).await;
+                    if near {
+                        done.fetch_add(1, SeqCst);
+                        if let Err(error) = written {
+                            eprintln!("another shard: {error}");
+                            failed.fetch_add(1, SeqCst);
+                        }
+                    }
+                    // Some ten thousand a second in all.
+                    tokio::time::sleep(ms(1)).await;
+                }
+            });
+        }
+        tokio::time::sleep(ms(200)).await;
+        if hung {
+            victim.pause().await.unwrap();
+        } else {
+            victim.kill().await.unwrap();
+        }
+        let (watcher, key) = (cluster.clone(), own[0].clone());
+        let promoted = tokio::spawn(async move {
+            watcher.promoted(slot).await.unwrap();
+            Instant::now()
+        });
+        let brief = redis.with_deadline(ms(50));
+        let first = loop {
+            if brief.run::<i64>(Cmd::write("INCR").key(&key)).await.is_ok() {
+                break Instant::now();
+            }
+        };
+        let promoted = promoted.await.unwrap();
+        resumed.push(first.saturating_duration_since(promoted));
+        tokio::time::sleep(ms(200)).await;
+        over.store(true, SeqCst);
+        while let Some(ended) = tasks.join_next().await {
+            ended.unwrap();
+        }
+        calls += done.load(SeqCst);
+        assert_eq!(failed.load(SeqCst), 0, "failures on other shards, of {}", done.load(SeqCst));
+        if hung {
+            victim.resume().await.unwrap();
+        } else {
+            victim.restart().await.unwrap();
+        }
+        cluster.ready().await.unwrap();
+    }
+    resumed.sort_unstable();
+    println!("hung {hung}: {calls} calls on other shards, writes resumed after {resumed:?}");
+    let slowest = *resumed.last().unwrap();
+    assert!(slowest < ms(500), "writes resumed after {slowest:?}");
+    let us = u64::try_from(slowest.as_micros()).unwrap();
+    let name = if hung { "cluster_hangs" } else { "cluster_deaths" };
+    let server = cluster.nodes()[0].version().to_string();
+    record_figures(
+        name,
+        &server,
+        &[("rounds", rounds), ("calls", calls)],
+        &[],
+        &[("slowest_resume_us", us)],
+    );
+}
