@@ -60,6 +60,7 @@ pub struct RedisBuilder {
     sentinel_role: Option<SentinelRole>,
     sentinel_reconnect: Option<Backoff>,
     replica_reads: Option<ReplicaReads>,
+    replica_lag: Option<Duration>,
     discovery_reconnect: Option<Backoff>,
     /// What nodes announce, and where they are reached.
     nat: Vec<(String, String)>,
@@ -99,6 +100,7 @@ impl RedisBuilder {
             sentinel_role: None,
             sentinel_reconnect: None,
             replica_reads: None,
+            replica_lag: None,
             discovery_reconnect: None,
             nat: Vec::new(),
         }
@@ -283,6 +285,16 @@ impl RedisBuilder {
     /// [`Never`](ReplicaReads::Never).
     pub fn replica_reads(mut self, reads: ReplicaReads) -> Self {
         self.replica_reads = Some(reads);
+        self
+    }
+
+    /// How far a replica that is read from may be behind: what was written longer ago is in what it answers. Default:
+    /// 5 s.
+    ///
+    /// All shards are asked for their offsets four times within this bound (`INFO replication`). A replica that does not
+    /// answer, has not caught up or can't be asked is read from no more when the bound has passed.
+    pub fn replica_lag(mut self, bound: Duration) -> Self {
+        self.replica_lag = Some(bound);
         self
     }
 

@@ -88,32 +88,44 @@ impl Redis {
     /// Several commands at once, to each node its own. What a slot's move sends elsewhere goes there by itself.
     async fn spread(
         &self,
-        cluster: &Cluster,
+        cluster: &Arc<Cluster>,
         cmds: &[Cmd],
         site: &'static Location<'static>,
     ) -> Vec<Result<Value, Error>> {
+        let deadline = Instant::now() + self.deadline();
+        if !cluster.is_learnt() {
+            // Where that fails, each command says why.
+            let _ = cluster.learnt(deadline).await;
+        }
         let map = cluster.map();
-        let mut groups: HashMap<Option<Arc<str>>, Vec<usize>> = HashMap::new();
+        let mut groups: HashMap<Group, Vec<usize>> = HashMap::new();
         let mut replies: Vec<Option<Result<Value, Error>>> = Vec::new();
         for (place, cmd) in cmds.iter().enumerate() {
-            match cmd.slot() {
-                Ok(slot) => {
-                    let owner = slot.and_then(|slot| map.owner(slot));
-                    let owner = owner.map(|seat| seat.member.place.clone());
-                    groups.entry(owner).or_default().push(place);
-                    replies.push(None);
-                }
+            let group = match cmd.slot() {
+                Ok(None) => Group::Anywhere,
+                Ok(Some(slot)) => match map.owner(slot) {
+                    Some(seat) => Group::At(seat.member.place.clone()),
+                    None => Group::Nowhere(slot),
+                },
                 Err(error) => {
                     replies.push(Some(Err(self.told(error, Some(cmd.name()), None, site))));
+                    continue;
                 }
-            }
+            };
+            groups.entry(group).or_default().push(place);
+            replies.push(None);
         }
         let groups = groups.into_values().map(async |places| {
             let own: Vec<Cmd> = places.iter().map(|&place| cmds[place].clone()).collect();
             let batches = join_all(own.chunks(BATCH).map(|cmds| self.batch(cmds, site))).await;
             let answered =
                 batches.into_iter().flatten().zip(&own).map(async |(reply, cmd)| match reply {
-                    Err(error) if goes_on(&error) => self.command(cmd, site).await,
+                    Err(error) if goes_on(&error) && Instant::now() < deadline => {
+                        let left = deadline.saturating_duration_since(Instant::now());
+                        let reply = self.with_deadline(left).command(cmd, site).await;
+                        let unknown = error.outcome() == SendOutcome::Unknown;
+                        reply.map_err(|last| if unknown { last.after_unknown() } else { last })
+                    }
                     reply => reply,
                 });
             places.into_iter().zip(join_all(answered).await).collect::<Vec<_>>()
@@ -346,7 +358,7 @@ impl Redis {
         loop {
             match attempt(deadline).await {
                 Err(error)
-                    if ((made < most && may_repeat(&error))
+                    if ((most > 1 && may_repeat(&error) && (made < most || is_down(&error)))
                         || (hands_on && self.is_elsewhere(&error)))
                         && Instant::now() < deadline =>
                 {
@@ -406,6 +418,16 @@ impl Redis {
     }
 }
 
+/// Which commands of a pipeline go together.
+#[derive(PartialEq, Eq, Hash)]
+enum Group {
+    At(Arc<str>),
+    /// Without a key.
+    Anywhere,
+    /// Of a slot that nobody is known to serve.
+    Nowhere(u16),
+}
+
 /// Commands that travel as one.
 const BATCH: usize = 128;
 
@@ -423,7 +445,7 @@ fn asked_for(request: &Request<'_>, replies: Reply) -> Result<Reply, Error> {
     if replies.is_empty() {
         return Ok(Reply::Many(replies));
     }
-    replies.remove(0).map_err(link_error)?;
+    heard_asking(&mut replies)?;
     match (request, replies.pop()) {
         (Request::Batch(_), last) => {
             replies.extend(last);
@@ -435,6 +457,14 @@ fn asked_for(request: &Request<'_>, replies: Reply) -> Result<Reply, Error> {
         }
         (_, Some(Err(error))) => Err(link_error(error)),
         (_, None) => Ok(Reply::Many(replies)),
+    }
+}
+
+/// Takes off the answer to `ASKING`. Where it was refused so is what came behind it, as moved; unless the slot has arrived.
+pub(crate) fn heard_asking(replies: &mut Vec<Result<Value, LinkError>>) -> Result<(), Error> {
+    match replies.remove(0) {
+        Err(error) if replies.iter().all(Result::is_err) => Err(link_error(error)),
+        _ => Ok(()),
     }
 }
 
@@ -456,20 +486,19 @@ pub(crate) fn refused(request: &Request<'_>, reply: Result<Reply, Error>) -> Res
     reply
 }
 
-/// Whether another node of the cluster is the one to ask, or the same one later.
+/// Whether another node of the cluster is the one to ask, or the same one later. What tells so was refused; an attempt
+/// before it may have been applied only of what may be repeated.
 fn goes_on(error: &Error) -> bool {
-    error.outcome() == SendOutcome::Rejected
-        && matches!(
-            error.server(),
-            Some(
-                ServerError::Moved { .. }
-                    | ServerError::Ask { .. }
-                    | ServerError::TryAgain
-                    | ServerError::ClusterDown
-                    | ServerError::MasterDown
-                    | ServerError::Loading
-            )
+    matches!(
+        error.server(),
+        Some(
+            ServerError::Moved { .. }
+                | ServerError::Ask { .. }
+                | ServerError::TryAgain
+                | ServerError::MasterDown
+                | ServerError::Loading
         )
+    )
 }
 
 /// A handle for replicas sends nothing that changes anything.
@@ -481,11 +510,17 @@ pub(crate) fn reads_only() -> Error {
 /// Whether the connection was lost under a call, so that the next one may answer it.
 fn may_repeat(error: &Error) -> bool {
     error.outcome() != SendOutcome::Rejected
-        && matches!(
-            error.kind(),
-            ErrorKind::ConnectionLost(_)
-                | ErrorKind::Desync(_)
-                | ErrorKind::Connect(_)
-                | ErrorKind::Sentinel(_)
-        )
+        && (is_down(error)
+            || matches!(
+                error.kind(),
+                ErrorKind::ConnectionLost(_)
+                    | ErrorKind::Desync(_)
+                    | ErrorKind::Connect(_)
+                    | ErrorKind::Sentinel(_)
+            ))
+}
+
+/// The cluster takes no calls until it has recovered: that is waited for, however often it is said.
+fn is_down(error: &Error) -> bool {
+    error.server() == Some(&ServerError::ClusterDown)
 }

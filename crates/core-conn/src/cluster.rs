@@ -26,6 +26,7 @@ use crate::node::{Gate, Node, Queue, Settings, Waiting};
 use crate::target::{Endpoint, Site};
 use crate::{Backoff, Class};
 
+mod lag;
 mod layout;
 mod listing;
 mod map;
@@ -45,6 +46,8 @@ pub(crate) struct Sites {
     /// Where to go instead, by what the nodes announce.
     pub(crate) translated: Arc<[(String, (String, u16))]>,
     pub(crate) replica_reads: ReplicaReads,
+    /// How far a replica that is read from may be behind.
+    pub(crate) replica_lag: Duration,
     /// Between attempts to learn the map.
     pub(crate) backoff: Backoff,
 }
@@ -60,6 +63,9 @@ impl fmt::Display for Sites {
 }
 
 /// Whether replicas of a cluster answer what has the class [`Read`](crate::Class::Read).
+///
+/// While a slot is being moved key by key, a replica of the node that it leaves says of a key which has left that there
+/// is none, for it does not know of the move.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplicaReads {
@@ -67,7 +73,8 @@ pub enum ReplicaReads {
     /// whoever reads there what it has just written may not find it.
     #[default]
     Never,
-    /// A replica in turn, and the primary where none can be used.
+    /// A replica in turn, and the primary where none can be used: none is connected, or is known to be within
+    /// [`replica_lag`](crate::RedisBuilder::replica_lag).
     Prefer,
     /// A replica in turn, and no answer where none can be used.
     Only,
@@ -82,8 +89,8 @@ pub(crate) struct Cluster {
     sites: Sites,
     announcer: Announcer,
     map: ArcSwap<Map>,
-    /// Held while another map is made.
-    changing: Mutex<()>,
+    /// The map that was last told of; held while another one is made.
+    told: Mutex<Arc<Map>>,
     news: watch::Sender<News>,
     /// Members that the map names no more, until their last call is answered.
     leaving: Mutex<Vec<Arc<Member>>>,
@@ -92,6 +99,8 @@ pub(crate) struct Cluster {
     stale: Notify,
     /// A slot was found elsewhere, and is known to be there since.
     mended: Notify,
+    /// Somebody does not want to wait for the next attempt.
+    hurry: Notify,
     /// Whether there is a task that learns the map.
     learning: AtomicBool,
     waiting: Queue,
@@ -109,6 +118,8 @@ pub(crate) struct Cluster {
 struct News {
     /// Grows with each map.
     version: u64,
+    /// Grows with each answer of a node that was asked for it.
+    answers: u64,
     /// Why the last attempt to learn it failed, if it did.
     failed: Option<Error>,
 }
@@ -122,12 +133,13 @@ impl Cluster {
             sites,
             announcer,
             map: ArcSwap::from_pointee(Map::empty()),
-            changing: Mutex::default(),
+            told: Mutex::new(Arc::new(Map::empty())),
             news: watch::Sender::default(),
             leaving: Mutex::default(),
             turn: Turn::default(),
             stale: Notify::new(),
             mended: Notify::new(),
+            hurry: Notify::new(),
             learning: AtomicBool::new(false),
             known: Known::default(),
             home: OnceLock::new(),
@@ -153,9 +165,14 @@ impl Cluster {
     }
 
     /// Asks for another map soon: this one led astray.
-    fn doubt(self: &Arc<Self>) {
+    pub(crate) fn doubt(self: &Arc<Self>) {
         self.start();
         self.stale.notify_one();
+    }
+
+    /// Whether any node has told the map yet.
+    pub(crate) fn is_learnt(&self) -> bool {
+        self.news.borrow().version > 0
     }
 
     /// Waits for a map that is newer than this call. The last one will do where nobody answers.
@@ -164,13 +181,18 @@ impl Cluster {
             return Err(Error::not_sent(ErrorKind::Closed));
         }
         let mut news = self.news.subscribe();
-        let known = news.borrow_and_update().version;
+        let known = news.borrow_and_update().answers;
         self.doubt();
         let learnt =
-            news.wait_for(|news| news.version > known || (known > 0 && news.failed.is_some()));
-        match tokio::time::timeout_at(deadline.into(), learnt).await {
-            Err(_) if known == 0 => Err(unlearnt(self.news.borrow().failed.clone())),
-            _ => Ok(()),
+            news.wait_for(|news| news.answers > known || (known > 0 && news.failed.is_some()));
+        tokio::select! {
+            biased;
+            () = self.gate.closed() => Err(Error::not_sent(ErrorKind::Closed)),
+            _ = learnt => Ok(()),
+            () = tokio::time::sleep_until(deadline.into()) => match known {
+                0 => Err(unlearnt(self.news.borrow().failed.clone())),
+                _ => Ok(()),
+            },
         }
     }
 
@@ -185,9 +207,10 @@ impl Cluster {
             loop {
                 let seen = news.borrow_and_update().clone();
                 let map = self.map();
-                let owners = map.owners().map(|member| member.calls.ready(deadline));
+                let owners = map.owners().iter().map(|member| member.calls.ready(deadline));
+                let is_whole = map.unserved().is_none() && map.serves;
                 let all = async {
-                    match map.is_whole() && map.serves {
+                    match is_whole {
                         true => join_all(owners).await.into_iter().collect::<Result<Vec<()>, _>>(),
                         false => std::future::pending().await,
                     }
@@ -197,7 +220,13 @@ impl Cluster {
                     () = self.gate.closed() => return Err(Error::not_sent(ErrorKind::Closed)),
                     changed = news.changed() => changed.map_err(|_| Error::not_sent(ErrorKind::Closed))?,
                     all = all => return all.map(drop),
-                    () = tokio::time::sleep_until(deadline.into()) => return Err(unlearnt(seen.failed)),
+                    () = tokio::time::sleep_until(deadline.into()) => {
+                        return Err(match (seen.answers, map.unserved()) {
+                            (0, _) => unlearnt(seen.failed),
+                            (_, Some(slot)) => Error::not_sent(ErrorKind::Unserved { slot: Some(slot) }),
+                            (_, None) => Error::not_sent(ErrorKind::NotConnected(DOWN.into())),
+                        });
+                    }
                 }
             }
         };
@@ -206,9 +235,14 @@ impl Cluster {
 
     /// The node without calls by which channels and patterns are subscribed to.
     pub(crate) fn home(self: &Arc<Self>) -> &Arc<Node> {
-        self.home.get_or_init(|| {
+        let home = self.home.get_or_init(|| {
             Node::led(self.settings.clone(), self.announcer.clone(), Arc::downgrade(self))
-        })
+        });
+        // Whoever closes says so first, and looks for it second.
+        if self.gate.is_closed() {
+            home.end();
+        }
+        home
     }
 
     fn extras(&self) -> MutexGuard<'_, Vec<Arc<Node>>> {
@@ -238,17 +272,15 @@ impl Cluster {
         Changes(self.news.subscribe())
     }
 
-    /// A node has said where this slot is.
+    /// A node has said of this slot that it is elsewhere.
     pub(crate) fn heed(self: &Arc<Self>, slot: u16, error: &Error, from: &str) {
         let map = self.map();
-        if let (Some(ServerError::Moved { node, .. }), Some(from)) =
-            (error.server(), map.find(from))
-            && let Some(to) = self.redirected(node, &from.endpoint)
-        {
-            self.moved(slot, &to);
-            return;
+        match (error.server(), map.find(from)) {
+            (Some(ServerError::Moved { node, .. }), Some(from)) => {
+                self.redirect(Some(slot), node, &from.endpoint);
+            }
+            _ => self.doubt(),
         }
-        self.doubt();
     }
 
     /// A node that hears of every message: one that is connected, in turn.
@@ -278,12 +310,22 @@ impl Cluster {
         }
     }
 
-    /// A server says that this slot is served there. Answers by whom.
-    fn moved(self: &Arc<Self>, slot: u16, endpoint: &Endpoint) -> Arc<Member> {
+    /// A server says that another one is to be asked, and that the slot is its own if one is given. Answers by whom;
+    /// `None` if that is no address.
+    fn redirect(
+        self: &Arc<Self>,
+        slot: Option<u16>,
+        to: &str,
+        from: &Endpoint,
+    ) -> Option<Arc<Member>> {
+        let endpoint = self.redirected(to, from)?;
         let changing = self.change();
         let map = self.map();
-        let member = self.member(endpoint, &map);
-        let is_known = map.owner(slot).is_some_and(|seat| Arc::ptr_eq(&seat.member, &member));
+        let member = self.member(&endpoint, &map);
+        let is_known = match slot {
+            Some(slot) => map.owner(slot).is_some_and(|seat| Arc::ptr_eq(&seat.member, &member)),
+            None => map.find(&member.place).is_some(),
+        };
         if !is_known && !self.gate.is_closed() {
             self.map.store(Arc::new(map.with(slot, &member)));
             drop(changing);
@@ -291,38 +333,46 @@ impl Cluster {
             self.start();
             self.mended.notify_one();
         }
-        member
+        Some(member)
     }
 
     /// Takes over what a node said.
     fn learn(self: &Arc<Self>, listing: Listing, from: &Endpoint) {
-        let changing = self.change();
+        let mut told = self.change();
         if self.gate.is_closed() {
             return;
         }
         let before = self.map();
-        let members: Vec<(Arc<Member>, Listed)> = listing
-            .nodes
-            .into_iter()
-            .map(|listed| {
-                let endpoint = self.endpoint(listed.host.as_deref(), listed.port, from);
-                (self.member(&endpoint, &before), listed)
-            })
-            .collect();
+        let mut members: Vec<(Arc<Member>, Listed)> = Vec::new();
+        for listed in listing.nodes {
+            let endpoint = self.endpoint(listed.host.as_deref(), listed.port, from);
+            // A node that was wiped may stand there twice, by its old name and by its new one.
+            let place = endpoint.to_string();
+            let twin = members.iter().find(|(member, _)| *member.place == *place);
+            let member = twin.map(|(member, _)| member.clone());
+            members.push((member.unwrap_or_else(|| self.member(&endpoint, &before)), listed));
+        }
         let map = Arc::new(Map::new(listing.epoch, listing.serves, &members));
         self.map.store(map.clone());
-        drop(changing);
+        for (member, listed) in &members {
+            let was = before.listed(member).and_then(|was| was.follows.as_ref());
+            if was != listed.follows.as_ref() {
+                member.abreast.reset();
+            }
+        }
+        let last = std::mem::replace(&mut *told, map.clone());
         for member in map.owners() {
             member.calls.start();
         }
-        self.news.send_modify(|news| *news = News { version: news.version + 1, failed: None });
-        self.tell(&before, &map);
+        drop(told);
+        self.tell(&last, &map);
         let gone = before.members().filter(|member| map.find(&member.place).is_none());
         gone.for_each(|member| self.dismiss(member));
+        self.news.send_modify(|news| news.version += 1);
     }
 
-    fn change(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn change(&self) -> MutexGuard<'_, Arc<Map>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn leaving(&self) -> MutexGuard<'_, Vec<Arc<Member>>> {
@@ -410,6 +460,7 @@ impl Cluster {
     /// Tries again now to reach whoever is away, also after the maximum of attempts.
     pub(crate) fn reconnect(self: &Arc<Self>) {
         self.doubt();
+        self.hurry.notify_one();
         self.nodes().iter().for_each(Node::reconnect);
     }
 
@@ -428,7 +479,11 @@ impl Cluster {
 
     /// Ends everything at once.
     pub(crate) fn end(&self) {
-        self.gate.close();
+        {
+            // Whoever makes another map has started its members by then, or starts none.
+            let _changing = self.change();
+            self.gate.close();
+        }
         self.ended.cancel();
         self.nodes().iter().for_each(|node| node.end());
     }
@@ -441,7 +496,7 @@ impl Cluster {
 
     /// Whether a call would find a connection now.
     pub(crate) fn is_connected(&self) -> bool {
-        self.map().owners().any(|member| member.calls.is_connected())
+        self.map().owners().iter().any(|member| member.calls.is_connected())
     }
 
     /// Why a call would find none, if that is known.
@@ -450,12 +505,12 @@ impl Cluster {
             return Some(Error::not_sent(ErrorKind::Closed));
         }
         let map = self.map();
-        let mut owners = map.owners().peekable();
-        if owners.peek().is_none() {
+        if map.owners().is_empty() {
             let failed = self.news.borrow().failed.clone();
             return failed.map(|failed| unlearnt(Some(failed)));
         }
-        let reasons: Option<Vec<_>> = owners.map(|member| member.calls.away()).collect();
+        let reasons = map.owners().iter().map(|member| member.calls.away());
+        let reasons: Option<Vec<_>> = reasons.collect();
         reasons.and_then(|reasons| reasons.into_iter().next())
     }
 
@@ -484,6 +539,9 @@ fn unlearnt(failed: Option<Error>) -> Error {
     let reason = format!("no listed node tells the cluster's map: {}", failed.kind());
     Error::not_sent(ErrorKind::NotConnected(reason)).caused_by(failed.kind())
 }
+
+/// Why no slot is served.
+const DOWN: &str = "the cluster says that it is down";
 
 /// How long the map may be taken for right without being asked for again.
 const REFRESH: Duration = Duration::from_secs(10);

@@ -52,6 +52,8 @@ pub struct Dedicated {
 struct Held {
     own: Own,
     node: Arc<Node>,
+    /// Whether the slot of what it watches is on its way there.
+    asking: bool,
 }
 
 impl Redis {
@@ -200,7 +202,7 @@ impl Dedicated {
         // Left first: it may be the one that is to be had.
         self.held = None;
         let own = node.own(deadline, self.redis.deadline(), self.redis.wait).await?;
-        Ok(self.held.insert(Held { own, node: node.clone() }))
+        Ok(self.held.insert(Held { own, node: node.clone(), asking: false }))
     }
 
     async fn call(
@@ -219,7 +221,8 @@ impl Dedicated {
         };
         let slot = request.slot()?;
         if let Some(held) = self.held.as_mut().filter(|_| self.bound || slot.is_none()) {
-            let reply = held.own.call(request, false, durability, deadline, budget).await;
+            let asking = held.asking;
+            let reply = held.own.call(request, asking, durability, deadline, budget).await;
             return refused(&request, reply).map_err(|error| error.at(&held.node.place()));
         }
         let mut way = cluster.way(slot, Class::Write, deadline, budget, redis.wait);
@@ -230,6 +233,7 @@ impl Dedicated {
                 None => self.take(&stop.node, deadline).await?,
             };
             held.own.watching |= watches;
+            held.asking = stop.asking;
             let reply = held.own.call(request, stop.asking, durability, deadline, budget).await;
             match refused(&request, reply) {
                 Ok(reply) => return Ok(reply),

@@ -279,6 +279,12 @@ impl Node {
             sentinels.reconnect();
         }
         self.hurry.notify_waiters();
+        self.revive();
+        self.lanes.iter().for_each(|lane| lane.hurry.notify_waiters());
+    }
+
+    /// Tries again, if the maximum of attempts was made.
+    pub(crate) fn revive(self: &Arc<Self>) {
         for (connection, lane) in self.lanes.iter().enumerate() {
             let revived = lane.state.send_if_modified(|state| {
                 let gave_up = matches!(state, State::GaveUp(_));
@@ -289,8 +295,6 @@ impl Node {
             });
             if revived {
                 tokio::spawn(supervise::run(self.clone(), connection));
-            } else {
-                lane.hurry.notify_waiters();
             }
         }
     }

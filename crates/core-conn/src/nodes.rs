@@ -103,6 +103,14 @@ impl Nodes {
         }
     }
 
+    /// Whether no further call is taken.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Self::One(node) => node.gate.is_closed(),
+            Self::Cluster(cluster) => cluster.gate.is_closed(),
+        }
+    }
+
     /// Why a call would find none, if that is known.
     pub(crate) fn away(&self) -> Option<Error> {
         match self {

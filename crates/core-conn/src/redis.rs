@@ -20,7 +20,7 @@ use crate::nodes::Nodes;
 use crate::script::ScriptCall;
 use crate::target::Site;
 use crate::topology::NodeInfo;
-use crate::{FromValue, Value};
+use crate::{FromValue, LinkState, Value};
 
 /// A handle to Redis or Valkey: cheap to clone, lazy, shared by all tasks.
 ///
@@ -121,6 +121,11 @@ impl Drop for Inner {
 impl Inner {
     fn others(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Node>>> {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of a node beside the one for calls.
+    pub(crate) fn link_state(&self, place: &str) -> LinkState {
+        self.others().get(place).map_or(LinkState::Unused, |node| node.link_state())
     }
 
     /// A node beside this one; `None` once the handle is closed.

@@ -139,7 +139,7 @@ impl Tour {
                 Ok(Some(_)) => {}
                 Ok(None) => drop(self.walks.pop_front()),
                 // Another may serve its slots by the next round.
-                Err(error) if self.before.is_some() && error.is_retryable() => {
+                Err(error) if self.before.is_some() && is_lost(&self.redis, &error) => {
                     self.lost.0.extend(walk.slots.iter());
                     self.lost.1 = Some(error);
                     self.walks.pop_front();
@@ -191,6 +191,12 @@ impl Tour {
         self.before = Some(now);
         Ok(true)
     }
+}
+
+/// Whether it is only one of the nodes that is gone.
+fn is_lost(redis: &Redis, error: &Error) -> bool {
+    let is_over = matches!(error.kind(), ErrorKind::Closed | ErrorKind::GaveUp { .. });
+    error.is_retryable() || (is_over && !redis.to.is_closed())
 }
 
 /// How often a walk begins again at most, because the server was another one.

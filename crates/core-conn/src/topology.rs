@@ -147,14 +147,16 @@ impl Redis {
                     line.split(',').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
                 };
                 let online = field("state") == Some("online");
+                let (host, port) = (field("ip")?.to_owned(), field("port")?.parse().ok()?);
+                let link = self.inner.link_state(&Endpoint::place(&host, port));
                 Some(NodeInfo {
-                    host: field("ip")?.to_owned(),
-                    port: field("port")?.parse().ok()?,
+                    host,
+                    port,
                     role: Role::Replica,
                     follows: Some(node.place().to_string()),
                     standing: if online { Standing::Up } else { Standing::Loading },
                     linked: online,
-                    link: LinkState::Unused,
+                    link,
                     ..own.clone()
                 })
             });
@@ -177,7 +179,7 @@ fn members(cluster: &Cluster) -> Vec<NodeInfo> {
             slots: listed.slots.clone(),
             standing: listed.state,
             linked: listed.linked,
-            link: member.calls.link_state(),
+            link: member.link_state(),
         }
     });
     told.collect()

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::RedisBuilder;
+use super::{DAY, RedisBuilder};
 use crate::address::{Address, Place};
 use crate::cluster::{ReplicaReads, Sites};
 use crate::credentials::{Credentials, Login};
@@ -91,10 +91,15 @@ impl RedisBuilder {
                 _ => Err(Error::config("nat", format!("`{announced}` to `{reached}`"), allowed)),
             }
         });
+        let lag = self.replica_lag.unwrap_or(Duration::from_secs(5));
+        if !(Duration::from_millis(20)..=DAY).contains(&lag) {
+            return Err(Error::config("replica_lag", format!("{lag:?}"), "20 ms to a day"));
+        }
         Ok(Sites {
             listed: listed.collect::<Result<_, _>>()?,
             translated: translated.collect::<Result<Vec<_>, _>>()?.into(),
             replica_reads: self.replica_reads.unwrap_or_default(),
+            replica_lag: lag,
             backoff,
         })
     }
@@ -103,6 +108,7 @@ impl RedisBuilder {
     fn needs_no_cluster(&self) -> Result<(), Error> {
         let given = [
             ("replica_reads", self.replica_reads.is_some_and(|reads| reads != ReplicaReads::Never)),
+            ("replica_lag", self.replica_lag.is_some()),
             ("discovery_reconnect", self.discovery_reconnect.is_some()),
             ("nat", !self.nat.is_empty()),
         ];

@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Cluster;
 use crate::cmd::Cmd;
 use crate::error::Error;
+use crate::keyspace::SLOTS;
 use crate::redis::Redis;
 
 /// The slots of all primaries at one moment, more or less.
@@ -20,26 +22,41 @@ pub(crate) struct Part {
     /// It alone.
     pub(crate) redis: Redis,
     place: Arc<str>,
+    /// Grows with each slot that it was given: one that left and came back is not the same.
+    epoch: String,
     owned: HashSet<u16>,
     /// Slots on their way from here or to here, as `93-<-…` or `77->-…`.
     open: HashMap<u16, String>,
 }
 
+/// A node that has a slot: its address, its epoch, and the slot's way if it is on one.
+type Holder<'a> = (&'a str, &'a str, Option<&'a str>);
+
 impl Layout {
     pub(crate) async fn ask(cluster: &Arc<Cluster>, redis: &Redis) -> Result<Self, Error> {
-        cluster.ready(std::time::Instant::now() + redis.deadline()).await?;
+        let deadline = Instant::now() + redis.deadline();
+        cluster.learnt(deadline).await?;
+        cluster.ready(deadline).await?;
         let mut parts = Vec::new();
-        for member in cluster.map().owners() {
+        let map = cluster.map();
+        // Also those that serve nothing yet: a slot may be on its way there.
+        for member in map.primaries() {
             let pinned = redis.pinned(&member.calls);
-            let nodes: String = pinned.run(Cmd::read("CLUSTER NODES")).await?;
+            let nodes = match pinned.run::<String>(Cmd::read("CLUSTER NODES")).await {
+                Ok(nodes) => nodes,
+                Err(_) if !map.owners().iter().any(|owner| Arc::ptr_eq(owner, member)) => continue,
+                Err(error) => return Err(error),
+            };
             let myself = nodes.lines().find(|line| line.contains("myself")).unwrap_or_default();
+            let mut words = myself.split_ascii_whitespace().skip(6);
             let mut part = Part {
                 redis: pinned,
                 place: member.place.clone(),
+                epoch: words.next().unwrap_or_default().to_owned(),
                 owned: HashSet::new(),
                 open: HashMap::new(),
             };
-            myself.split_ascii_whitespace().skip(8).for_each(|word| part.read(word));
+            words.skip(1).for_each(|word| part.read(word));
             parts.push(part);
         }
         Ok(Self { parts })
@@ -56,19 +73,19 @@ impl Layout {
         slots
     }
 
-    /// The slots that had another owner, or another way to go.
+    /// The slots that had another owner, or another way to go, and those that nobody has.
     pub(crate) fn changed(&self, before: &Self) -> HashSet<u16> {
         let (now, then) = (self.states(), before.states());
-        let slots: HashSet<u16> = now.keys().chain(then.keys()).copied().collect();
-        slots.into_iter().filter(|slot| now.get(slot) != then.get(slot)).collect()
+        let is_settled = |slot: &u16| now.contains_key(slot) && now.get(slot) == then.get(slot);
+        (0..SLOTS).filter(|slot| !is_settled(slot)).collect()
     }
 
-    fn states(&self) -> HashMap<u16, Vec<(&str, Option<&str>)>> {
+    fn states(&self) -> HashMap<u16, Vec<Holder<'_>>> {
         let mut states: HashMap<u16, Vec<_>> = HashMap::new();
         for part in &self.parts {
             for &slot in part.owned.iter().chain(part.open.keys()) {
                 let open = part.open.get(&slot).map(String::as_str);
-                states.entry(slot).or_default().push((&*part.place, open));
+                states.entry(slot).or_default().push((&*part.place, &*part.epoch, open));
             }
         }
         states.values_mut().for_each(|holders| holders.sort_unstable());

@@ -113,16 +113,23 @@ struct Detail {
     follows: Option<String>,
     standing: Standing,
     linked: bool,
+    slots: Vec<RangeInclusive<u16>>,
     /// It is known by name only, or not yet.
     stranger: bool,
 }
 
 impl Details {
-    pub(super) fn complete(mut self, mut nodes: Vec<Listed>) -> Listing {
+    /// Who serves what is told by a node's line in `CLUSTER NODES`, where that may be asked: `CLUSTER SHARDS` gives the
+    /// slots of a shard, in which a dead primary stands beside the one that has followed it.
+    pub(super) fn complete(mut self, nodes: Vec<Listed>) -> Listing {
+        let is_stranger = |id: &str| self.nodes.get(id).is_some_and(|detail| detail.stranger);
+        let mut nodes: Vec<_> = nodes.into_iter().filter(|node| !is_stranger(&node.id)).collect();
         for node in &mut nodes {
             if let Some(detail) = self.nodes.remove(&node.id) {
                 node.linked = detail.linked;
-                node.follows = detail.follows.or(node.follows.take());
+                node.role = detail.role;
+                node.follows = detail.follows;
+                node.slots = detail.slots;
                 if detail.standing != Standing::Up {
                     node.state = detail.standing;
                 }
@@ -136,7 +143,7 @@ impl Details {
             port: detail.port,
             role: detail.role,
             follows: detail.follows,
-            slots: Vec::new(),
+            slots: detail.slots,
             state: detail.standing,
             linked: detail.linked,
         }));
@@ -151,6 +158,12 @@ impl Detail {
         let (id, address, flags, primary) =
             (words.next()?, words.next()?, words.next()?, words.next()?);
         let link = words.nth(3)?;
+        // Those that are on their way somewhere stand behind, in brackets.
+        let slots = words.map_while(|word| {
+            let (first, last) = word.split_once('-').unwrap_or((word, word));
+            Some(first.parse().ok()?..=last.parse().ok()?)
+        });
+        let slots = slots.collect();
         let (address, name) = address.split_once(',').unwrap_or((address, ""));
         let (host, port) = address.split('@').next()?.rsplit_once(':')?;
         let name = name.split(',').next().filter(|name| !name.is_empty());
@@ -166,6 +179,7 @@ impl Detail {
                 () => Standing::Up,
             },
             linked: link == "connected",
+            slots,
             stranger: has("handshake") || has("noaddr"),
         };
         Some((id.to_owned(), detail))
@@ -182,10 +196,10 @@ fn read_shards(value: Value, tls: bool) -> Result<Vec<Listed>, Error> {
         let first = listed.len();
         for node in array(shard.demand("nodes")?)? {
             let mut node = Fields::of(node)?;
-            let port = match node.take(if tls { "tls-port" } else { "port" }) {
-                Some(port) => port,
-                None => node.demand("port")?,
-            };
+            let port =
+                node.take(if tls { "tls-port" } else { "port" }).or_else(|| node.take("port"));
+            // One without an address is known by its name only.
+            let Some(port) = port else { continue };
             let role = String::from_value(node.demand("role")?)?;
             let health = node.take("health").map(String::from_value).transpose()?;
             let is_primary = role == "master" || role == "primary";
@@ -195,7 +209,7 @@ fn read_shards(value: Value, tls: bool) -> Result<Vec<Listed>, Error> {
                 port: u16::from_value(port)?,
                 role: if is_primary { Role::Primary } else { Role::Replica },
                 follows: None,
-                slots: if is_primary { slots.clone() } else { Vec::new() },
+                slots: Vec::new(),
                 state: match health.as_deref() {
                     Some("fail" | "failed") => Standing::Failed,
                     Some("loading") => Standing::Loading,
@@ -203,6 +217,13 @@ fn read_shards(value: Value, tls: bool) -> Result<Vec<Listed>, Error> {
                 },
                 linked: true,
             });
+        }
+        let primaries = || listed[first..].iter().filter(|node| node.role == Role::Primary);
+        let living = primaries().position(|node| node.state != Standing::Failed);
+        let place = living.unwrap_or(0);
+        let mut primaries = listed[first..].iter_mut().filter(|node| node.role == Role::Primary);
+        if let Some(primary) = primaries.nth(place) {
+            primary.slots = slots;
         }
         follow(&mut listed[first..]);
     }
@@ -244,7 +265,9 @@ pub(super) fn read_slots(value: Value) -> Result<Vec<Listed>, Error> {
 
 /// Replicas of one shard follow its primary.
 fn follow(shard: &mut [Listed]) {
-    let primary = shard.iter().find(|node| node.role == Role::Primary).map(|node| node.id.clone());
+    let primaries = shard.iter().filter(|node| node.role == Role::Primary);
+    let primary = primaries.min_by_key(|node| node.state == Standing::Failed);
+    let primary = primary.map(|node| node.id.clone());
     for replica in shard.iter_mut().filter(|node| node.role == Role::Replica) {
         replica.follows.clone_from(&primary);
     }

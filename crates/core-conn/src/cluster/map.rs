@@ -16,6 +16,8 @@ pub(crate) struct Map {
     pub(crate) seats: Vec<Seat>,
     /// For each slot the place of its primary among the seats, or [`NOBODY`].
     slots: Box<[u16]>,
+    /// The members that serve slots.
+    owners: Vec<Arc<Member>>,
 }
 
 /// A node's place in the map.
@@ -33,7 +35,7 @@ const NOBODY: u16 = u16::MAX;
 impl Map {
     pub(super) fn empty() -> Self {
         let slots = vec![NOBODY; usize::from(SLOTS)].into();
-        Self { epoch: 0, serves: true, seats: Vec::new(), slots }
+        Self { epoch: 0, serves: true, seats: Vec::new(), slots, owners: Vec::new() }
     }
 
     /// `members`: of each listed node, in the same order.
@@ -49,7 +51,7 @@ impl Map {
         };
         let replicas = |listed: &Listed| {
             let places = members.iter().enumerate().filter(|(_, (_, other))| {
-                follows(listed, other) && other.state == super::Standing::Up
+                follows(listed, other) && other.state != super::Standing::Failed
             });
             places.map(|(place, _)| place_of(place)).collect()
         };
@@ -59,11 +61,12 @@ impl Map {
             replicas: replicas(listed),
         });
         map.seats = seats.collect();
+        map.count_owners();
         map
     }
 
-    /// The same, but that this member serves the slot.
-    pub(super) fn with(&self, slot: u16, member: &Arc<Member>) -> Self {
+    /// The same, but that this member is there, and serves the slot if one is given.
+    pub(super) fn with(&self, slot: Option<u16>, member: &Arc<Member>) -> Self {
         let mut map = self.clone();
         let known = map.seats.iter().position(|seat| Arc::ptr_eq(&seat.member, member));
         let place = known.unwrap_or_else(|| {
@@ -71,8 +74,20 @@ impl Map {
             map.seats.push(seat);
             map.seats.len() - 1
         });
-        map.slots[usize::from(slot)] = place_of(place);
+        if let Some(slot) = slot {
+            map.slots[usize::from(slot)] = place_of(place);
+            map.count_owners();
+        }
         map
+    }
+
+    fn count_owners(&mut self) {
+        let mut serves = vec![false; self.seats.len()];
+        for &place in self.slots.iter().filter(|&&place| place != NOBODY) {
+            serves[usize::from(place)] = true;
+        }
+        let owners = self.members().zip(serves).filter(|(_, serves)| *serves);
+        self.owners = owners.map(|(member, _)| member.clone()).collect();
     }
 
     /// The primary of a slot.
@@ -88,6 +103,12 @@ impl Map {
         seat.replicas.iter().map(|&place| &self.seats[usize::from(place)].member)
     }
 
+    /// Each primary that has replicas, and these.
+    pub(super) fn shards(&self) -> impl Iterator<Item = (&Arc<Member>, Vec<&Arc<Member>>)> {
+        let shards = self.seats.iter().filter(|seat| !seat.replicas.is_empty());
+        shards.map(|seat| (&seat.member, self.replicas(seat).collect()))
+    }
+
     pub(super) fn find(&self, place: &str) -> Option<&Arc<Member>> {
         self.members().find(|member| *member.place == *place)
     }
@@ -97,17 +118,26 @@ impl Map {
     }
 
     /// The members that serve slots.
-    pub(crate) fn owners(&self) -> impl Iterator<Item = &Arc<Member>> {
-        let mut serves = vec![false; self.seats.len()];
-        for &place in self.slots.iter().filter(|&&place| place != NOBODY) {
-            serves[usize::from(place)] = true;
-        }
-        self.members().zip(serves).filter(|(_, serves)| *serves).map(|(member, _)| member)
+    pub(crate) fn owners(&self) -> &[Arc<Member>] {
+        &self.owners
     }
 
-    /// Whether each slot has an owner.
-    pub(super) fn is_whole(&self) -> bool {
-        !self.slots.contains(&NOBODY)
+    /// What was said of this member.
+    pub(super) fn listed(&self, member: &Arc<Member>) -> Option<&Arc<Listed>> {
+        self.seats.iter().find(|seat| Arc::ptr_eq(&seat.member, member))?.listed.as_ref()
+    }
+
+    /// All that may hold keys.
+    pub(crate) fn primaries(&self) -> impl Iterator<Item = &Arc<Member>> {
+        let is_primary =
+            |seat: &&Seat| seat.listed.as_ref().is_none_or(|listed| listed.role == Role::Primary);
+        self.seats.iter().filter(is_primary).map(|seat| &seat.member)
+    }
+
+    /// A slot without an owner, if there is one.
+    pub(super) fn unserved(&self) -> Option<u16> {
+        let place = self.slots.iter().position(|&place| place == NOBODY)?;
+        u16::try_from(place).ok()
     }
 
     /// How many slots have another owner than in `before`.

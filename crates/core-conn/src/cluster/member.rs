@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::lag::Abreast;
+use crate::LinkState;
 use crate::event::Announcer;
 use crate::node::{Node, Settings};
 use crate::target::{Endpoint, Site};
@@ -15,6 +17,8 @@ pub(crate) struct Member {
     pub(crate) calls: Arc<Node>,
     /// For what a replica may answer.
     reads: OnceLock<Arc<Node>>,
+    /// Of a replica: how far it is behind.
+    pub(super) abreast: Abreast,
 }
 
 impl Member {
@@ -25,15 +29,29 @@ impl Member {
             endpoint,
             calls: Node::new(settings, announcer.clone()),
             reads: OnceLock::new(),
+            abreast: Abreast::default(),
         })
     }
 
     pub(crate) fn reads(&self) -> &Arc<Node> {
-        self.reads.get_or_init(|| {
+        let reads = self.reads.get_or_init(|| {
             let mut settings = self.calls.settings().clone();
             settings.access.stale_reads = true;
             Node::new(settings, self.calls.announcer().clone())
-        })
+        });
+        // Whoever dismisses a member closes its calls first, and looks for these second.
+        if self.calls.gate.is_closed() {
+            reads.end();
+        }
+        reads
+    }
+
+    /// Of the connection for calls; of one that is only read from the one for that.
+    pub(crate) fn link_state(&self) -> LinkState {
+        match (self.calls.link_state(), self.reads.get()) {
+            (LinkState::Unused, Some(reads)) => reads.link_state(),
+            (state, _) => state,
+        }
     }
 
     /// All that is open to it.

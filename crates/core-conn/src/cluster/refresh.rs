@@ -9,9 +9,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::listing::{self, Listing};
-use super::{Cluster, REFRESH};
+use super::{Cluster, REFRESH, Standing, lag};
 use crate::error::{Error, ErrorKind};
 use crate::link::{Link, LinkError, Reply, Request};
+use crate::node::Node;
 use crate::target::{Endpoint, Target};
 use crate::{Cmd, Value};
 
@@ -35,6 +36,7 @@ pub(super) fn run(cluster: Arc<Cluster>) -> impl Future<Output = ()> + Send {
             biased;
             () = task.0.ended.cancelled() => {}
             () = keep(&task.0) => {}
+            () = lag::watch(&task.0) => {}
         }
     }
 }
@@ -62,6 +64,10 @@ async fn keep(cluster: &Arc<Cluster>) {
                     cluster.learn(listing, &from);
                     learnt_at = Some(Instant::now());
                 }
+                cluster.news.send_modify(|news| {
+                    (news.answers, news.failed) = (news.answers + 1, None);
+                });
+                revive(cluster);
                 None
             }
             Err(error) => {
@@ -95,14 +101,32 @@ async fn keep(cluster: &Arc<Cluster>) {
             ControlFlow::Continue(delay) => delay,
             ControlFlow::Break(_) => REFRESH,
         };
-        tokio::time::sleep(delay).await;
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = cluster.hurry.notified() => {}
+        }
+    }
+}
+
+/// A policy that stops is for a node that stays away: one that the others see again is tried again.
+fn revive(cluster: &Cluster) {
+    for seat in &cluster.map().seats {
+        let is_seen = seat
+            .listed
+            .as_ref()
+            .is_some_and(|listed| listed.linked && listed.state == Standing::Up);
+        if is_seen {
+            seat.member.nodes().for_each(Node::revive);
+        }
     }
 }
 
 /// Whether a slot has no owner, or one that can't be reached: another may take its place at any time.
 fn is_troubled(cluster: &Cluster) -> bool {
     let map = cluster.map();
-    !map.serves || !map.is_whole() || map.owners().any(|member| member.calls.away().is_some())
+    !map.serves
+        || map.unserved().is_some()
+        || map.owners().iter().any(|member| member.calls.away().is_some())
 }
 
 /// The first that answers and takes calls; else the first that answers.
@@ -127,8 +151,13 @@ async fn ask(cluster: &Arc<Cluster>) -> Result<(Listing, Endpoint), Error> {
         if asked.len() < 8 {
             asked.extend(candidates.next().map(|endpoint| ask_one(cluster, endpoint)));
         }
-        let answer = match candidates.len() {
-            0 => asked.next().await,
+        let answer = match (candidates.len(), &second_best) {
+            (0, None) => asked.next().await,
+            // Whoever has not said otherwise by now hangs.
+            (0, Some(_)) => match tokio::time::timeout(HEDGE, asked.next()).await {
+                Ok(answer) => answer,
+                Err(_) => break,
+            },
             _ => match tokio::time::timeout(HEDGE, asked.next()).await {
                 Ok(answer) => answer,
                 Err(_) => continue,

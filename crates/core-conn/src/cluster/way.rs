@@ -7,6 +7,7 @@ use super::member::Member;
 use super::{Cluster, ReplicaReads, unlearnt};
 use crate::cmd::Class;
 use crate::error::{Error, ErrorKind, SendOutcome, ServerError};
+use crate::keyspace::SLOTS;
 use crate::node::Node;
 use crate::target::Endpoint;
 
@@ -69,14 +70,14 @@ impl Way<'_> {
     fn find(&self) -> Option<Stop> {
         let map = self.cluster.map.load();
         let Some(slot) = self.slot else { return self.anywhere() };
-        let seat = map.owner(slot)?;
+        let seat = map.owner(slot).filter(|_| map.serves)?;
         if self.reads != ReplicaReads::Never {
             let replicas: smallvec::SmallVec<[_; 8]> = map.replicas(seat).cloned().collect();
-            let replica = self.cluster.turn.among(&replicas).find(|member| {
-                let node = member.reads();
-                node.start();
-                node.away().is_none()
-            });
+            let bound = self.cluster.sites.replica_lag;
+            let replica =
+                self.cluster.turn.among(&replicas).find(|member| {
+                    member.abreast.is_within(bound) && member.reads().is_connected()
+                });
             match (replica, self.reads) {
                 (Some(member), _) => {
                     let (node, member) = (member.reads().clone(), member.clone());
@@ -86,14 +87,14 @@ impl Way<'_> {
                 (None, _) => {}
             }
         }
-        map.serves.then(|| Stop::at(&seat.member))
+        Some(Stop::at(&seat.member))
     }
 
     /// What has no key goes to any primary, in turn.
     fn anywhere(&self) -> Option<Stop> {
         let map = self.cluster.map.load();
-        let owners: smallvec::SmallVec<[_; 16]> = map.owners().cloned().collect();
-        let mut turn = self.cluster.turn.among(&owners);
+        let owners = map.owners();
+        let mut turn = self.cluster.turn.among(owners);
         let connected = turn.find(|member| member.calls.is_connected());
         connected.or_else(|| owners.first()).map(Stop::at)
     }
@@ -130,7 +131,7 @@ impl Way<'_> {
                         Ok(()) = news.changed() => {}
                     }
                 }
-                None if !self.wait && (failed.is_some() || self.is_learnt()) => {
+                None if !self.wait && (failed.is_some() || self.cluster.is_learnt()) => {
                     return Err(self.nowhere(failed));
                 }
                 None => {
@@ -151,14 +152,10 @@ impl Way<'_> {
         }
     }
 
-    fn is_learnt(&self) -> bool {
-        self.cluster.news.borrow().version > 0
-    }
-
     /// Why there is no node to send to.
     fn nowhere(&self, failed: Option<Error>) -> Error {
         match self.slot {
-            _ if !self.is_learnt() => unlearnt(failed),
+            _ if !self.cluster.is_learnt() => unlearnt(failed),
             Some(slot) if self.reads == ReplicaReads::Only => {
                 let reason = format!("slot {slot} has no replica that can be read from");
                 Error::not_sent(ErrorKind::NotConnected(reason))
@@ -176,36 +173,47 @@ impl Way<'_> {
             return if self.cluster.gate.is_closed() { Err(error) } else { Ok(()) };
         }
         if error.outcome() != SendOutcome::Rejected {
+            self.look(&error).await;
             return Err(error);
         }
         let pause = match error.server() {
+            // A script can say so by itself, of any slot.
+            Some(ServerError::Moved { slot, .. } | ServerError::Ask { slot, .. })
+                if *slot >= SLOTS || self.slot.is_some_and(|own| own != *slot) =>
+            {
+                return Err(error);
+            }
             Some(ServerError::Moved { slot, node }) => {
-                let Some(to) = self.cluster.redirected(node, &from.member.endpoint) else {
+                let endpoint = &from.member.endpoint;
+                let Some(to) = self.cluster.redirect(Some(*slot), node, endpoint) else {
                     return Err(error);
                 };
-                let (slot, to) = (*slot, self.cluster.moved(*slot, &to));
-                // A replica that does not follow the slot's primary any more, or a demoted primary.
-                self.reads = ReplicaReads::Never;
                 tracing::debug!(slot, node = %to.place, "moved");
+                self.slot = Some(*slot);
+                if from.is_replica() {
+                    // It follows another primary by now.
+                    self.cluster.doubt();
+                    self.leave_replicas();
+                }
                 self.bounce()
             }
-            Some(ServerError::Ask { node, .. }) => {
-                let Some(to) = self.cluster.redirected(node, &from.member.endpoint) else {
+            Some(ServerError::Ask { slot, node }) => {
+                let endpoint = &from.member.endpoint;
+                let Some(to) = self.cluster.redirect(None, node, endpoint) else {
                     return Err(error);
                 };
-                let map = self.cluster.map();
-                self.asked = Some(self.cluster.member(&to, &map));
+                self.slot = Some(*slot);
+                self.asked = Some(to);
                 self.bounce()
             }
             Some(ServerError::MasterDown | ServerError::Loading) if from.is_replica() => {
-                self.reads = ReplicaReads::Never;
-                Duration::ZERO
+                self.leave_replicas();
+                self.bounce()
             }
             Some(
                 ServerError::TryAgain
                 | ServerError::MasterDown
                 | ServerError::Loading
-                | ServerError::ClusterDown
                 | ServerError::ReadOnly,
             ) => {
                 self.cluster.doubt();
@@ -221,6 +229,29 @@ impl Way<'_> {
             tokio::time::sleep(pause).await;
         }
         Ok(())
+    }
+
+    /// What ends without a reply may mean that another node serves the slot by now.
+    async fn look(&self, error: &Error) {
+        match (error.kind(), error.server()) {
+            // The next attempt would be told the same, as long as this map is believed.
+            (_, Some(ServerError::ClusterDown)) => {
+                let soon = Instant::now() + Duration::from_millis(200);
+                // Whether there is another map or not, the next attempt goes by what is known then.
+                let _ = self.cluster.learnt(soon.min(self.deadline)).await;
+            }
+            (ErrorKind::Deadline(_) | ErrorKind::ConnectionLost(_) | ErrorKind::Desync(_), _) => {
+                self.cluster.doubt();
+            }
+            _ => {}
+        }
+    }
+
+    /// One replica was not fit: the primary is next, where it may answer.
+    fn leave_replicas(&mut self) {
+        if self.reads == ReplicaReads::Prefer {
+            self.reads = ReplicaReads::Never;
+        }
     }
 
     /// Two nodes that do not know of each other's change yet send it to and fro.

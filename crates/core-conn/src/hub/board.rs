@@ -26,6 +26,8 @@ pub(super) struct Board {
     /// How many topics of each kind the server has confirmed.
     held: [u64; 3],
     line: Line,
+    /// All that was published before has arrived.
+    since: Instant,
 }
 
 #[derive(Default)]
@@ -67,6 +69,7 @@ impl Board {
             later: Vec::new(),
             held: [0; 3],
             line: Line::Down(None),
+            since: Instant::now(),
         }
     }
 
@@ -119,11 +122,11 @@ impl Board {
     ) -> Vec<(Topic, Vec<Arc<Mailbox>>)> {
         let (kind, mut taken) = (Kind::Sharded, Vec::new());
         let moved = Error::unknown(ErrorKind::ConnectionLost("its slot was moved".into()));
-        let now = Instant::now();
+        let since = self.since;
         for (name, entry) in &mut self.topics[kind as usize] {
             if !entry.mailboxes.is_empty() && leaves(name) {
                 let mailboxes = std::mem::take(&mut entry.mailboxes);
-                wakers.extend(mailboxes.iter().filter_map(|mailbox| mailbox.lose(now, &moved)));
+                wakers.extend(mailboxes.iter().filter_map(|mailbox| mailbox.lose(since, &moved)));
                 taken.push((Topic { kind, name: name.clone() }, mailboxes));
             }
         }
@@ -154,6 +157,16 @@ impl Board {
             OnWire::Asked => entry.mailboxes.iter().for_each(|mailbox| mailbox.asked()),
             OnWire::Absent | OnWire::Leaving => self.list(topic),
         }
+    }
+
+    /// All that was published before this moment has arrived.
+    pub(super) fn arrived(&mut self, moment: Instant) {
+        self.since = moment;
+    }
+
+    /// Whether anybody subscribes to anything.
+    pub(super) fn is_used(&self) -> bool {
+        self.topics.iter().flat_map(HashMap::values).any(|entry| !entry.mailboxes.is_empty())
     }
 
     /// The node does not have this sharded channel, or has it no more. It is asked again in a while, if it is not taken

@@ -31,7 +31,7 @@ pub(super) struct Sharded {
     settings: Settings,
     states: Mutex<HashMap<Arc<str>, Arc<State>>>,
     /// A node said that a channel is not its own.
-    pub(super) astray: Notify,
+    astray: Notify,
     following: AtomicBool,
 }
 
@@ -69,6 +69,10 @@ impl Homes {
             self.main.node.hubs.spawn(follow(Arc::downgrade(sharded), self.main.clone()));
         }
         let mut states = sharded.states();
+        // Whoever ends the hub says so first, and looks for these second.
+        if self.main.ended.is_cancelled() {
+            return self.main.join(topic, mailbox, patient);
+        }
         sharded.state(&mut states, stop.member()).join(topic, mailbox, patient)
     }
 
@@ -101,14 +105,26 @@ impl Homes {
     }
 
     pub(super) fn end(&self) {
+        // It first, so that no other is added any more.
+        self.main.end();
         for state in self.all() {
             state.end();
+        }
+        self.leave_nodes();
+    }
+
+    /// The nodes that were only this hub's.
+    fn leave_nodes(&self) {
+        if let Some(sharded) = &self.sharded {
+            sharded.states().values().for_each(|state| sharded.cluster.no_extra(&state.node));
         }
     }
 
     pub(super) async fn shut_down(&self) -> HubReport {
+        self.main.end();
         let all = self.all();
         let reports = join_all(all.iter().map(|state| state.shut_down())).await;
+        self.leave_nodes();
         reports.into_iter().fold(HubReport::default(), |sum, one| HubReport {
             subscribers: sum.subscribers + one.subscribers,
             unread: sum.unread + one.unread,
@@ -141,10 +157,19 @@ impl Sharded {
         self.astray.notify_one();
     }
 
+    /// A node does not serve a channel any more.
+    pub(super) fn doubt(self: &Arc<Self>) {
+        self.cluster.doubt();
+        self.astray.notify_one();
+    }
+
     /// Takes each channel to where its slot is now.
-    fn rehome(self: &Arc<Self>) {
+    fn rehome(self: &Arc<Self>, main: &State) {
         let map = self.cluster.map();
         let mut states = self.states();
+        if main.ended.is_cancelled() {
+            return;
+        }
         let mut moved = Vec::new();
         for (place, state) in &*states {
             let leaves = |name: &[u8]| {
@@ -158,7 +183,9 @@ impl Sharded {
             }
         }
         states.retain(|place, state| {
-            let stays = map.members().any(|member| member.place == *place);
+            // Of a slot that nobody serves the channel stays, until somebody does.
+            let stays = map.members().any(|member| member.place == *place)
+                || state.board(|board| board.is_used());
             if !stays {
                 state.end();
                 self.cluster.no_extra(&state.node);
@@ -172,7 +199,7 @@ async fn follow(sharded: Weak<Sharded>, main: Arc<State>) {
     let Some(mut news) = sharded.upgrade().map(|sharded| sharded.cluster.news()) else { return };
     loop {
         let Some(sharded) = sharded.upgrade() else { return };
-        sharded.rehome();
+        sharded.rehome(&main);
         tokio::select! {
             () = main.ended.cancelled() => return,
             () = main.node.gate.closed() => return,

@@ -147,7 +147,7 @@ impl State {
     /// A node ended the subscription to a sharded channel, whose slot it does not serve any more.
     pub(super) fn went_astray(&self) -> bool {
         let sharded = self.sharded.as_ref().and_then(Weak::upgrade);
-        sharded.inspect(|sharded| sharded.astray.notify_one()).is_some()
+        sharded.inspect(Sharded::doubt).is_some()
     }
 
     /// Ends everything that a subscriber sees. Again, it gives the same report.

@@ -146,7 +146,7 @@ impl<'a> Talk<'a> {
             (Some(Expected::Pong { nonce, asked }), Frame::Text(text)) if text == nonce => {
                 // What has been subscribed all along is known only where the counts agree, too.
                 if self.blind {
-                    self.since = asked;
+                    self.arrived(asked);
                 }
                 self.beaten(self.blind, ReadyCheck::Ping);
             }
@@ -156,7 +156,7 @@ impl<'a> Talk<'a> {
             }
             (Some(Expected::Counts { asked }), Frame::Text(info)) => {
                 heartbeat::compare(info, self.state.board(|board| board.held()))?;
-                self.since = asked;
+                self.arrived(asked);
                 self.beaten(true, ReadyCheck::Info);
             }
             (Some(Expected::Counts { asked }), Frame::Error(words)) => {
@@ -164,7 +164,7 @@ impl<'a> Talk<'a> {
                 if !error.is_retryable() {
                     tracing::warn!(%error, "a subscription that the server forgets is not found");
                     self.blind = true;
-                    self.since = asked;
+                    self.arrived(asked);
                 }
                 self.beaten(true, ReadyCheck::Ping);
             }
@@ -173,6 +173,12 @@ impl<'a> Talk<'a> {
             (None, _) => return desync("an answer to nothing"),
         }
         Ok(())
+    }
+
+    /// All that was published before this moment has arrived.
+    fn arrived(&mut self, moment: Instant) {
+        self.since = moment;
+        self.state.board(|board| board.arrived(moment));
     }
 
     /// A heartbeat was answered, perhaps to its end. After the first one, all that had been subscribed before is again.

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::guide::LEFT;
 use super::supervise::lost;
 use super::{Node, supervise};
-use crate::call::link_error;
+use crate::call::heard_asking;
 use crate::cmd::Cmd;
 use crate::credentials::Credentials;
 use crate::durability::Durability;
@@ -184,8 +184,7 @@ impl Own {
         cmds.extend(wait);
         let mut replies = self.call_each(cmds, deadline, budget).await?;
         if asking {
-            // Where it was refused so is what came behind it, as moved.
-            replies.remove(0).map_err(link_error)?;
+            heard_asking(&mut replies)?;
         }
         let confirmed = if waits { replies.pop() } else { None };
         let confirm = || confirmed.map_or(Ok(()), |answer| durability.confirm(answer));
