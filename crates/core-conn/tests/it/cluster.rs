@@ -1,12 +1,17 @@
 //! A cluster.
 
 use russet_core_conn::{Cmd, ErrorKind, Key, Redis, Script, SendOutcome, Value};
-use russet_testkit::Cluster;
+use russet_testkit::{Cluster, Conn};
 
 use crate::support::{ms, patient};
 
+mod durability;
 mod failover;
 mod hub;
+mod names;
+mod partition;
+mod redirects;
+mod replicas;
 mod reshard;
 mod rights;
 mod scan;
@@ -21,6 +26,28 @@ async fn connected(cluster: &Cluster) -> Redis {
     let redis = patient(&cluster.url()).build().unwrap();
     redis.ready().await.unwrap();
     redis
+}
+
+/// One to each node.
+async fn conns(cluster: &Cluster) -> Vec<Conn> {
+    let mut conns = Vec::new();
+    for node in cluster.nodes() {
+        conns.push(node.conn().await.unwrap());
+    }
+    conns
+}
+
+/// The numbers behind this name in one section of INFO, added up over the nodes.
+async fn count(conns: &mut [Conn], section: &str, name: &str) -> u64 {
+    let mut all = 0;
+    for conn in conns {
+        let told = conn.call(&["INFO", section]).await.unwrap();
+        let number = told.text().unwrap().lines().find_map(|line| {
+            line.strip_prefix(name)?.split([',', '\r']).next()?.trim().parse::<u64>().ok()
+        });
+        all += number.unwrap_or(0);
+    }
+    all
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

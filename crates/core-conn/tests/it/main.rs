@@ -16,6 +16,7 @@ mod errors;
 mod hub;
 mod info;
 mod lease;
+mod ledger;
 mod lifecycle;
 mod log;
 mod once;

@@ -1,9 +1,9 @@
 //! The rights that only a cluster asks for are enough, and none of them too many.
 
 use russet_core_conn::{Cmd, Error, Key, RedisBuilder, ReplicaReads};
-use russet_testkit::Cluster;
+use russet_testkit::{Cluster, NodeView};
 
-use super::{connected, key};
+use super::{connected, conns, key};
 use crate::acl::{denials, is_for_clusters};
 use crate::support::{ACL, ms, patient};
 
@@ -34,7 +34,7 @@ async fn the_rights_for_a_cluster_are_enough_and_each_is_needed() {
     let others = async |node: &&std::sync::Arc<russet_testkit::Server>| {
         let view = cluster.view(node).await.unwrap();
         let id = cluster.id(node).unwrap();
-        view.node(&id).is_some_and(|node| node.is_primary()) && id != cluster.id(&from).unwrap()
+        view.node(&id).is_some_and(NodeView::is_primary) && id != cluster.id(&from).unwrap()
     };
     let mut to = None;
     for node in &nodes {
@@ -43,10 +43,7 @@ async fn the_rights_for_a_cluster_are_enough_and_each_is_needed() {
         }
     }
     let _open = cluster.open_slots([moved.slot()], &from, to.unwrap()).await.unwrap();
-    let mut conns = Vec::new();
-    for node in &nodes {
-        conns.push(node.conn().await.unwrap());
-    }
+    let mut conns = conns(&cluster).await;
     let granted: Vec<&str> = rules.iter().copied().filter(|rule| is_for_clusters(rule)).collect();
     assert!(granted.len() > 4, "{granted:?}");
     for without in std::iter::once(None).chain(granted.into_iter().map(Some)) {

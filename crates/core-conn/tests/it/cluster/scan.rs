@@ -48,4 +48,13 @@ async fn all_primaries_are_walked_and_what_moves_is_found() {
         }
     }
     assert_eq!(seen, keys);
+    open.assign().await.unwrap();
+
+    // To one that has no slot of its own yet, and that nobody has heard of.
+    let new = cluster.add_node().await.unwrap();
+    let open = cluster.open_slots(100..200, &nodes[2], &new).await.unwrap();
+    open.move_keys().await.unwrap();
+    assert_eq!(HashSet::from_iter(walk(&redis).await), keys);
+    open.assign().await.unwrap();
+    assert_eq!(HashSet::from_iter(walk(&redis).await), keys);
 }

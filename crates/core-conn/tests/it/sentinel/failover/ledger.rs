@@ -1,19 +1,16 @@
 //! What writes that were acknowledged are worth after a failover, by a ledger of them.
 
-use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use russet_core_conn::{Cmd, Durability, Key, Redis, SendOutcome};
-use russet_testkit::{Sentinel, Server};
-use tokio::task::JoinSet;
+use russet_core_conn::{Durability, Redis};
+use russet_testkit::Sentinel;
 
 use super::{listener, resumed};
+use crate::ledger::{Ledger, TASKS, settled, writers};
 use crate::support::{ms, record_figures, until};
-
-const TASKS: usize = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_all_replicas_confirmed_survives_and_writes_resume() {
@@ -44,16 +41,6 @@ async fn soak_sentinel_failovers() {
             ],
         );
     }
-}
-
-/// The writes of one durability.
-#[derive(Debug, Default)]
-struct Ledger {
-    acknowledged: Vec<String>,
-    unknown: u64,
-    not_sent: u64,
-    /// Of the acknowledged ones, those that the last primary has not.
-    lost: u64,
 }
 
 struct Found {
@@ -101,75 +88,18 @@ async fn check(replicas: u32, rounds: usize) -> Found {
     let soon = settled(soon, primary, "soon").await;
     let safe = settled(safe, primary, "safe").await;
     took.sort_unstable();
-    let summary = |ledger: &Ledger| (ledger.acknowledged.len(), ledger.unknown, ledger.lost);
     println!(
         "{replicas} replicas, {rounds} rounds; acknowledged, unknown, lost: async {:?}, all replicas {:?}; \
          resumed after {took:?}",
-        summary(&soon),
-        summary(&safe)
+        soon.summary(),
+        safe.summary()
     );
     let elections = sentinel.sentinels()[0].log().matches(" +switch-master ").count();
     assert_eq!(elections, rounds, "an election that nobody asked for");
     assert_eq!(safe.lost, 0, "acknowledged by all replicas, and lost");
-    assert!(safe.acknowledged.len() > 100 * rounds && safe.unknown > 0, "{:?}", summary(&safe));
+    assert!(safe.acknowledged.len() > 100 * rounds && safe.unknown > 0, "{:?}", safe.summary());
     assert!(soon.not_sent + safe.not_sent > 0, "nobody noticed a failover");
     let slowest = took[took.len() - 1];
     assert!(slowest < ms(500), "writes resumed after {slowest:?}");
     Found { server: primary.version().to_string(), soon, safe, resumed: took }
-}
-
-/// Their tasks, and how many of their writes were acknowledged.
-fn writers(
-    redis: &Redis,
-    set: &'static str,
-    over: &Arc<AtomicBool>,
-) -> (JoinSet<Ledger>, Arc<AtomicU64>) {
-    let mut tasks = JoinSet::new();
-    let acknowledged = Arc::new(AtomicU64::new(0));
-    for task in 0..TASKS {
-        let (redis, over, acknowledged) = (redis.clone(), over.clone(), acknowledged.clone());
-        tasks.spawn(async move {
-            let mut ledger = Ledger::default();
-            for turn in 0.. {
-                if over.load(SeqCst) {
-                    break;
-                }
-                let member = format!("{task}:{turn}");
-                let add = Cmd::write("SADD").key(&Key::raw(set)).arg(&member);
-                match redis.run::<i64>(add).await {
-                    Ok(added) => {
-                        assert_eq!(added, 1, "{member} was added twice");
-                        ledger.acknowledged.push(member);
-                        acknowledged.fetch_add(1, SeqCst);
-                    }
-                    Err(error) => match error.outcome() {
-                        SendOutcome::Unknown => ledger.unknown += 1,
-                        SendOutcome::NotSent | SendOutcome::Rejected => ledger.not_sent += 1,
-                    },
-                }
-                // Enough to be in flight at any moment, and few enough that a ledger of minutes is small.
-                tokio::time::sleep(ms(2)).await;
-            }
-            ledger
-        });
-    }
-    (tasks, acknowledged)
-}
-
-/// All ledgers of one durability, held against what the primary has.
-async fn settled(mut tasks: JoinSet<Ledger>, primary: &Server, set: &str) -> Ledger {
-    let mut all = Ledger::default();
-    while let Some(ledger) = tasks.join_next().await {
-        let ledger = ledger.unwrap();
-        all.acknowledged.extend(ledger.acknowledged);
-        all.unknown += ledger.unknown;
-        all.not_sent += ledger.not_sent;
-    }
-    let mut conn = primary.conn().await.unwrap();
-    let members = conn.call(&["SMEMBERS", set]).await.unwrap();
-    let members: HashSet<&str> =
-        members.items().unwrap().iter().filter_map(|member| member.text()).collect();
-    let lost = all.acknowledged.iter().filter(|member| !members.contains(member.as_str())).count();
-    all.lost = lost as u64;
-    all
 }
