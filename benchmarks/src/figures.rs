@@ -28,6 +28,10 @@ pub(crate) enum Better {
     More,
     /// Microseconds an operation.
     Less,
+    /// Nanoseconds an operation.
+    Shorter,
+    /// KiB of memory.
+    Smaller,
 }
 
 impl Better {
@@ -36,6 +40,8 @@ impl Better {
         match self {
             Self::More => rate,
             Self::Less => tasks as f64 * 1e6 / rate,
+            Self::Shorter => tasks as f64 * 1e9 / rate,
+            Self::Smaller => rate,
         }
     }
 
@@ -43,7 +49,7 @@ impl Better {
     pub(crate) fn ratio(self, ours: f64, other: f64) -> f64 {
         match self {
             Self::More => ours / other,
-            Self::Less => other / ours,
+            Self::Less | Self::Shorter | Self::Smaller => other / ours,
         }
     }
 
@@ -51,6 +57,8 @@ impl Better {
         match self {
             Self::More => "ops/s",
             Self::Less => "us/op",
+            Self::Shorter => "ns/op",
+            Self::Smaller => "KiB",
         }
     }
 }

@@ -113,6 +113,12 @@ impl Row<'_> {
         self
     }
 
+    /// Reports nanoseconds an operation: for what waits for nothing.
+    pub fn nanos(mut self) -> Self {
+        self.better = Better::Shorter;
+        self
+    }
+
     /// How many windows go into the time.
     fn pairs(&self) -> usize {
         (self.suite.time.as_secs_f64() / self.window.as_secs_f64()).round().max(1.0) as usize
@@ -174,7 +180,16 @@ impl Row<'_> {
 }
 
 impl Suite {
-    fn runs(&self, row: &str) -> bool {
+    /// A row of figures in KiB that were measured otherwise; `pairs` of ours and the other's.
+    pub fn memory(&mut self, name: &str, against: &str, pairs: Vec<[f64; 2]>) {
+        eprint!("{name}: ours beside {against}");
+        let (name, against) = (name.to_owned(), against.to_owned());
+        self.add(Measured { name, better: Better::Smaller, against, floor: None, pairs });
+    }
+
+    /// Whether this row was asked for.
+    #[must_use]
+    pub fn runs(&self, row: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|part| row.contains(part.as_str()))
     }
 

@@ -13,7 +13,7 @@ use std::{fs, path::Path, process::ExitCode, thread};
 /// Run the benchmarks, ours and the rival in turn, and judge the ratios
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// Which: core, hub, cache, breaker or lease [default: all]
+    /// Which: core, cluster, hub, cache, breaker or lease [default: all]
     name: Option<String>,
     /// The server: a path, redis-7, redis-8 or valkey-9 [default: one that is here, or installed]
     #[arg(long)]
@@ -30,7 +30,7 @@ pub(crate) struct Bench {
 }
 
 /// The benchmarks, each a binary of `benchmarks/`.
-const NAMES: [&str; 5] = ["core", "hub", "cache", "breaker", "lease"];
+const NAMES: [&str; 6] = ["core", "cluster", "hub", "cache", "breaker", "lease"];
 
 /// What each row has, and nothing else.
 const FIELDS: [&str; 8] = ["name", "unit", "ours", "other", "against", "ratio", "floor", "pairs"];

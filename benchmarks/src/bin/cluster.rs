@@ -1,0 +1,244 @@
+//! `cargo xtask bench cluster`: a command and a script whose keys are all over a cluster of three, beside the clients of
+//! clusters below.
+
+use bytes::Bytes;
+use fred::{
+    interfaces::{KeysInterface, LuaInterface},
+    prelude::{Client, ClientLike},
+};
+use redis::cluster_async::ClusterConnection;
+use russet_benchmarks::{
+    Ops, Result, Side, Suite,
+    rivals::{self, FRED_CLUSTERED, REDIS_RS_CLUSTER},
+};
+use russet_core_conn::{Cmd, Key, Redis, Script};
+use russet_testkit::Cluster;
+use std::{
+    fs, iter,
+    process::ExitCode,
+    sync::{Arc, LazyLock},
+};
+
+const RUSSET: &str = "russet over fred, default options";
+
+/// Three in four slots have one of them.
+static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    (0..24_000).map(|number| &*format!("bench:cluster:{number}").leak()).collect()
+});
+const VALUE: [u8; 512] = [b'v'; 512];
+
+/// What a fixed-window limiter does.
+const TEXT: &str = "\
+-- Counts, and lets the count end by itself.
+-- KEYS[1]: the counter
+-- ARGV[1]: its time to live in milliseconds
+-- Returns: the count
+-- Idempotent: no
+local n = redis.call('INCR', KEYS[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return n";
+const LIFE: i64 = 60_000;
+/// The counters are other keys than the values.
+static COUNTERS: LazyLock<Vec<&'static str>> =
+    LazyLock::new(|| KEYS.iter().map(|key| &*format!("{key}:count").leak()).collect());
+
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new("window", TEXT));
+
+fn main() -> ExitCode {
+    Suite::main("cluster", async |suite| {
+        let cluster = Cluster::start(3, 0).await?;
+        let nodes = nodes(&cluster);
+        memory(suite, &cluster).await?;
+        let russet = Redis::connect(&cluster.url()).await?;
+        russet.ready().await?;
+        let fred = rivals::fred_clustered(&nodes).await?;
+        let twin = rivals::fred_clustered(&nodes).await?;
+        let redis_rs = rivals::redis_rs_cluster(&nodes).await?;
+        let sets = KEYS.iter().map(|key| {
+            Cmd::idempotent("SET").key(&Key::raw(*key)).arg(Bytes::from_static(&VALUE))
+        });
+        for set in russet.pipeline(sets).await {
+            set?;
+        }
+        let sha: String = fred.script_load_cluster(TEXT).await?;
+
+        // The same against the same: what the harness calls a difference where there is none.
+        for tasks in [64, 256] {
+            let (a, b) = (("fred", fred_get(&fred)), ("fred, the same", fred_get(&twin)));
+            suite.row(format!("a/a get {tasks}")).tasks(tasks).run(a, b).await?;
+        }
+        for (tasks, floor) in [(1, 0.95), (64, 0.80), (256, 0.95)] {
+            let (ours, other) = ((RUSSET, russet_get(&russet)), (FRED_CLUSTERED, fred_get(&fred)));
+            let row = suite.row(format!("fred get {tasks}")).tasks(tasks).floor(Some(floor));
+            row.run(ours, other).await?;
+        }
+        for tasks in [64, 256] {
+            let ours = (RUSSET, russet_script(&russet));
+            let other = (FRED_CLUSTERED, fred_script(&fred, &sha));
+            let row = suite.row(format!("fred evalsha {tasks}")).tasks(tasks).floor(Some(1.25));
+            row.run(ours, other).await?;
+        }
+        // Reported only: what is promised against this one is promised of the other link.
+        for tasks in [64, 256] {
+            let ours = (RUSSET, russet_get(&russet));
+            let other = (REDIS_RS_CLUSTER, redis_rs_get(&redis_rs));
+            suite.row(format!("fred peer get {tasks}")).tasks(tasks).run(ours, other).await?;
+        }
+        russet.close().await;
+        fred.quit().await?;
+        twin.quit().await?;
+        Ok(())
+    })
+}
+
+fn nodes(cluster: &Cluster) -> Vec<(String, u16)> {
+    cluster.nodes().iter().map(|node| ("127.0.0.1".to_owned(), node.port())).collect()
+}
+
+/// What one more connection to a node takes while it does nothing, in the first round: later ones find memory that the
+/// round before has left.
+async fn memory(suite: &mut Suite, cluster: &Cluster) -> Result {
+    const ROW: &str = "memory of an idle connection";
+    const EACH: usize = 16;
+    static DONE: std::sync::Once = std::sync::Once::new();
+    if DONE.is_completed() || !suite.runs(ROW) {
+        return Ok(());
+    }
+    DONE.call_once(|| {});
+    let (nodes, mut kept, mut pairs) = (nodes(cluster), Vec::new(), Vec::new());
+    let each = |from: f64, to: f64| (to - from) / (EACH * nodes.len()) as f64;
+    // The first of each pays for much that is there once.
+    for pair in 0..6 {
+        let before = resident()?;
+        let ours = Redis::builder(&cluster.url()).connections(EACH).build()?;
+        ours.ready().await?;
+        let between = resident()?;
+        let mut theirs = Vec::new();
+        for _ in 0..EACH {
+            theirs.push(rivals::fred_clustered(&nodes).await?);
+        }
+        let after = resident()?;
+        kept.push((ours, theirs));
+        if pair > 0 {
+            pairs.push([each(before, between), each(between, after)]);
+        }
+    }
+    suite.memory(ROW, FRED_CLUSTERED, pairs);
+    for (ours, theirs) in kept {
+        ours.close().await;
+        for client in theirs {
+            client.quit().await?;
+        }
+    }
+    Ok(())
+}
+
+/// This process's memory, in KiB.
+fn resident() -> Result<f64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.ok_or("no VmRSS")?.parse()?)
+}
+
+/// Each task its own way through all of them, by a step that has no divisor in common with their number.
+fn walk<T>(all: &[T], ops: &Ops) -> impl Iterator<Item = usize> + use<T> {
+    let (length, first) = (all.len(), ops.task() * 7_919 % all.len());
+    iter::successors(Some(first), move |at| Some((at + 7_717) % length))
+}
+
+/// The next of them.
+fn next<'a, T>(all: &'a [T], walk: &mut impl Iterator<Item = usize>) -> &'a T {
+    &all[walk.next().unwrap_or_default()]
+}
+
+fn keys(names: &[&'static str]) -> Arc<[Key]> {
+    names.iter().map(|name| Key::raw(*name)).collect()
+}
+
+fn russet_get(redis: &Redis) -> impl Side {
+    let (redis, keys) = (redis.clone(), keys(&KEYS));
+    move |mut ops: Ops| {
+        let (redis, keys) = (redis.clone(), Arc::clone(&keys));
+        async move {
+            let mut walk = walk(&keys, &ops);
+            while ops.next() {
+                let get = Cmd::read("GET").key(next(&keys, &mut walk));
+                same_length(redis.run(get).await?)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn fred_get(client: &Client) -> impl Side {
+    let client = client.clone();
+    move |mut ops: Ops| {
+        let client = client.clone();
+        async move {
+            let mut walk = walk(&KEYS, &ops);
+            while ops.next() {
+                same_length(client.get(*next(&KEYS, &mut walk)).await?)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn redis_rs_get(connection: &ClusterConnection) -> impl Side {
+    let connection = connection.clone();
+    move |mut ops: Ops| {
+        let mut connection = connection.clone();
+        async move {
+            let mut walk = walk(&KEYS, &ops);
+            while ops.next() {
+                let mut get = redis::cmd("GET");
+                get.arg(*next(&KEYS, &mut walk));
+                same_length(get.query_async(&mut connection).await?)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn russet_script(redis: &Redis) -> impl Side {
+    let (redis, keys) = (redis.clone(), keys(&COUNTERS));
+    move |mut ops: Ops| {
+        let (redis, keys) = (redis.clone(), Arc::clone(&keys));
+        async move {
+            let mut walk = walk(&keys, &ops);
+            while ops.next() {
+                let key = next(&keys, &mut walk);
+                counted(redis.script(SCRIPT.key(key).arg(LIFE)).await?)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn fred_script(client: &Client, sha: &str) -> impl Side {
+    let (client, sha) = (client.clone(), Arc::<str>::from(sha));
+    move |mut ops: Ops| {
+        let (client, sha) = (client.clone(), Arc::clone(&sha));
+        async move {
+            let mut walk = walk(&COUNTERS, &ops);
+            while ops.next() {
+                let key = *next(&COUNTERS, &mut walk);
+                counted(client.evalsha(&*sha, key, LIFE).await?)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A fast answer that is another one is no answer.
+fn same_length(value: Option<Bytes>) -> Result {
+    match value {
+        Some(value) if value.len() == VALUE.len() => Ok(()),
+        other => Err(format!("another value: {other:?}").into()),
+    }
+}
+
+fn counted(count: i64) -> Result {
+    if count > 0 { Ok(()) } else { Err(format!("another count: {count}").into()) }
+}
