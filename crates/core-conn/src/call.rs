@@ -236,7 +236,7 @@ impl Redis {
         let Some(stop) = way.straight() else {
             return Box::pin(self.along(way, request, None, None)).await;
         };
-        let reply = stop.node.attempt(request, deadline, self.deadline(), self.wait).await;
+        let reply = stop.node().attempt(request, deadline, self.deadline(), self.wait).await;
         match refused(request, reply) {
             Ok(reply) => Ok(reply),
             Err(error) => Box::pin(self.along(way, request, None, Some((stop, error)))).await,
@@ -257,7 +257,7 @@ impl Redis {
         }
         loop {
             let stop = way.stop().await?;
-            let (node, asking) = (&stop.node, stop.asking);
+            let (node, asking) = (stop.node(), stop.asking);
             let reply = match own {
                 Some(durability) => match node.own(deadline, budget, self.wait).await {
                     Ok(mut own) => own.call(*request, asking, durability, deadline, budget).await,

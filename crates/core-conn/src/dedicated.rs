@@ -228,9 +228,9 @@ impl Dedicated {
         let mut way = cluster.way(slot, Class::Write, deadline, budget, redis.wait);
         loop {
             let stop = way.stop().await?;
-            let held = match self.held.take().filter(|held| Arc::ptr_eq(&held.node, &stop.node)) {
+            let held = match self.held.take().filter(|held| Arc::ptr_eq(&held.node, stop.node())) {
                 Some(held) => self.held.insert(held),
-                None => self.take(&stop.node, deadline).await?,
+                None => self.take(stop.node(), deadline).await?,
             };
             held.own.watching |= watches;
             held.asking = stop.asking;

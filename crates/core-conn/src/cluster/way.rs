@@ -30,8 +30,9 @@ pub(crate) struct Way<'a> {
 /// A node to send to.
 #[derive(Debug)]
 pub(crate) struct Stop {
-    pub(crate) node: Arc<Node>,
     member: Arc<Member>,
+    /// Whether it is asked as a replica.
+    replica: bool,
     /// Whether `ASKING` goes before it: the slot is on its way there.
     pub(crate) asking: bool,
 }
@@ -63,13 +64,13 @@ impl Way<'_> {
         if self.cluster.gate.is_closed() {
             return None;
         }
-        self.find().filter(|stop| stop.node.is_connected())
+        self.find().filter(|stop| stop.node().is_connected())
     }
 
     #[inline]
     fn find(&self) -> Option<Stop> {
-        let map = self.cluster.map.load();
         let Some(slot) = self.slot else { return self.anywhere() };
+        let map = self.cluster.map.load();
         let seat = map.owner(slot).filter(|_| map.serves)?;
         if self.reads != ReplicaReads::Never {
             let replicas: smallvec::SmallVec<[_; 8]> = map.replicas(seat).cloned().collect();
@@ -79,10 +80,7 @@ impl Way<'_> {
                     member.abreast.is_within(bound) && member.reads().is_connected()
                 });
             match (replica, self.reads) {
-                (Some(member), _) => {
-                    let (node, member) = (member.reads().clone(), member.clone());
-                    return Some(Stop { node, member, asking: false });
-                }
+                (Some(member), _) => return Some(Stop { replica: true, ..Stop::at(member) }),
                 (None, ReplicaReads::Only) => return None,
                 (None, _) => {}
             }
@@ -110,15 +108,14 @@ impl Way<'_> {
                 return Err(Error::not_sent(ErrorKind::Closed));
             }
             let failed = news.borrow_and_update().failed.clone();
-            let stop = self.find();
-            if let Some(stop) = stop.as_ref().filter(|stop| stop.node.is_connected()) {
-                let (node, member) = (stop.node.clone(), stop.member.clone());
-                return Ok(Stop { node, member, asking: false });
-            }
+            let stop = match self.find() {
+                Some(stop) if stop.node().is_connected() => return Ok(stop),
+                stop => stop,
+            };
             self.cluster.doubt();
             match stop {
                 Some(stop) => {
-                    let living = stop.node.connected(self.deadline, self.wait);
+                    let living = stop.node().connected(self.deadline, self.wait);
                     tokio::select! {
                         biased;
                         living = living => match living {
@@ -190,7 +187,7 @@ impl Way<'_> {
                 };
                 tracing::debug!(slot, node = %to.place, "moved");
                 self.slot = Some(*slot);
-                if from.is_replica() {
+                if from.replica {
                     // It follows another primary by now.
                     self.cluster.doubt();
                     self.leave_replicas();
@@ -206,7 +203,7 @@ impl Way<'_> {
                 self.asked = Some(to);
                 self.bounce()
             }
-            Some(ServerError::MasterDown | ServerError::Loading) if from.is_replica() => {
+            Some(ServerError::MasterDown | ServerError::Loading) if from.replica => {
                 self.leave_replicas();
                 self.bounce()
             }
@@ -266,7 +263,12 @@ impl Way<'_> {
 
 impl Stop {
     fn at(member: &Arc<Member>) -> Self {
-        Self { node: member.calls.clone(), member: member.clone(), asking: false }
+        Self { member: member.clone(), replica: false, asking: false }
+    }
+
+    #[inline]
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        if self.replica { self.member.reads() } else { &self.member.calls }
     }
 
     pub(crate) fn member(&self) -> &Arc<Member> {
@@ -275,10 +277,6 @@ impl Stop {
 
     pub(super) fn endpoint(&self) -> &Endpoint {
         &self.member.endpoint
-    }
-
-    fn is_replica(&self) -> bool {
-        !Arc::ptr_eq(&self.node, &self.member.calls)
     }
 }
 
