@@ -25,7 +25,7 @@ pub use slot::slot_of;
 pub use view::{NodeView, View};
 
 use gate::{Cut, Gate};
-use slot::SLOTS;
+pub(crate) use slot::SLOTS;
 
 /// A real cluster on 127.0.0.1, each node a [`Server`] of its own, private to whoever holds it.
 ///

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use russet_testkit::{Cluster, Error, Sentinel, Server, shared};
+use russet_testkit::shared::Topology;
+use russet_testkit::{Cluster, Error, Sentinel, Server};
 use rustix::process::{Pid, Signal, getpgid, getpgrp, kill_process, test_kill_process};
 
 /// What the processes that the other tests start are to do; unset in an ordinary run.
@@ -16,14 +17,17 @@ const ORDER: &str = "RUSSET_TESTKIT_VICTIM";
 async fn victim() {
     let Ok(order) = std::env::var(ORDER) else { return };
     if order == "shared" {
-        let url = shared::url().await.unwrap();
-        let mut conn = shared::conn().await.unwrap();
-        let info = conn.call(&["INFO", "server"]).await.unwrap();
-        let pid =
-            info.text().unwrap().lines().find_map(|line| line.strip_prefix("process_id:")).unwrap();
-        let dir = conn.call(&["CONFIG", "GET", "dir"]).await.unwrap();
-        println!("\nserver {pid} {}", dir.items().unwrap()[1].text().unwrap());
-        assert_eq!(shared::url().await.unwrap(), url);
+        for topology in Topology::ALL {
+            let url = topology.url().await.unwrap();
+            for mut conn in topology.primaries().await.unwrap() {
+                let info = conn.call(&["INFO", "server"]).await.unwrap();
+                let mut lines = info.text().unwrap().lines();
+                let pid = lines.find_map(|line| line.strip_prefix("process_id:")).unwrap();
+                let dir = conn.call(&["CONFIG", "GET", "dir"]).await.unwrap();
+                println!("\nserver {pid} {}", dir.items().unwrap()[1].text().unwrap());
+            }
+            assert_eq!(topology.url().await.unwrap(), url);
+        }
         return;
     }
     if order == "cluster" || order == "sentinel" {
@@ -82,10 +86,13 @@ struct Victim {
 impl Victim {
     /// Starts one, and returns when it has done as ordered.
     fn start(order: &str) -> Victim {
-        let mut process = Command::new(std::env::current_exe().unwrap())
+        let mut process = Command::new(std::env::current_exe().unwrap());
+        for topology in Topology::ALL {
+            process.env_remove(topology.variable());
+        }
+        let mut process = process
             .args(["--exact", "guardian::victim", "--nocapture", "--test-threads=1"])
             .env(ORDER, order)
-            .env_remove("RUSSET_TEST_URL")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -196,7 +203,7 @@ fn a_forgotten_server_ends_with_the_process() {
 }
 
 #[test]
-fn the_shared_server_ends_with_the_process() {
+fn the_shared_servers_end_with_the_process() {
     Victim::start("shared").leaves_nothing();
 }
 

@@ -9,5 +9,6 @@ mod pubsub;
 mod replicas;
 mod sentinel;
 mod server;
+mod shared;
 #[cfg(feature = "tls")]
 mod tls;

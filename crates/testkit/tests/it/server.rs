@@ -1,4 +1,4 @@
-use russet_testkit::{Conn, Error, Eviction, Fsync, Reply, Server, prefix, shared};
+use russet_testkit::{Conn, Error, Eviction, Fsync, Reply, Server};
 
 #[tokio::test]
 async fn a_server_answers_and_is_gone_afterwards() {
@@ -87,28 +87,6 @@ async fn users() {
     assert!(refused.error().unwrap().starts_with("NOPERM"), "{refused:?}");
     let stranger = server.conn().await.unwrap().call(&["PING"]).await.unwrap();
     assert!(stranger.error().unwrap().starts_with("NOAUTH"), "{stranger:?}");
-}
-
-#[tokio::test]
-async fn users_of_the_shared_server() {
-    let line = "user ann on >PASSWORD ~{PREFIX:* -@all +set\n";
-    let (one, other) = (prefix("one"), prefix("o:t/h@er"));
-    for prefix in [&one, &other] {
-        let url = shared::url_as(line, prefix, &["+acl|whoami"]).await.unwrap();
-        let mut ann = Conn::open(&url).await.unwrap();
-        let name = ann.call(&["ACL", "WHOAMI"]).await.unwrap();
-        assert_eq!(name.text(), Some(&*format!("ann-{prefix}")));
-        let key = format!("{{{prefix}:1}}:k");
-        assert!(ann.call(&["SET", &key, "v"]).await.unwrap().is_ok());
-        for refused in [vec!["SET", "outside", "v"], vec!["GET", &key]] {
-            let reply = ann.call(&refused).await.unwrap();
-            assert!(reply.error().unwrap().starts_with("NOPERM"), "{refused:?}: {reply:?}");
-        }
-    }
-    let unknown = shared::url_as("user ann +nosuchcommand", &one, &[]).await;
-    assert!(matches!(unknown, Err(Error::Refused(_))), "{unknown:?}");
-    let nobody = shared::url_as("ann on", &one, &[]).await;
-    assert!(matches!(nobody, Err(Error::Config { field: "line", .. })), "{nobody:?}");
 }
 
 #[tokio::test]
