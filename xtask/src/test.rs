@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test of the workspace against one server, and a table of what ran.
+//! `cargo xtask test`: every test of the workspace, against servers that all of them share, and a table of what ran.
 
 mod planted;
 mod report;
@@ -11,8 +11,15 @@ use crate::{
 };
 use clap::Args;
 use report::Report;
-use russet_testkit::Server;
-use std::{fs, process::ExitCode, time::SystemTime};
+use russet_testkit::{
+    Server,
+    shared::{Started, Topology},
+};
+use std::{
+    fs,
+    process::ExitCode,
+    time::{Instant, SystemTime},
+};
 
 /// Run all tests and doctests against a real server
 #[derive(Args)]
@@ -34,18 +41,31 @@ pub(crate) struct Test {
     extra: Vec<String>,
 }
 
-/// What every run needs: the server that the tests share, and its binary for private ones.
+/// What every run needs: the servers that the tests share, and their binary for private ones.
 struct Shared {
-    server: Server,
+    servers: Vec<(Topology, Started)>,
     binary: Binary,
+}
+
+impl Shared {
+    /// Starts them one by one: each waits for a while, but together they would hold each other up.
+    async fn start(binary: Binary) -> Result<Self> {
+        let mut servers = Vec::new();
+        for topology in Topology::ALL {
+            let begun = Instant::now();
+            eprint!("{topology}: {binary} ");
+            let started = topology.start(Server::builder().binary(&binary.path)).await?;
+            eprintln!("on {}, after {:.1} s", started.url(), begun.elapsed().as_secs_f64());
+            servers.push((topology, started));
+        }
+        Ok(Self { servers, binary })
+    }
 }
 
 impl Test {
     pub(crate) async fn run(&self) -> Result<ExitCode> {
         let binary = server::find(self.server.as_ref().unwrap_or(&Wanted::Any))?;
-        let server = Server::builder().binary(&binary.path).start().await?;
-        let shared = Shared { server, binary };
-        eprintln!("server: {} on {}", shared.binary, shared.server.url());
+        let shared = Shared::start(binary).await?;
         match &self.planted {
             Some(filter) => planted::run(filter, &shared),
             None if self.soak => self.soak(&shared),

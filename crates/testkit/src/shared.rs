@@ -50,7 +50,7 @@ static STARTED: [OnceCell<Started>; 3] =
     [OnceCell::const_new(), OnceCell::const_new(), OnceCell::const_new()];
 
 /// Of sentinels and nodes that nobody kills: one that a busy machine does not let answer in time is not dead.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(20);
 
 impl Topology {
     /// All of them.

@@ -64,9 +64,11 @@ pub(super) fn has_nextest() -> bool {
 }
 
 impl Shared {
-    /// Tells a test run of the shared server, and of the binary for private ones.
+    /// Tells a test run of the shared servers, and of the binary for private ones.
     pub(super) fn lend<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.env("RUSSET_TEST_URL", self.server.url());
+        for (topology, started) in &self.servers {
+            command.env(topology.variable(), started.url());
+        }
         command.env("RUSSET_SERVER", &self.binary.path)
     }
 }
