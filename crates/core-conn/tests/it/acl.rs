@@ -8,9 +8,10 @@ use russet_core_conn::{
     Cmd, Durability, Error, Key, KeySpace, Leases, RedisBuilder, Scan, Script, SendOutcome,
     ServerError, Topic,
 };
-use russet_testkit::{Conn, Server, shared};
+use russet_testkit::shared::{self, Topology};
+use russet_testkit::{Conn, Server, contract};
 
-use crate::support::{ACL, clients, patient, until};
+use crate::support::{ACL, clients_at, patient, until};
 
 /// Does all that this crate does by itself, once; or until the server has refused something.
 async fn everything(builder: RedisBuilder, space: &KeySpace, conn: &mut Conn) -> Result<(), Error> {
@@ -58,15 +59,15 @@ fn refused(error: &Error) {
     assert!(!format!("{error}{error:?}").contains("outside"), "{error}");
 }
 
-#[tokio::test]
-async fn the_suite_runs_as_the_user_of_the_file() {
+contract!(the_suite_runs_as_the_user_of_the_file);
+async fn the_suite_runs_as_the_user_of_the_file(at: Topology) {
     let prefix = shared::prefix("acl");
     let more = ["+acl|whoami", "+set", "+get", "+lrange"];
-    let url = shared::url_as(ACL, &prefix, &more).await.unwrap();
+    let url = at.url_as(ACL, &prefix, &more).await.unwrap();
     let redis = patient(&url).connection_name(&prefix).build().unwrap();
     let user = format!("russet-core-conn-{prefix}");
     assert_eq!(redis.run::<String>(Cmd::read("ACL WHOAMI")).await.unwrap(), user);
-    let list = clients(&mut shared::conn().await.unwrap(), &prefix).await;
+    let list = clients_at(at, &prefix).await;
     assert!(list[0].contains(&format!(" user={user} ")), "{list:?}");
 
     let inside = KeySpace::new(&*prefix).unwrap().key("k", 1_u64);

@@ -7,7 +7,8 @@ use russet_core_conn::{
     Backoff, Breaker, BreakerState, Cmd, Error, ErrorKind, Events, Key, Notice, Redis, Script,
     SendOutcome, ServerError, Trip,
 };
-use russet_testkit::{Proxy, Server};
+use russet_testkit::shared::Topology;
+use russet_testkit::{Proxy, Server, contract};
 
 use crate::log::Log;
 use crate::support::{key, ms, patient, poll_once, shared};
@@ -81,9 +82,9 @@ async fn a_hung_server_is_waited_for_by_the_first_few_and_asked_again_later() {
     assert_eq!(proxy.requests("INCR"), 5);
 }
 
-#[tokio::test]
-async fn what_the_server_refuses_does_not_open_it() {
-    let (redis, prefix) = shared("breaker-refusals").await;
+contract!(what_the_server_refuses_does_not_open_it);
+async fn what_the_server_refuses_does_not_open_it(at: Topology) {
+    let (redis, prefix) = shared(at, "breaker-refusals").await;
     let breaker = third(ms(60_000));
     let redis = redis.with_breaker(&breaker);
     let list = key(&prefix, "list");
@@ -208,13 +209,13 @@ async fn calls_that_are_dropped_count_for_nothing_and_leave_no_place_taken() {
     assert_eq!(breaker.state(), BreakerState::Closed);
 }
 
-#[tokio::test]
-async fn whoever_goes_on_without_it_lets_others_run() {
+contract!(whoever_goes_on_without_it_lets_others_run);
+async fn whoever_goes_on_without_it_lets_others_run(at: Topology) {
     let redis = Redis::builder("redis://localhost").build().unwrap();
     let breaker = Breaker::new("open");
     breaker.force_open();
     let guarded = redis.with_breaker(&breaker);
-    let (shared, _) = shared("breaker-lets-run").await;
+    let (shared, _) = shared(at, "breaker-lets-run").await;
     let mut own = shared.with_breaker(&breaker).dedicated().await.unwrap();
     for way in ["a handle", "a dedicated connection", "around anything"] {
         let other = tokio::spawn(async {});

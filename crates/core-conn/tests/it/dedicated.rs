@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use russet_core_conn::{
     Backoff, Breaker, Cmd, Durability, ErrorKind, Key, Redis, SendOutcome, Value,
 };
-use russet_testkit::Server;
+use russet_testkit::shared::Topology;
+use russet_testkit::{Server, contract};
 
 use crate::support::{clients, info, key, ms, patient, poll_once, shared, until};
 
@@ -40,9 +41,9 @@ async fn calls_of_their_own_wait_for_a_server_that_is_away() {
     assert_eq!(popped.unwrap(), ["list", "v"]);
 }
 
-#[tokio::test]
-async fn a_blocking_call_holds_nobody_up_and_gets_what_comes() {
-    let (redis, prefix) = shared("dedicated-blocks").await;
+contract!(a_blocking_call_holds_nobody_up_and_gets_what_comes);
+async fn a_blocking_call_holds_nobody_up_and_gets_what_comes(at: Topology) {
+    let (redis, prefix) = shared(at, "dedicated-blocks").await;
     let mut own = redis.dedicated().await.unwrap();
     let list = key(&prefix, "list");
     let pop = own.run::<(String, String)>(Cmd::write("BLPOP").key(&list).arg(5));
@@ -58,9 +59,9 @@ async fn a_blocking_call_holds_nobody_up_and_gets_what_comes() {
     assert_eq!((popped.unwrap().1.as_str(), pushed), ("x", 1));
 }
 
-#[tokio::test]
-async fn flat_arrays_that_begin_with_words_of_pubsub_are_read_on_it() {
-    let (redis, prefix) = shared("dedicated-words").await;
+contract!(flat_arrays_that_begin_with_words_of_pubsub_are_read_on_it);
+async fn flat_arrays_that_begin_with_words_of_pubsub_are_read_on_it(at: Topology) {
+    let (redis, prefix) = shared(at, "dedicated-words").await;
     let (list, hash, text) = (key(&prefix, "l"), key(&prefix, "h"), key(&prefix, "t"));
     let mut own = redis.dedicated().await.unwrap();
     for word in ["message", "subscribe", "punsubscribe"] {
@@ -219,9 +220,9 @@ async fn a_call_on_it_that_outlives_the_close_is_unknown_and_counted() {
     assert_eq!((report.unknown, report.not_sent), (1, 0), "{report:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn watched_increments_are_all_counted() {
-    let (redis, prefix) = shared("watch-count").await;
+contract!(threads, watched_increments_are_all_counted);
+async fn watched_increments_are_all_counted(at: Topology) {
+    let (redis, prefix) = shared(at, "watch-count").await;
     let counter = key(&prefix, "n");
     let tasks: Vec<_> = (0..8)
         .map(|_| {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use russet_core_conn::{
     Acquired, Busy, ErrorKind, Extended, Fence, KeySpace, Lease, Leases, Redis, Released,
 };
-use russet_testkit::{Conn, Proxy, Reply, Server, shared};
+use russet_testkit::shared::{self, Topology};
+use russet_testkit::{Conn, Proxy, Reply, Server, contract};
 
 use crate::support::{ACL, ms, patient};
 
@@ -18,15 +19,15 @@ mod protocol;
 mod unknown;
 mod waiting;
 
-/// A server that other tests use, too, as the user of the ACL file, and a key space that is this test's alone.
-async fn shared_space(test: &str) -> (Redis, KeySpace) {
+/// Servers that other tests use, too, as the user of the ACL file, and a key space that is this test's alone.
+async fn shared_space(at: Topology, test: &str) -> (Redis, KeySpace) {
     let prefix = shared::prefix(test);
-    let url = shared::url_as(ACL, &prefix, &[]).await.unwrap();
+    let url = at.url_as(ACL, &prefix, &[]).await.unwrap();
     (patient(&url).build().unwrap(), KeySpace::new(prefix).unwrap())
 }
 
-async fn shared_leases(test: &str) -> (Leases, KeySpace) {
-    let (redis, space) = shared_space(test).await;
+async fn shared_leases(at: Topology, test: &str) -> (Leases, KeySpace) {
+    let (redis, space) = shared_space(at, test).await;
     (Leases::new(&redis, &space).unwrap(), space)
 }
 
@@ -45,6 +46,11 @@ async fn busy(leases: &Leases, name: &str) -> Busy {
     }
 }
 
+/// A connection to the shared server that keeps this lease.
+async fn conn_of(at: Topology, space: &KeySpace, name: &str) -> Conn {
+    at.conn(space.key("lease", name).as_bytes()).await.unwrap()
+}
+
 /// What the server keeps of a lease.
 async fn kept(conn: &mut Conn, space: &KeySpace, name: &str) -> HashMap<String, String> {
     let key = space.key("lease", name);
@@ -53,10 +59,10 @@ async fn kept(conn: &mut Conn, space: &KeySpace, name: &str) -> HashMap<String, 
     reply.items().unwrap().chunks(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_has_it_and_the_next_gets_a_higher_fence() {
-    let (leases, space) = shared_leases("fence").await;
-    let mut conn = shared::conn().await.unwrap();
+contract!(threads, one_has_it_and_the_next_gets_a_higher_fence);
+async fn one_has_it_and_the_next_gets_a_higher_fence(at: Topology) {
+    let (leases, space) = shared_leases(at, "fence").await;
+    let mut conn = conn_of(at, &space, "report").await;
     let mut last: Option<Fence> = None;
     for _ in 0..20 {
         let lease = take(&leases, "report").await;
@@ -81,10 +87,10 @@ async fn one_has_it_and_the_next_gets_a_higher_fence() {
     assert_eq!(kept["fence"].len(), 16);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_key_outlives_the_lease_by_a_day_and_no_more() {
-    let (leases, space) = shared_leases("memory").await;
-    let mut conn = shared::conn().await.unwrap();
+contract!(threads, the_key_outlives_the_lease_by_a_day_and_no_more);
+async fn the_key_outlives_the_lease_by_a_day_and_no_more(at: Topology) {
+    let (leases, space) = shared_leases(at, "memory").await;
+    let mut conn = conn_of(at, &space, "report").await;
     let key = space.key("lease", "report");
     let mut pttl = async || {
         let reply = conn.call(&[b"PTTL".as_slice(), key.as_bytes()]).await.unwrap();
@@ -100,9 +106,9 @@ async fn the_key_outlives_the_lease_by_a_day_and_no_more() {
     assert!(pttl().await > 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn extending_never_shortens() {
-    let (leases, _) = shared_leases("extend").await;
+contract!(threads, extending_never_shortens);
+async fn extending_never_shortens(at: Topology) {
+    let (leases, _) = shared_leases(at, "extend").await;
     let lease = take(&leases, "report").await;
     let Extended::Until(long) = lease.extend(ms(60_000)).await.unwrap() else { panic!("lost") };
     assert!(long > ms(50_000) && long <= ms(59_000), "{long:?}");
@@ -113,9 +119,9 @@ async fn extending_never_shortens() {
     assert_eq!(lease.release().await.unwrap(), Released::Yes);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_are_segments() {
-    let (leases, _) = shared_leases("names").await;
+contract!(threads, names_are_segments);
+async fn names_are_segments(at: Topology) {
+    let (leases, _) = shared_leases(at, "names").await;
     let mut held = Vec::new();
     for name in [("a", "b"), ("a:b", ""), ("", "a:b"), ("a", "b:"), ("{x}", "*"), ("a", "B")] {
         held.push(leases.try_acquire(name).await.unwrap().held().unwrap());
@@ -154,10 +160,10 @@ async fn acquire_and_release_are_one_trip_each() {
     assert!(!stats.contains("cmdstat_eval:"), "{stats}");
 }
 
+contract!(threads, another_layout_is_refused);
 /// Two programs that lay out the same key space otherwise would both get the same lease.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_layout_is_refused() {
-    let (redis, space) = shared_space("layout").await;
+async fn another_layout_is_refused(at: Topology) {
+    let (redis, space) = shared_space(at, "layout").await;
     drop(take(&Leases::new(&redis, &space).unwrap(), "report").await);
     let other = space.partitions(64.try_into().unwrap());
     let error = Leases::new(&redis, &other).unwrap().try_acquire("report").await.unwrap_err();
@@ -188,11 +194,11 @@ async fn first_acquires_while_redis_hangs_do_not_wait_for_one_another() {
     assert!(took >= budget && took < 20 * budget, "{took:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_token_and_no_name_is_shown() {
-    let (leases, space) = shared_leases("secret").await;
+contract!(threads, no_token_and_no_name_is_shown);
+async fn no_token_and_no_name_is_shown(at: Topology) {
+    let (leases, space) = shared_leases(at, "secret").await;
     let lease = take(&leases, "hunter2").await;
-    let mut conn = shared::conn().await.unwrap();
+    let mut conn = conn_of(at, &space, "hunter2").await;
     let owner = kept(&mut conn, &space, "hunter2").await["owner"].clone();
     let shown = format!("{leases:?} {lease:?} {:?}", leases.try_acquire("hunter2").await);
     assert!(!shown.contains(&owner) && !shown.contains("hunter2"), "{shown}");

@@ -11,7 +11,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use russet_core_conn::{Cmd, Key, Redis, Script, SendOutcome, ServerError, Value};
-use russet_testkit::{Conn, Reply, Server};
+use russet_testkit::shared::Topology;
+use russet_testkit::{Conn, Reply, Server, contract};
 use tokio::sync::watch;
 
 use self::plain::{looks_like_pubsub, plain, plain_reply};
@@ -66,11 +67,12 @@ async fn soak_own_reply() {
     );
 }
 
+contract!(threads, in_a_batch_each_command_has_its_own_reply);
 /// What may be repeated travels in batches: one that fails among them does not shift the others.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_batch_each_command_has_its_own_reply() {
-    let (redis, prefix) = shared("batch").await;
-    let name = |n: usize| key(&prefix, n);
+async fn in_a_batch_each_command_has_its_own_reply(at: Topology) {
+    let (redis, prefix) = shared(at, "batch").await;
+    // Each in a partition of its own: on a cluster the batch is split.
+    let name = |n: usize| key(&prefix.replace(":0}", &format!(":{n}}}")), "k");
     let sets = (0..300).map(|n| Cmd::idempotent("SET").key(&name(n)).arg(n as u64));
     assert!(redis.pipeline(sets).await.into_iter().all(|set| set.is_ok()));
     let reads = || {

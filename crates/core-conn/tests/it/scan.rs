@@ -5,7 +5,8 @@ use std::pin::pin;
 
 use futures_util::TryStreamExt;
 use russet_core_conn::{Cmd, ErrorKind, Key, KeySpace, Redis, Scan};
-use russet_testkit::{Fsync, Server};
+use russet_testkit::shared::Topology;
+use russet_testkit::{Fsync, Server, contract};
 
 use crate::support::{key, patient, shared};
 
@@ -18,9 +19,9 @@ async fn found(redis: &Redis, scan: Scan) -> HashSet<Key> {
     redis.scan(scan).try_collect().await.unwrap()
 }
 
-#[tokio::test]
-async fn all_that_match_are_found_by_pattern_and_type() {
-    let (redis, prefix) = shared("scan").await;
+contract!(all_that_match_are_found_by_pattern_and_type);
+async fn all_that_match_are_found_by_pattern_and_type(at: Topology) {
+    let (redis, prefix) = shared(at, "scan").await;
     fill(&redis, &prefix, 2_000).await;
     let hash = key(&prefix, "hash");
     redis.run::<()>(Cmd::idempotent("HSET").key(&hash).arg("f").arg("v")).await.unwrap();

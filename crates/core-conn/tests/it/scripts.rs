@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use russet_core_conn::{Class, Error, Key, Redis, Script, SendOutcome, ServerError, Value};
-use russet_testkit::{Conn, Match, Proxy, Server};
+use russet_testkit::shared::Topology;
+use russet_testkit::{Conn, Match, Proxy, Server, contract};
 
 use crate::support::{key, patient, record, shared};
 
-#[tokio::test]
-async fn keys_and_arguments_arrive_as_the_bytes_that_they_are() {
-    let (redis, prefix) = shared("echo").await;
+contract!(keys_and_arguments_arrive_as_the_bytes_that_they_are);
+async fn keys_and_arguments_arrive_as_the_bytes_that_they_are(at: Topology) {
+    let (redis, prefix) = shared(at, "echo").await;
     let script = Script::new("echo", "return {KEYS, ARGV}");
     let keys = [key(&prefix, 1), key(&prefix, 2)];
     let call = script.key(&keys[0]).key(&keys[1]).arg(i64::MIN).arg(-1).arg(0).arg(u64::MAX);
@@ -97,9 +98,9 @@ async fn noscripts(conn: &mut Conn) -> u64 {
     count.split('\r').next().unwrap().parse().unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replies_come_as_they_were_returned() {
-    let (redis, prefix) = shared("replies").await;
+contract!(threads, replies_come_as_they_were_returned);
+async fn replies_come_as_they_were_returned(at: Topology) {
+    let (redis, prefix) = shared(at, "replies").await;
     let text = |text: &'static str| Value::Bytes(text.into());
     let nil = || Value::Nil;
     for (body, right) in [
@@ -148,10 +149,10 @@ async fn replies_come_as_they_were_returned() {
     assert!(back == long);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_error_tells_what_may_have_been_applied() {
-    let (redis, prefix) = shared("errors").await;
-    let mut conn = russet_testkit::shared::conn().await.unwrap();
+contract!(threads, an_error_tells_what_may_have_been_applied);
+async fn an_error_tells_what_may_have_been_applied(at: Topology) {
+    let (redis, prefix) = shared(at, "errors").await;
+    let mut conn = at.conn(&prefix).await.unwrap();
     let unknown = SendOutcome::Unknown;
     for (n, (body, outcome, applied)) in [
         ("redis.call('INCR', KEYS[1]) redis.call('LPUSH', KEYS[1], 'x')", unknown, true),

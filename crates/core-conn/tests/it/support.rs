@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use russet_core_conn::{Backoff, Cmd, Error, EventKind, Key, Redis, RedisBuilder, SendOutcome};
 use russet_testkit::Conn;
+use russet_testkit::shared::Topology;
 
 /// The seed of this run: of `RUSSET_SEED`, or fixed.
 pub(crate) fn seed() -> u64 {
@@ -18,12 +19,12 @@ pub(crate) fn seed() -> u64 {
 /// The rights that this crate asks for.
 pub(crate) const ACL: &str = include_str!("../../acl/core-conn.acl");
 
-/// A handle to a server that other tests use, too, and the beginning of keys that is this test's alone. The user is
+/// A handle to servers that other tests use, too, and the beginning of keys that is this test's alone. The user is
 /// that of the crate's ACL file, with the commands that read and write, which are the application's own.
-pub(crate) async fn shared(test: &str) -> (Redis, String) {
+pub(crate) async fn shared(at: Topology, test: &str) -> (Redis, String) {
     let prefix = russet_testkit::shared::prefix(test);
     let more = ["+@read", "+@write", "+@pubsub", "+client|info", "&*"];
-    let url = russet_testkit::shared::url_as(ACL, &prefix, &more).await.unwrap();
+    let url = at.url_as(ACL, &prefix, &more).await.unwrap();
     (patient(&url).build().unwrap(), format!("{{{prefix}:0}}"))
 }
 
@@ -138,6 +139,15 @@ pub(crate) async fn clients(conn: &mut Conn, name: &str) -> Vec<String> {
     let list = conn.call(&["CLIENT", "LIST"]).await.unwrap();
     let named = format!(" name={name} ");
     list.text().unwrap().lines().filter(|line| line.contains(&named)).map(str::to_owned).collect()
+}
+
+/// The same of all primaries of the shared servers.
+pub(crate) async fn clients_at(at: Topology, name: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    for mut primary in at.primaries().await.unwrap() {
+        all.extend(clients(&mut primary, name).await);
+    }
+    all
 }
 
 /// One number of `INFO`.

@@ -1,20 +1,23 @@
 //! Those that are too slow, and what is too long.
 
 use russet_core_conn::{Delivery, Hub, Topic};
-use russet_testkit::{Proxy, Server};
+use russet_testkit::shared::Topology;
+use russet_testkit::{Proxy, Server, contract};
 
 use super::{next, publish, start, text};
 use crate::support::{ms, patient};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_subscriber_is_told_exactly_what_it_missed_and_nobody_else_loses_anything() {
-    let (redis, mut conn, prefix) = start("slow").await;
+contract!(threads, a_slow_subscriber_is_told_exactly_what_it_missed_and_nobody_else_loses_anything);
+async fn a_slow_subscriber_is_told_exactly_what_it_missed_and_nobody_else_loses_anything(
+    at: Topology,
+) {
+    let (redis, mut servers, prefix) = start(at, "slow").await;
     let hub = Hub::builder(&redis).queue(100).build().unwrap();
     let mut slow = hub.subscribe(Topic::channel(&prefix)).await.unwrap();
     let mut quick = hub.subscribe(Topic::channel(&prefix)).await.unwrap();
     let mut by_pattern = hub.subscribe(Topic::pattern(&prefix)).await.unwrap();
     for n in 0..1_000 {
-        publish(&mut conn, &prefix, n.to_string()).await;
+        publish(&mut servers.owner, &prefix, n.to_string()).await;
         for subscription in [&mut quick, &mut by_pattern] {
             assert_eq!(text(subscription).await, n.to_string());
         }
@@ -25,27 +28,27 @@ async fn a_slow_subscriber_is_told_exactly_what_it_missed_and_nobody_else_loses_
     }
     // Half of the room is free again.
     for n in 1_000..1_060 {
-        publish(&mut conn, &prefix, n.to_string()).await;
+        publish(&mut servers.owner, &prefix, n.to_string()).await;
         assert_eq!(text(&mut quick).await, n.to_string());
     }
     assert!(matches!(next(&mut slow).await, Delivery::Missed(10)));
     for n in 960..1_060 {
         assert_eq!(text(&mut slow).await, n.to_string());
     }
-    publish(&mut conn, &prefix, "quick enough").await;
+    publish(&mut servers.owner, &prefix, "quick enough").await;
     for subscription in [&mut slow, &mut quick] {
         assert_eq!(text(subscription).await, "quick enough");
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_waits_is_bounded_in_bytes() {
-    let (redis, mut conn, prefix) = start("bytes").await;
+contract!(threads, what_waits_is_bounded_in_bytes);
+async fn what_waits_is_bounded_in_bytes(at: Topology) {
+    let (redis, mut servers, prefix) = start(at, "bytes").await;
     let hub = Hub::builder(&redis).queue_bytes(1 << 20).max_message(1 << 20).build().unwrap();
     let mut slow = hub.subscribe(Topic::channel(&prefix)).await.unwrap();
     let mut quick = hub.subscribe(Topic::channel(&prefix)).await.unwrap();
     for n in 0..10_u8 {
-        publish(&mut conn, &prefix, vec![n; 300_000]).await;
+        publish(&mut servers.owner, &prefix, vec![n; 300_000]).await;
         assert_eq!(text(&mut quick).await.as_bytes()[0], n);
     }
     assert!(matches!(next(&mut slow).await, Delivery::Missed(7)));
@@ -89,10 +92,10 @@ async fn what_is_too_long_is_missed_by_its_subscribers_and_noticed_by_nobody_els
     assert_eq!(proxy.connections(), 1);
 }
 
+contract!(a_burst_longer_than_its_queue_is_not_missed_by_one_that_reads);
 /// On one thread, so that whoever reads has its turn when the hub gives it one, and not when the system does.
-#[tokio::test]
-async fn a_burst_longer_than_its_queue_is_not_missed_by_one_that_reads() {
-    let (redis, mut conn, prefix) = start("burst").await;
+async fn a_burst_longer_than_its_queue_is_not_missed_by_one_that_reads(at: Topology) {
+    let (redis, mut servers, prefix) = start(at, "burst").await;
     let hub = Hub::builder(&redis).queue(512).build().unwrap();
     let mut subscription = hub.subscribe(Topic::channel(&prefix)).await.unwrap();
     let reading = tokio::spawn(async move {
@@ -102,6 +105,6 @@ async fn a_burst_longer_than_its_queue_is_not_missed_by_one_that_reads() {
     });
     // The server sends it as fast as it can be read.
     let burst = "for n = 1, 20000 do redis.call('PUBLISH', ARGV[1], n) end";
-    conn.call(&["EVAL", burst, "0", &prefix]).await.unwrap();
+    servers.owner.call(&["EVAL", burst, "0", &prefix]).await.unwrap();
     reading.await.unwrap();
 }

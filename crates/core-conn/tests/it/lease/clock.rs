@@ -23,8 +23,8 @@ struct Scripts {
 const DAY: u64 = 24 * 3_600_000;
 
 impl Scripts {
-    async fn new(test: &str) -> Self {
-        let (redis, prefix) = crate::support::shared(test).await;
+    async fn new(at: Topology, test: &str) -> Self {
+        let (redis, prefix) = crate::support::shared(at, test).await;
         let text = |name, text| Script::new(name, text);
         Self {
             redis,
@@ -66,16 +66,16 @@ impl Scripts {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_scripts_do_what_the_model_does() {
-    let sizes = agree(1_500).await;
+contract!(threads, the_scripts_do_what_the_model_does);
+async fn the_scripts_do_what_the_model_does(at: Topology) {
+    let sizes = agree(at, 1_500).await;
     assert!(sizes.iter().all(|(_, count)| *count >= 15), "{sizes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "soak"]
 async fn soak_lease_scripts() {
-    let sizes = agree(150_000).await;
+    let sizes = agree(Topology::Server, 150_000).await;
     let mut conn = shared::conn().await.unwrap();
     let info = conn.call(&["INFO", "server"]).await.unwrap();
     let version = info.text().unwrap().lines().find(|line| line.contains("_version:")).unwrap();
@@ -84,9 +84,9 @@ async fn soak_lease_scripts() {
 
 /// So many random steps of both, among them clocks that are set; answers and state agree after each. Counts each
 /// kind of answer.
-async fn agree(steps: u64) -> Vec<(&'static str, u64)> {
-    let scripts = Scripts::new("model").await;
-    let mut conn = shared::conn().await.unwrap();
+async fn agree(at: Topology, steps: u64) -> Vec<(&'static str, u64)> {
+    let scripts = Scripts::new(at, "model").await;
+    let mut conn = at.conn(scripts.key.as_bytes()).await.unwrap();
     let mut random = StdRng::seed_from_u64(seed());
     let mut model = Model::default();
     // All digits of a double count.
@@ -138,10 +138,10 @@ async fn agree(steps: u64) -> Vec<(&'static str, u64)> {
     seen.into_iter().collect()
 }
 
+contract!(threads, a_clock_set_forward_ends_a_lease_and_its_holder_learns_of_it);
 /// Forward: another is granted it at once. Nobody can prevent that; the number tells.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clock_set_forward_ends_a_lease_and_its_holder_learns_of_it() {
-    let scripts = Scripts::new("forward").await;
+async fn a_clock_set_forward_ends_a_lease_and_its_holder_learns_of_it(at: Topology) {
+    let scripts = Scripts::new(at, "forward").await;
     let (begin, ttl, minute) = (1_795_000_000_000_000, 10_000_000, 60_000_000);
     let Asked::Granted { fence: first, .. } = scripts.acquire(begin, 1, ttl).await else {
         panic!()
@@ -164,10 +164,10 @@ async fn a_clock_set_forward_ends_a_lease_and_its_holder_learns_of_it() {
     assert_eq!(scripts.renew(stepped + minute, (3, third), ttl).await, Ok(ttl));
 }
 
+contract!(threads, a_clock_set_back_repeats_no_number);
 /// Back: numbers grow all the same, by one, and a dead holder's lease lasts longer by as much.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clock_set_back_repeats_no_number() {
-    let scripts = Scripts::new("back").await;
+async fn a_clock_set_back_repeats_no_number(at: Topology) {
+    let scripts = Scripts::new(at, "back").await;
     let (begin, ttl, hour) = (1_795_000_000_000_000, 10_000_000, 3_600_000_000);
     let mut last = 0;
     for token in 1..=100 {

@@ -203,10 +203,10 @@ async fn a_holder_that_can_not_renew_stops_before_the_server_frees_it() {
     }
 }
 
+contract!(what_remains_is_exact_without_the_keeper);
 /// A runtime that is held up can't cancel anything, but the clock is asked directly.
-#[tokio::test]
-async fn what_remains_is_exact_without_the_keeper() {
-    let (redis, space) = shared_space("remaining").await;
+async fn what_remains_is_exact_without_the_keeper(at: Topology) {
+    let (redis, space) = shared_space(at, "remaining").await;
     let lease = take(&quick(&redis, &space, 100), "report").await;
     assert!(!lease.remaining().is_zero());
     std::thread::sleep(ms(100));
