@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use bytes::Bytes;
-use futures_util::future::join_all;
-use russet_core_conn::{Cmd, Key, Segments};
+use russet_core_conn::{Key, Segments};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -103,18 +101,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         if let Err(error) = inner.agree(&inner.budgeted).await {
             return keys.iter().map(|_| inner.read_or_unavailable(Err(error.clone()))).collect();
         }
-        let chunks = keys.chunks(CHUNK).map(|keys| async move {
-            let get = Cmd::read("MGET").keys(keys.iter().map(|(_, key)| key));
-            let replies: Result<Vec<Option<Bytes>>, _> = inner.budgeted.run(get).await;
-            match replies {
-                Ok(replies) => replies.into_iter().map(Ok).collect::<Vec<_>>(),
-                Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
-            }
-        });
-        let replies = join_all(chunks).await.into_iter().flatten();
-        replies.map(|reply| inner.read_or_unavailable(reply)).collect()
+        let replies = inner.budgeted.get_many(keys.iter().map(|(_, key)| key)).await;
+        replies.into_iter().map(|reply| inner.read_or_unavailable(reply)).collect()
     }
 }
-
-/// How many keys one command reads, so that no batch holds the server up.
-const CHUNK: usize = 256;

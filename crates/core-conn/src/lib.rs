@@ -73,7 +73,7 @@
 #![doc = include_str!("errors.md")]
 //!
 //! The calls: [`Redis::run`] of a command that goes as it is, is wrapped, is `MGET`, goes alone; [`Redis::script`],
-//! [`Redis::pipeline`], [`Redis::transaction`], [`Dedicated::run`], [`Watch::exec`], and a write by a handle
+//! [`Redis::pipeline`], [`Redis::get_many`], [`Redis::transaction`], [`Dedicated::run`], [`Watch::exec`], and a write by a handle
 //! [`with_durability`](Redis::with_durability). A pipeline has a result for each command; the first error is shown.
 //!
 //! # Connecting
@@ -167,6 +167,7 @@ mod keyspace;
 mod layout;
 mod lease;
 mod link;
+mod many;
 mod metrics;
 mod node;
 mod nodes;

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use russet_cache::{Cache, Freshness, LoadError, Tier};
 use russet_core_conn::{KeySpace, Redis};
-use russet_testkit::{Counters, Proxy, Server};
+use russet_testkit::shared::Topology;
+use russet_testkit::{Counters, Proxy, Server, contract};
 
 use crate::support::{Origin, entries, patient, route, routes, space, url, users};
 
-#[tokio::test]
-async fn one_result_a_key_in_the_order_asked_duplicates_too() {
-    let (redis, space) = space("many").await;
+contract!(one_result_a_key_in_the_order_asked_duplicates_too);
+async fn one_result_a_key_in_the_order_asked_duplicates_too(at: Topology) {
+    let (redis, space) = space(at, "many").await;
     let cache = routes(&redis, &space).build().unwrap();
     cache.insert(2_u64, route(2)).await.unwrap();
     cache.insert(9_u64, None).await.unwrap();
@@ -41,17 +42,42 @@ async fn one_result_a_key_in_the_order_asked_duplicates_too() {
         .await
         .unwrap();
     assert!(again.iter().all(russet_cache::Lookup::is_hit));
-    let mut conn = russet_testkit::shared::conn().await.unwrap();
-    assert_eq!(entries(&mut conn, &space).await.len(), 4);
+    assert_eq!(entries(at, &space).await.len(), 4);
 }
 
-#[tokio::test]
-async fn one_unreadable_entry_is_one_miss() {
-    let (redis, space) = space("many-corrupt").await;
+contract!(threads, a_thousand_keys_in_any_slots_are_read_filled_and_removed);
+/// More keys than there are partitions, and than one command reads.
+async fn a_thousand_keys_in_any_slots_are_read_filled_and_removed(at: Topology) {
+    let (redis, space) = space(at, "thousand").await;
+    let cache = routes(&redis, &space).build().unwrap();
+    let keys = || (0..1_000_u32).map(|n| n * 7);
+    for loaded in [1_000, 0] {
+        let origin = Origin::default();
+        let asked = origin.clone();
+        let found = cache
+            .get_or_load_many(keys(), move |missing, _| async move {
+                assert_eq!(missing.len(), loaded);
+                asked
+                    .give(missing.into_iter().map(|key| (key, route(key))).collect::<Vec<_>>())
+                    .await
+            })
+            .await
+            .unwrap();
+        let fares = found.iter().map(|lookup| lookup.value().unwrap().fare);
+        assert!(fares.eq(keys()));
+        assert_eq!(origin.calls(), usize::from(loaded > 0));
+    }
+    assert_eq!(cache.remove_many(keys()).await.unwrap(), 1_000);
+    assert_eq!(entries(at, &space).await.len(), 0);
+}
+
+contract!(one_unreadable_entry_is_one_miss);
+async fn one_unreadable_entry_is_one_miss(at: Topology) {
+    let (redis, space) = space(at, "many-corrupt").await;
     let cache = routes(&redis, &space).build().unwrap();
     cache.insert(1_u64, route(1)).await.unwrap();
-    let mut conn = russet_testkit::shared::conn().await.unwrap();
-    let key = entries(&mut conn, &space).await.remove(0);
+    let key = entries(at, &space).await.remove(0);
+    let mut conn = at.conn(&key).await.unwrap();
     cache.insert(2_u64, route(2)).await.unwrap();
     for garbage in [["SET", "garbage"], ["RPUSH", "another type"]] {
         conn.call(&["DEL", &key]).await.unwrap();
@@ -70,9 +96,9 @@ async fn one_unreadable_entry_is_one_miss() {
     }
 }
 
-#[tokio::test]
-async fn one_key_has_one_shape_whichever_way_filled_it() {
-    let (redis, space) = space("shape").await;
+contract!(one_key_has_one_shape_whichever_way_filled_it);
+async fn one_key_has_one_shape_whichever_way_filled_it(at: Topology) {
+    let (redis, space) = space(at, "shape").await;
     let cache = routes(&redis, &space).build().unwrap();
     cache
         .get_or_load_many([1_u64], |_, _| async { Ok::<_, std::io::Error>([(1, route(1))]) })
@@ -80,18 +106,17 @@ async fn one_key_has_one_shape_whichever_way_filled_it() {
         .unwrap();
     cache.get_or_load(2_u64, |_| async { Ok::<_, std::io::Error>(route(1)) }).await.unwrap();
     cache.insert(3_u64, route(1)).await.unwrap();
-    let mut conn = russet_testkit::shared::conn().await.unwrap();
     let mut shapes = Vec::new();
-    for key in entries(&mut conn, &space).await {
-        shapes.push(conn.call(&["GET", &key]).await.unwrap());
+    for key in entries(at, &space).await {
+        shapes.push(at.conn(&key).await.unwrap().call(&["GET", &key]).await.unwrap());
     }
     assert_eq!(shapes.len(), 3);
     assert!(shapes.iter().all(|shape| *shape == shapes[0]), "{shapes:?}");
 }
 
-#[tokio::test]
-async fn a_batch_of_nothing_asks_nobody() {
-    let (redis, space) = space("nothing").await;
+contract!(a_batch_of_nothing_asks_nobody);
+async fn a_batch_of_nothing_asks_nobody(at: Topology) {
+    let (redis, space) = space(at, "nothing").await;
     let cache = routes(&redis, &space).build().unwrap();
     let found = cache
         .get_or_load_many(Vec::<u64>::new(), |_, _| async {
@@ -102,9 +127,9 @@ async fn a_batch_of_nothing_asks_nobody() {
     assert_eq!(cache.remove_many(Vec::<u64>::new()).await.unwrap(), 0);
 }
 
-#[tokio::test]
-async fn a_loader_that_fails_fails_the_batch() {
-    let (redis, space) = space("many-error").await;
+contract!(a_loader_that_fails_fails_the_batch);
+async fn a_loader_that_fails_fails_the_batch(at: Topology) {
+    let (redis, space) = space(at, "many-error").await;
     let cache = routes(&redis, &space).build().unwrap();
     let failed = cache
         .get_or_load_many([1_u64, 2], |_, _| async {

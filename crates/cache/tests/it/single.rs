@@ -5,11 +5,14 @@ use std::time::Duration;
 use russet_cache::{Cache, Freshness, Load, LoadError, Reason, Tier};
 use russet_core_conn::{Codec, ErrorKind, KeySpace};
 
+use russet_testkit::contract;
+use russet_testkit::shared::Topology;
+
 use crate::support::{Origin, Route, Warnings, entries, route, routes, space};
 
-#[tokio::test]
-async fn a_value_is_loaded_once_and_then_found() {
-    let (redis, space) = space("single").await;
+contract!(a_value_is_loaded_once_and_then_found);
+async fn a_value_is_loaded_once_and_then_found(at: Topology) {
+    let (redis, space) = space(at, "single").await;
     let cache = routes(&redis, &space).build().unwrap();
     let origin = Origin::default();
     let load = |fare| {
@@ -43,9 +46,9 @@ async fn a_value_is_loaded_once_and_then_found() {
     assert_eq!((stats.hits, stats.misses, stats.loads, stats.fills), (2, 3, 2, 2));
 }
 
-#[tokio::test]
-async fn absence_is_remembered_for_its_own_time() {
-    let (redis, space) = space("absent").await;
+contract!(absence_is_remembered_for_its_own_time);
+async fn absence_is_remembered_for_its_own_time(at: Topology) {
+    let (redis, space) = space(at, "absent").await;
     let cache =
         routes(&redis, &space).absent_ttl(Duration::from_secs(20)).jitter(0.0).build().unwrap();
     let origin = Origin::default();
@@ -58,7 +61,7 @@ async fn absence_is_remembered_for_its_own_time() {
         );
     }
     assert_eq!(origin.calls(), 1);
-    let ttl = ttl(&space).await;
+    let ttl = ttl(at, &space).await;
     assert!((19_000..=20_000).contains(&ttl), "{ttl} ms");
 
     // What is created later is seen as soon as it is inserted or the absence removed.
@@ -68,14 +71,14 @@ async fn absence_is_remembered_for_its_own_time() {
     assert_eq!(cache.get("nowhere").await.unwrap().unwrap().freshness(), Freshness::Absent);
 }
 
-#[tokio::test]
-async fn a_time_to_live_is_set_in_the_same_step_and_drawn_by_jitter() {
-    let (redis, space) = space("ttl").await;
+contract!(a_time_to_live_is_set_in_the_same_step_and_drawn_by_jitter);
+async fn a_time_to_live_is_set_in_the_same_step_and_drawn_by_jitter(at: Topology) {
+    let (redis, space) = space(at, "ttl").await;
     let cache = routes(&redis, &space).ttl(Duration::from_secs(100)).jitter(0.5).build().unwrap();
     let mut seen = Vec::new();
     for _ in 0..40 {
         cache.insert("k", route(1)).await.unwrap();
-        seen.push(ttl(&space).await);
+        seen.push(ttl(at, &space).await);
     }
     assert!(seen.iter().all(|ttl| (49_000..=100_000).contains(ttl)), "{seen:?}");
     assert!(
@@ -84,12 +87,12 @@ async fn a_time_to_live_is_set_in_the_same_step_and_drawn_by_jitter() {
     );
     // Its own TTL wins over the cache's.
     cache.insert("k", Load::value(route(1)).ttl(Duration::from_secs(10))).await.unwrap();
-    assert!((4_000..=10_000).contains(&ttl(&space).await));
+    assert!((4_000..=10_000).contains(&ttl(at, &space).await));
 }
 
-#[tokio::test]
-async fn a_load_is_kept_for_ten_years_at_most() {
-    let (redis, space) = space("years").await;
+contract!(a_load_is_kept_for_ten_years_at_most);
+async fn a_load_is_kept_for_ten_years_at_most(at: Topology) {
+    let (redis, space) = space(at, "years").await;
     let years: i64 = 10 * 365 * 24 * 3_600_000;
     for jitter in [0.0, 0.5] {
         let cache = routes(&redis, &space).jitter(jitter).build().unwrap();
@@ -97,30 +100,29 @@ async fn a_load_is_kept_for_ten_years_at_most() {
         for endless in [longer, Duration::from_secs(u64::MAX / 1_000), Duration::MAX] {
             let load = Load::value(route(1)).ttl(endless);
             cache.insert("k", load.clone()).await.unwrap();
-            assert!((years / 2 - 60_000..=years).contains(&ttl(&space).await));
+            assert!((years / 2 - 60_000..=years).contains(&ttl(at, &space).await));
             cache.remove("k").await.unwrap();
             let load = |_| async { Ok::<_, std::io::Error>(load) };
             assert!(!cache.get_or_load("k", load).await.unwrap().is_hit());
-            assert!((years / 2 - 60_000..=years).contains(&ttl(&space).await));
+            assert!((years / 2 - 60_000..=years).contains(&ttl(at, &space).await));
         }
     }
 }
 
-#[tokio::test]
-async fn an_entry_ends_with_its_time_to_live() {
-    let (redis, space) = space("expiry").await;
+contract!(an_entry_ends_with_its_time_to_live);
+async fn an_entry_ends_with_its_time_to_live(at: Topology) {
+    let (redis, space) = space(at, "expiry").await;
     let cache = routes(&redis, &space).build().unwrap();
     cache.insert("k", Load::value(route(1)).ttl(Duration::from_millis(1))).await.unwrap();
-    let mut conn = russet_testkit::shared::conn().await.unwrap();
-    while !entries(&mut conn, &space).await.is_empty() {
+    while !entries(at, &space).await.is_empty() {
         tokio::task::yield_now().await;
     }
     assert!(cache.get("k").await.unwrap().is_none());
 }
 
-#[tokio::test]
-async fn what_is_not_to_be_kept_is_not() {
-    let (redis, space) = space("skip").await;
+contract!(what_is_not_to_be_kept_is_not);
+async fn what_is_not_to_be_kept_is_not(at: Topology) {
+    let (redis, space) = space(at, "skip").await;
     let cache = routes(&redis, &space).build().unwrap();
     let found = cache
         .get_or_load("k", |_| async { Ok::<_, std::io::Error>(Load::value(route(1)).skip_cache()) })
@@ -131,9 +133,9 @@ async fn what_is_not_to_be_kept_is_not() {
     assert!(cache.get("k").await.unwrap().is_none());
 }
 
-#[tokio::test]
-async fn a_loader_that_fails_is_an_error_and_leaves_nothing() {
-    let (redis, space) = space("error").await;
+contract!(a_loader_that_fails_is_an_error_and_leaves_nothing);
+async fn a_loader_that_fails_is_an_error_and_leaves_nothing(at: Topology) {
+    let (redis, space) = space(at, "error").await;
     let cache = routes(&redis, &space).build().unwrap();
     let failed = cache.get_or_load("k", |_| async { Err::<Route, _>("no database") }).await;
     assert_eq!(failed.unwrap_err(), LoadError::Loader("no database"));
@@ -141,13 +143,13 @@ async fn a_loader_that_fails_is_an_error_and_leaves_nothing() {
     assert_eq!(cache.stats().load_errors, 1);
 }
 
-#[tokio::test]
-async fn an_unreadable_entry_is_a_miss_and_is_replaced() {
-    let (redis, space) = space("corrupt").await;
+contract!(an_unreadable_entry_is_a_miss_and_is_replaced);
+async fn an_unreadable_entry_is_a_miss_and_is_replaced(at: Topology) {
+    let (redis, space) = space(at, "corrupt").await;
     let cache = routes(&redis, &space).build().unwrap();
-    let mut conn = russet_testkit::shared::conn().await.unwrap();
     cache.insert("k", route(1)).await.unwrap();
-    let key = entries(&mut conn, &space).await.remove(0);
+    let key = entries(at, &space).await.remove(0);
+    let mut conn = at.conn(&key).await.unwrap();
     let garbage = [&b""[..], b"hello", b"\x01\xc1\x00\x93\x01", b"\x01\xc1\xff\x00"];
     let values = garbage.map(|bytes| (&b"SET"[..], bytes));
     for (command, bytes) in values.into_iter().chain([(&b"RPUSH"[..], &b"another type"[..])]) {
@@ -168,9 +170,9 @@ async fn an_unreadable_entry_is_a_miss_and_is_replaced() {
     assert_eq!((stats.unreadable, stats.unavailable), (10, 0));
 }
 
-#[tokio::test]
-async fn a_value_that_can_not_be_kept_is_still_served() {
-    let (redis, space) = space("large").await;
+contract!(a_value_that_can_not_be_kept_is_still_served);
+async fn a_value_that_can_not_be_kept_is_still_served(at: Topology) {
+    let (redis, space) = space(at, "large").await;
     let codec = Codec::builder().max_decoded(1_024).build().unwrap();
     let cache = routes(&redis, &space).codec(codec).build().unwrap();
     let large = || Route { fare: 1, name: "x".repeat(5_000) };
@@ -188,9 +190,9 @@ async fn a_value_that_can_not_be_kept_is_still_served() {
     );
 }
 
-#[tokio::test]
-async fn names_and_keys_do_not_run_into_each_other() {
-    let (redis, space) = space("names").await;
+contract!(names_and_keys_do_not_run_into_each_other);
+async fn names_and_keys_do_not_run_into_each_other(at: Topology) {
+    let (redis, space) = space(at, "names").await;
     let (one, two) = (
         Cache::<String>::new(&redis, &space, "a").unwrap(),
         Cache::<String>::new(&redis, &space, "a:b").unwrap(),
@@ -205,9 +207,9 @@ async fn names_and_keys_do_not_run_into_each_other() {
     }
 }
 
-#[tokio::test]
-async fn another_layout_in_redis_is_refused_and_the_loader_serves() {
-    let (redis, space) = space("layout").await;
+contract!(another_layout_in_redis_is_refused_and_the_loader_serves);
+async fn another_layout_in_redis_is_refused_and_the_loader_serves(at: Topology) {
+    let (redis, space) = space(at, "layout").await;
     routes(&redis, &space).build().unwrap().insert("k", route(1)).await.unwrap();
     let other = KeySpace::new(space.prefix()).unwrap().partitions(16.try_into().unwrap());
     let cache = routes(&redis, &other).build().unwrap();
@@ -227,9 +229,9 @@ async fn another_layout_in_redis_is_refused_and_the_loader_serves() {
 }
 
 /// The time to live, in ms, of the only entry.
-async fn ttl(space: &KeySpace) -> i64 {
-    let mut conn = russet_testkit::shared::conn().await.unwrap();
-    let keys = entries(&mut conn, space).await;
+async fn ttl(at: Topology, space: &KeySpace) -> i64 {
+    let keys = entries(at, space).await;
     assert_eq!(keys.len(), 1, "{keys:?}");
+    let mut conn = at.conn(&keys[0]).await.unwrap();
     conn.call(&["PTTL", &keys[0]]).await.unwrap().int().unwrap()
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use russet_cache::{Cache, CacheBuilder};
 use russet_core_conn::{KeySpace, Redis};
-use russet_testkit::{Conn, shared};
+use russet_testkit::Conn;
+use russet_testkit::shared::{self, Topology};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,10 +31,10 @@ pub(crate) fn patient(url: &str) -> Redis {
 /// The rights that this crate asks for.
 pub(crate) const ACL: &str = include_str!("../../acl/cache.acl");
 
-/// A key space on the shared server that is this test's alone, and a handle of the user of the crate's ACL file.
-pub(crate) async fn space(test: &str) -> (Redis, KeySpace) {
+/// A key space on the shared servers that is this test's alone, and a handle of the user of the crate's ACL file.
+pub(crate) async fn space(at: Topology, test: &str) -> (Redis, KeySpace) {
     let prefix = shared::prefix(test);
-    let redis = patient(&shared::url_as(ACL, &prefix, &[]).await.unwrap());
+    let redis = patient(&at.url_as(ACL, &prefix, &[]).await.unwrap());
     (redis, KeySpace::new(prefix).unwrap())
 }
 
@@ -68,8 +69,17 @@ impl Origin {
     }
 }
 
-/// The keys of this space that hold an entry, by an independent client.
-pub(crate) async fn entries(conn: &mut Conn, space: &KeySpace) -> Vec<String> {
+/// The keys of this space that hold an entry, by an independent client of each primary.
+pub(crate) async fn entries(at: Topology, space: &KeySpace) -> Vec<String> {
+    let mut found = Vec::new();
+    for mut primary in at.primaries().await.unwrap() {
+        found.extend(entries_of(&mut primary, space).await);
+    }
+    found.sort();
+    found
+}
+
+async fn entries_of(conn: &mut Conn, space: &KeySpace) -> Vec<String> {
     let mut found = Vec::new();
     let mut cursor = "0".to_owned();
     loop {
@@ -80,7 +90,6 @@ pub(crate) async fn entries(conn: &mut Conn, space: &KeySpace) -> Vec<String> {
         found.extend(parts[1].items().unwrap().iter().map(|key| key.text().unwrap().to_owned()));
         cursor = parts[0].text().unwrap().to_owned();
         if cursor == "0" {
-            found.sort();
             return found;
         }
     }
