@@ -19,6 +19,7 @@ mod lease;
 mod ledger;
 mod lifecycle;
 mod log;
+mod many;
 mod once;
 mod order;
 mod own_reply;

@@ -1,6 +1,6 @@
 //! Scripts: by digest, else by text; classes, errors and replies.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use russet_core_conn::{Class, Error, Key, Redis, Script, SendOutcome, ServerError, Value};
@@ -178,7 +178,9 @@ async fn an_error_tells_what_may_have_been_applied(at: Topology) {
         // On a cluster the primary that says so is asked again, to the end of the call's time.
         let is_long = at == Topology::Cluster && body.contains("READONLY");
         let redis = if is_long { redis.with_deadline(ms(1_000)) } else { redis.clone() };
+        let begun = Instant::now();
         let error = failed(&redis, &script, &name).await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "{body}: nobody is asked in vain");
         assert_eq!(error.outcome(), outcome, "{body}: {error}");
         assert!(error.server().is_some(), "{body}: {error}");
         assert_eq!((error.script(), error.operation()), (Some("failing"), Some("EVALSHA")));
