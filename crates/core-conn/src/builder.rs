@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::client::Client;
 use crate::cluster::ReplicaReads;
 use crate::credentials::{CredentialProvider, Credentials, Login};
 use crate::node::Settings;
@@ -30,6 +31,7 @@ pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 pub struct RedisBuilder {
     /// May hold a password.
     url: SecretString,
+    client: Client,
     user: Option<String>,
     password: Option<SecretString>,
     /// The environment variable with the password.
@@ -71,6 +73,7 @@ impl RedisBuilder {
         let rules = Rules::default();
         Self {
             url: SecretString::from(url),
+            client: Client::default(),
             user: None,
             password: None,
             password_var: None,
@@ -104,6 +107,12 @@ impl RedisBuilder {
             discovery_reconnect: None,
             nat: Vec::new(),
         }
+    }
+
+    /// The client that carries the bytes. Default: fred, where the feature `fred` is on, and else redis-rs.
+    pub fn client(mut self, client: Client) -> Self {
+        self.client = client;
+        self
     }
 
     /// The ACL user. Default: the URL's, or the server's default user.

@@ -132,6 +132,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `fred` | yes | the link over the `fred` client; at least one link is needed |
+//! | `redis-rs` | | the link over the `redis` client: see [`Client`] |
 //! | `json` | | [`Format::Json`](Format) |
 //! | `lz4`, `zstd` | | compression |
 //! | `tls` | | `rediss://` by rustls, over aws-lc-rs |
@@ -141,14 +142,15 @@
 //! Each call is a `tracing` span `redis.call` at debug level. No span, metric, event or error holds a key, a value or a
 //! password.
 
-#[cfg(not(feature = "fred"))]
-compile_error!("choose a link: the feature `fred` (on by default)");
+#[cfg(not(any(feature = "fred", feature = "redis-rs")))]
+compile_error!("choose a link: the feature `fred` (on by default) or `redis-rs`");
 
 mod address;
 mod backoff;
 mod breaker;
 mod builder;
 mod call;
+mod client;
 mod clock;
 mod close;
 mod cluster;
@@ -193,6 +195,7 @@ pub use self::breaker::{
     BreakerState, Trip, Verdict,
 };
 pub use self::builder::RedisBuilder;
+pub use self::client::Client;
 pub use self::clock::Clock;
 #[cfg(any(test, feature = "test-util"))]
 pub use self::clock::ManualClock;

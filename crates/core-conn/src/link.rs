@@ -1,22 +1,28 @@
 //! The seam to the client below: one connection to one node, in one generation.
 //!
 //! A link has one life. It is opened, answers each call once or not at all, and ends; it never reconnects, never sends
-//! a command again, and knows no deadline. All of that is done above it, the same for every kind of link. Another
-//! kind is one file beside `fred.rs` and one arm in each method here.
+//! a command again, and knows no deadline. All of that is done above it, the same for every kind of link. Each kind is
+//! one file here and one arm in each method.
 
 use std::time::Instant;
 
 use bytes::Bytes;
 use bytes_utils::Str;
 
+use self::calling::Calling;
+use crate::client::Client;
 use crate::cmd::{Arg, Cmd, one_slot};
 use crate::credentials::Credentials;
 use crate::target::{Endpoint, Target};
 use crate::value::server_error;
 use crate::{Error, ErrorKind, Value};
 
+mod calling;
 #[cfg(feature = "fred")]
 mod fred;
+#[cfg(feature = "redis-rs")]
+mod redis_rs;
+mod seat;
 
 /// Why a call has no reply.
 #[derive(Debug, Clone)]
@@ -122,6 +128,8 @@ impl Reply {
 pub(crate) enum Link {
     #[cfg(feature = "fred")]
     Fred(fred::FredLink),
+    #[cfg(feature = "redis-rs")]
+    RedisRs(redis_rs::RedisRsLink),
 }
 
 /// Resolves when the link has ended, for whatever reason.
@@ -129,6 +137,8 @@ pub(crate) enum Link {
 pub(crate) enum LinkEnd {
     #[cfg(feature = "fred")]
     Fred(fred::FredEnd),
+    #[cfg(feature = "redis-rs")]
+    RedisRs(redis_rs::RedisRsEnd),
 }
 
 /// A link that was opened.
@@ -149,10 +159,18 @@ impl Link {
         let deadline = Instant::now() + target.access.connect_timeout;
         let credentials = target.access.credentials(deadline).await?;
         let opened = tokio::time::timeout_at(deadline.into(), async {
-            #[cfg(feature = "fred")]
-            {
-                let (link, end) = fred::FredLink::open(target, credentials.as_ref()).await?;
-                Ok((Self::Fred(link), LinkEnd::Fred(end)))
+            match target.access.client {
+                #[cfg(feature = "fred")]
+                Client::Fred => {
+                    let (link, end) = fred::FredLink::open(target, credentials.as_ref()).await?;
+                    Ok((Self::Fred(link), LinkEnd::Fred(end)))
+                }
+                #[cfg(feature = "redis-rs")]
+                Client::RedisRs => {
+                    let opened = redis_rs::RedisRsLink::open(target, credentials.as_ref());
+                    let (link, end) = opened.await?;
+                    Ok((Self::RedisRs(link), LinkEnd::RedisRs(end)))
+                }
             }
         });
         match opened.await {
@@ -176,7 +194,9 @@ impl Link {
     ) -> impl Future<Output = Result<Reply, LinkError>> + Send + Unpin + use<'_> {
         match self {
             #[cfg(feature = "fred")]
-            Self::Fred(link) => link.call(request),
+            Self::Fred(link) => Calling::Fred(link.call(request)),
+            #[cfg(feature = "redis-rs")]
+            Self::RedisRs(link) => Calling::RedisRs(link.call(request)),
         }
     }
 
@@ -185,6 +205,8 @@ impl Link {
         match self {
             #[cfg(feature = "fred")]
             Self::Fred(link) => link.quit().await,
+            #[cfg(feature = "redis-rs")]
+            Self::RedisRs(link) => link.quit().await,
         }
     }
 
@@ -193,6 +215,8 @@ impl Link {
         match self {
             #[cfg(feature = "fred")]
             Self::Fred(link) => link.abort(),
+            #[cfg(feature = "redis-rs")]
+            Self::RedisRs(link) => link.abort(),
         }
     }
 }
@@ -217,6 +241,8 @@ impl LinkEnd {
         match self {
             #[cfg(feature = "fred")]
             Self::Fred(end) => end.wait().await,
+            #[cfg(feature = "redis-rs")]
+            Self::RedisRs(end) => end.wait().await,
         }
     }
 }

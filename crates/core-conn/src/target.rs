@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::client::Client;
 use crate::cluster::Sites;
 use crate::credentials::{Credentials, Login};
 use crate::error::{Error, ErrorKind};
@@ -45,6 +46,7 @@ impl fmt::Display for Site {
 /// How connections are opened, wherever they lead.
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
+    pub(crate) client: Client,
     pub(crate) database: Option<u8>,
     pub(crate) login: Login,
     pub(crate) name: Option<String>,

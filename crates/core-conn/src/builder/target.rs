@@ -41,6 +41,7 @@ impl RedisBuilder {
             return Err(Error::config("database", problem, "none"));
         }
         let access = Access {
+            client: self.client,
             database: agreed("database", address.database, self.database)?,
             login: self.login(address)?,
             name: self.name.clone(),

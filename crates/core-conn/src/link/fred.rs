@@ -12,7 +12,7 @@ use ::fred::types::config::{Config, ConnectionConfig, PerformanceConfig, Server,
 use tokio::task::{AbortHandle, JoinHandle};
 
 use self::reply::link_error;
-use self::seat::{Seated, Seats};
+use super::seat::{Seated, Seats};
 use super::{LinkError, Request};
 use crate::cmd::Cmd;
 use crate::credentials::Credentials;
@@ -21,13 +21,12 @@ use crate::target::{Endpoint, Target};
 mod command;
 mod order;
 mod reply;
-mod seat;
 
 #[derive(Debug)]
 pub(crate) struct FredLink {
     client: Client,
     task: AbortHandle,
-    seats: Seats,
+    seats: Seats<Client>,
 }
 
 /// fred's task. A call made after it has ended waits for ever, so whoever holds a link watches this.
@@ -45,7 +44,7 @@ impl FredLink {
         let mut connected = client.reconnect_rx();
         let task = client.connect();
         // Owned from here on: dropping it aborts fred's task.
-        let link = Self { client, task: task.abort_handle(), seats: Seats::default() };
+        let link = Self { client, task: task.abort_handle(), seats: Seats::new() };
         let mut end = FredEnd(task);
         tokio::select! {
             biased;
@@ -73,7 +72,7 @@ impl FredLink {
 
     /// fred takes the request with the first poll.
     #[inline]
-    pub(super) fn call(&self, request: Request<'_>) -> Seated<'_> {
+    pub(super) fn call(&self, request: Request<'_>) -> Seated<'_, Client> {
         self.seats.seat(&self.client, request)
     }
 

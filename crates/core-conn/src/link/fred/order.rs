@@ -11,6 +11,7 @@ use super::command::{fred_value, run};
 use super::reply::{link_error, value};
 use crate::Value;
 use crate::cmd::{Arg, ArgKind, Cmd};
+use crate::link::seat::Caller;
 use crate::link::{LinkError, Reply, Request};
 use crate::table::{Hot, Route};
 
@@ -61,32 +62,32 @@ impl Script {
     }
 }
 
-/// The future of one call, which borrows nothing of the request. It gives the client back: to keep one is cheaper than to
-/// clone one, which all threads count.
-pub(super) fn carry_out(
-    client: Client,
-    request: Request<'_>,
-) -> impl Future<Output = (Client, Result<Reply, LinkError>)> + Send + use<> {
-    let order = Order::from(request);
-    async move {
-        let reply = match order {
-            Order::Get(key) => client.get(key).await,
-            Order::Cmd(cmd) => run(&client, &cmd).await,
-            Order::EvalSha(Script { script, keys, args }) => {
-                client.evalsha(script, keys, args).await
-            }
-            Order::Eval(Script { script, keys, args }) => client.eval(script, keys, args).await,
-            // Boxed: what is rare must not make the box of every call larger.
-            Order::Batch(cmds) => {
-                let reply = Box::pin(batch(&client, &cmds)).await;
-                return (client, reply);
-            }
-        };
-        let reply = match reply {
-            Ok(reply) => Ok(Reply::One(value(reply))),
-            Err(error) => Err(link_error(&error)),
-        };
-        (client, reply)
+impl Caller for Client {
+    fn carry_out(
+        self,
+        request: Request<'_>,
+    ) -> impl Future<Output = (Self, Result<Reply, LinkError>)> + Send + use<> {
+        let order = Order::from(request);
+        async move {
+            let reply = match order {
+                Order::Get(key) => self.get(key).await,
+                Order::Cmd(cmd) => run(&self, &cmd).await,
+                Order::EvalSha(Script { script, keys, args }) => {
+                    self.evalsha(script, keys, args).await
+                }
+                Order::Eval(Script { script, keys, args }) => self.eval(script, keys, args).await,
+                // Boxed: what is rare must not make the box of every call larger.
+                Order::Batch(cmds) => {
+                    let reply = Box::pin(batch(&self, &cmds)).await;
+                    return (self, reply);
+                }
+            };
+            let reply = match reply {
+                Ok(reply) => Ok(Reply::One(value(reply))),
+                Err(error) => Err(link_error(&error)),
+            };
+            (self, reply)
+        }
     }
 }
 
