@@ -11,7 +11,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! It wraps the `fred` client, of which no type is public, and is what the other russet crates stand on. Use it alone
+//! It wraps another client ([`Client`]), of which no type is public, and is what the other russet crates stand on. Use it alone
 //! where you want their promises for your own commands and scripts. It is not for you if you need RESP2, a blocking
 //! API, or a typed method for each command. It talks to one server; the address says which, or which sentinels know.
 //!

@@ -3,9 +3,11 @@
 //! The stream is ours, opened as the hub opens its own, and so are the first words on it: redis-rs would tell of a
 //! refusal in words of its own. What it does by itself is turned off: no timeout, no limit, no name of a library.
 //!
-//! Its parser takes only what the server marks as a push for one, so a stored word never looks like pub/sub. Two things
-//! it can't read end the connection, and their callers are told that the outcome is unknown: an error or a status whose
-//! words are not UTF-8, and a reply nested deeper than 100.
+//! Its parser takes only what the server marks as a push for one, so a stored word never looks like pub/sub. It is
+//! lenient, and takes any negative length for nil. Two things it can't read end the connection, and their callers are
+//! told that the outcome is unknown: an error or a status whose words are not UTF-8, and a reply nested deeper than 100.
+//!
+//! A call that is dropped before the connection's task has taken it is never sent.
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo};

@@ -225,8 +225,11 @@ async fn nothing_is_sent_after_the_end() {
     proxy.stall();
     let call = Cmd::write("FCALL").arg("none").arg("0");
     let mut alone = Box::pin(redis.run::<i64>(call));
-    assert!(poll_once(alone.as_mut()).await.is_none());
-    proxy.until(|now| now.connections == 2 && now.requests("HELLO") == 2).await.unwrap();
+    let asked = proxy.until(|now| now.connections == 2 && now.requests("HELLO") == 2);
+    tokio::select! {
+        asked = asked => drop(asked.unwrap()),
+        ended = &mut alone => panic!("{ended:?}"),
+    }
     let (report, turned_away) = tokio::join!(redis.close(), alone);
     assert_eq!((report.not_sent, report.unknown), (1, 0), "{report:?}");
     assert_closed(&turned_away.unwrap_err());

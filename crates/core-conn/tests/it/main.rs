@@ -5,6 +5,7 @@ mod acl;
 mod address;
 mod breaker;
 mod cancel;
+mod client;
 mod close;
 mod cluster;
 mod credentials;

@@ -1,5 +1,7 @@
 //! Nobody gets another's reply, whatever words are stored as data.
 
+// About fred without the wall.
+#[cfg(feature = "fred")]
 mod bare;
 mod plain;
 mod rows;
@@ -150,7 +152,9 @@ async fn check(variants: &[Vec<&'static str>], alone: usize, rounds: usize) -> M
     let clients = conn.call(&["CLIENT", "LIST"]).await.unwrap();
     let clients = clients.text().unwrap().lines().count();
     assert_eq!(clients, 2, "the one connection of the handle, and this one");
-    assert!(met.planted * 8 > met.read && met.lost > 0, "{met:?}");
+    // fred loses what looks like pub/sub where it goes alone; redis-rs loses nothing.
+    let loses = cfg!(feature = "fred");
+    assert!(met.planted * 8 > met.read && (met.lost > 0) == loses, "{met:?}");
     assert!(met.own > met.read * NEIGHBOURS / 4, "{met:?}");
     met
 }

@@ -1,9 +1,13 @@
-//! Hears why a connection ends, which redis-rs keeps to itself.
+//! A stream that makes up for what redis-rs does not do.
+//!
+//! It keeps to itself why a connection ends, and drops what comes before anything was asked: a server that has too many
+//! clients says so at once and closes. So nothing is read here before something was written, and the first words on a
+//! connection have the refusal for a reply.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -34,11 +38,15 @@ impl Heard {
 pub(super) struct Ear<S> {
     stream: S,
     heard: Heard,
+    /// Whether anything was written.
+    spoken: bool,
+    /// Who wants to read before that.
+    reader: Option<Waker>,
 }
 
 impl<S> Ear<S> {
     pub(super) fn new(stream: S, heard: Heard) -> Self {
-        Self { stream, heard }
+        Self { stream, heard, spoken: false, reader: None }
     }
 }
 
@@ -48,6 +56,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Ear<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.spoken {
+            self.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
         let before = buf.remaining();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if matches!(read, Poll::Ready(Ok(()))) && before > 0 && buf.remaining() == before {
@@ -64,6 +76,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Ear<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if written.is_ready() && !self.spoken {
+            self.spoken = true;
+            self.reader.take().map(Waker::wake);
+        }
         self.heard.of(written)
     }
 
@@ -89,11 +105,28 @@ mod tests {
         let heard = Heard::default();
         let mut ear = Ear::new(near, heard.clone());
         far.write_all(b"+OK\r\n").await.unwrap();
+        ear.write_all(b"ask").await.unwrap();
         ear.read_exact(&mut [0; 5]).await.unwrap();
         assert_eq!(heard.why(), "a reply that can't be read");
         drop(far);
         assert_eq!(ear.read(&mut [0; 5]).await.unwrap(), 0);
         ear.write_all(b"late").await.unwrap_err();
         assert_eq!(heard.why(), "closed by the server");
+    }
+
+    #[tokio::test]
+    async fn what_comes_too_early_is_read_once_something_was_asked() {
+        let (near, mut far) = tokio::io::duplex(16);
+        let (mut from, mut to) = tokio::io::split(Ear::new(near, Heard::default()));
+        far.write_all(b"early").await.unwrap();
+        let mut early = [0; 5];
+        let read = from.read_exact(&mut early);
+        let ask = async {
+            tokio::task::yield_now().await;
+            to.write_all(b"ask").await
+        };
+        let (read, asked) = tokio::join!(read, ask);
+        asked.unwrap();
+        assert_eq!((read.unwrap(), &early), (5, b"early"));
     }
 }

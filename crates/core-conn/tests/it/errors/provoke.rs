@@ -76,7 +76,7 @@ impl Provoked {
                     "subscribe" => "SUBSCRIBE",
                     _ => "INCR",
                 };
-                proxy.inject_before(Match::name(sent), "*1\r\n$-9\r\n");
+                proxy.inject_before(Match::name(sent), "*1\r\n$x\r\n");
             }
         }
     }

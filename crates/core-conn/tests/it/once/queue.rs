@@ -121,12 +121,14 @@ async fn a_dropped_call_in_flight_harms_nobody() {
     let bench = Bench::start(|builder| builder).await;
     let mut conn = bench.server.conn().await.unwrap();
     bench.proxy.stall();
-    for n in 0..100 {
-        let key = Key::raw(format!("dropped-{n}"));
-        let mut call = pin!(Op::Hot.call(&bench.redis, &key));
+    let keys: Vec<_> = (0..100).map(|n| Key::raw(format!("dropped-{n}"))).collect();
+    let mut calls: Vec<_> =
+        keys.iter().map(|key| Box::pin(Op::Hot.call(&bench.redis, key))).collect();
+    for call in &mut calls {
         assert!(poll_once(call.as_mut()).await.is_none());
     }
     bench.proxy.until(|seen| seen.requests("INCR") == 100).await.unwrap();
+    drop(calls);
     bench.proxy.unstall();
     // The reply of each later call is its own.
     for n in 0..100_i64 {
