@@ -227,7 +227,7 @@ async fn nothing_is_sent_after_the_end() {
     let mut alone = Box::pin(redis.run::<i64>(call));
     let asked = proxy.until(|now| now.connections == 2 && now.requests("HELLO") == 2);
     tokio::select! {
-        asked = asked => drop(asked.unwrap()),
+        asked = asked => { asked.unwrap(); }
         ended = &mut alone => panic!("{ended:?}"),
     }
     let (report, turned_away) = tokio::join!(redis.close(), alone);

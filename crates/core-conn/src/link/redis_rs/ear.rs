@@ -78,7 +78,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Ear<S> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         if written.is_ready() && !self.spoken {
             self.spoken = true;
-            self.reader.take().map(Waker::wake);
+            if let Some(reader) = self.reader.take() {
+                reader.wake();
+            }
         }
         self.heard.of(written)
     }
