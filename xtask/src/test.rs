@@ -77,9 +77,10 @@ impl Test {
         let mut report = Report::new(shared.binary.to_string());
         runner::tests(shared, &self.extra, &mut report)?;
         if self.extra.is_empty() {
+            runner::second_link(shared, &mut report)?;
             runner::doctests(shared, &mut report)?;
         } else {
-            report.note("doctests: left out, since the runner was given arguments");
+            report.note("doctests and the second link: left out, since the runner was given arguments");
         }
         Ok(report.finish())
     }

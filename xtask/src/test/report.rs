@@ -10,6 +10,9 @@ pub(super) enum Outcome {
     Skipped,
 }
 
+/// The kind of the tests that run over the second link.
+pub(super) const SECOND_LINK: &str = "tests over redis-rs";
+
 /// Counts of outcomes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
@@ -150,7 +153,11 @@ impl Totals {
 
 /// Tests beside the code are pure; those that need a server are in binaries of their own.
 fn layer(what: &'static str, test: &str) -> &'static str {
-    if what == "tests" && is_unit(test) { "unit tests" } else { what }
+    match what {
+        SECOND_LINK => "tests",
+        "tests" if is_unit(test) => "unit tests",
+        _ => what,
+    }
 }
 
 /// A test says by a module of its name that it needs more than one server.
@@ -162,12 +169,12 @@ fn topology(what: &str, test: &str) -> &'static str {
     topologies.into_iter().find(|topology| has_segment(test, topology)).unwrap_or("one server")
 }
 
-/// A test says by a module of its name that it runs over the second link.
+/// The run of the suite over the other link says so as a whole.
 fn link(what: &str, test: &str) -> &'static str {
     match what {
         "doctests" => "-",
         _ if is_unit(test) => "-",
-        _ if has_segment(test, "redis_rs") => "redis-rs",
+        SECOND_LINK => "redis-rs",
         _ => "fred",
     }
 }
@@ -192,7 +199,9 @@ mod tests {
         assert_eq!(topology("tests", "russet-cluster::it slots::a_clustered_name"), "one server");
         assert_eq!(topology("tests", "russet-cluster cluster::a_map"), "-");
         assert_eq!(layer("tests", "xtask::bin/xtask sh::a"), "unit tests");
-        assert_eq!(link("tests", "russet-tests::it redis_rs::one"), "redis-rs");
+        assert_eq!(link(SECOND_LINK, "russet-core-conn::it once::one"), "redis-rs");
+        assert_eq!(link("tests", "russet-core-conn::it once::one"), "fred");
+        assert_eq!(layer(SECOND_LINK, "russet-core-conn::it once::one"), "tests");
         assert_eq!(topology("doctests", "cluster::a"), "-");
     }
 

@@ -3,7 +3,10 @@
 mod libtest;
 mod nextest;
 
-use super::{Shared, report::Report};
+use super::{
+    Shared,
+    report::{Report, SECOND_LINK},
+};
 use crate::{Result, sh};
 use std::process::Command;
 
@@ -17,14 +20,34 @@ pub(super) fn tests(shared: &Shared, extra: &[String], report: &mut Report) -> R
         let lend = |command: &mut Command| {
             shared.lend(command);
         };
-        let profile = if std::env::var_os("CI").is_some() { "ci" } else { "default" };
-        return nextest::run(profile, workspace, extra, lend, report);
+        return nextest::run("tests", profile(), workspace, extra, lend, report);
     }
     let mut build = sh::cargo();
     sh::run(build.args(["test", "--no-run", "--tests"]).args(workspace))?;
     let mut cargo = sh::cargo();
     cargo.args(["test", "--no-fail-fast", "--tests"]).args(workspace).args(extra);
     libtest::run("tests", shared.lend(&mut cargo), report)
+}
+
+/// What stands on the core and the core itself, over the other link: in a build without the first one it is the default.
+pub(super) fn second_link(shared: &Shared, report: &mut Report) -> Result<()> {
+    let features = "redis-rs,metrics,russet-core-conn/tls,russet-core-conn/json,russet-core-conn/lz4,\
+                    russet-core-conn/zstd,russet-core-conn/test-util";
+    let chosen = ["-p", "russet-core-conn", "-p", "russet-cache", "--test", "it"];
+    let chosen = [&chosen[..], &["--no-default-features", "--features", features]].concat();
+    if has_nextest() {
+        let lend = |command: &mut Command| {
+            shared.lend(command);
+        };
+        return nextest::run(SECOND_LINK, profile(), &chosen, &[], lend, report);
+    }
+    let mut cargo = sh::cargo();
+    cargo.args(["test", "--no-fail-fast"]).args(chosen);
+    libtest::run(SECOND_LINK, shared.lend(&mut cargo), report)
+}
+
+fn profile() -> &'static str {
+    if std::env::var_os("CI").is_some() { "ci" } else { "default" }
 }
 
 /// The examples in the docs, which nextest does not run.
@@ -51,7 +74,7 @@ pub(super) fn soak(
     if has_nextest() {
         let ignored = ["--workspace", "--all-features", "--release", "--run-ignored", "only"];
         let soak = [&ignored[..], &["-E", "test(soak)"]].concat();
-        return nextest::run("soak", &soak, extra, lend, report);
+        return nextest::run("soak", "soak", &soak, extra, lend, report);
     }
     let mut cargo = sh::cargo();
     cargo.args(["test", "--no-fail-fast", "--tests", "--workspace", "--all-features"]);

@@ -10,13 +10,13 @@ use std::{fs, process::Command};
 
 /// Runs with a profile of `.config/nextest.toml` and counts.
 pub(super) fn run(
+    what: &'static str,
     profile: &'static str,
     arguments: &[&str],
     extra: &[String],
     lend: impl Fn(&mut Command),
     report: &mut Report,
 ) -> Result<()> {
-    let what = if profile == "soak" { "soak" } else { "tests" };
     let nextest = |verb| {
         let mut cargo = sh::cargo();
         cargo.args(["nextest", verb, "--profile", profile]).args(arguments);
@@ -45,7 +45,7 @@ pub(super) fn run(
     for (test, outcome) in ended {
         report.saw(what, &test, outcome);
     }
-    if extra.is_empty() && what == "tests" {
+    if extra.is_empty() && what != "soak" {
         for test in left_out(&sh::output(nextest("list").args(["--message-format", "json"]))?)? {
             report.saw(what, &test, Outcome::Skipped);
         }
