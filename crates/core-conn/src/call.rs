@@ -1,6 +1,5 @@
 //! How a handle's calls are made: which way each goes, how often it is sent, and what its error tells.
 
-use std::collections::HashMap;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,7 +8,7 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 
-use crate::cluster::{Cluster, Stop, Way};
+use crate::cluster::{Cluster, Way};
 use crate::cmd::{Arg, Class, Cmd, one_slot};
 use crate::durability::Durability;
 use crate::error::{Context, Error, ErrorKind, SendOutcome};
@@ -22,6 +21,10 @@ use crate::table::Route;
 use crate::transaction;
 use crate::value::server_error;
 use crate::{ServerError, Value};
+
+mod clustered;
+
+pub(crate) use self::clustered::{heard_asking, refused};
 
 impl Redis {
     pub(crate) async fn command(
@@ -83,60 +86,6 @@ impl Redis {
         }
         let batches = join_all(cmds.chunks(BATCH).map(|cmds| self.batch(cmds, site))).await;
         batches.into_iter().flatten().collect()
-    }
-
-    /// Several commands at once, to each node its own. What a slot's move sends elsewhere goes there by itself.
-    async fn spread(
-        &self,
-        cluster: &Arc<Cluster>,
-        cmds: &[Cmd],
-        site: &'static Location<'static>,
-    ) -> Vec<Result<Value, Error>> {
-        let deadline = Instant::now() + self.deadline();
-        if !cluster.is_learnt() {
-            // Where that fails, each command says why.
-            let _ = cluster.learnt(deadline).await;
-        }
-        let map = cluster.map();
-        let mut groups: HashMap<Group, Vec<usize>> = HashMap::new();
-        let mut replies: Vec<Option<Result<Value, Error>>> = Vec::new();
-        for (place, cmd) in cmds.iter().enumerate() {
-            let group = match cmd.slot() {
-                Ok(None) => Group::Anywhere,
-                Ok(Some(slot)) => match map.owner(slot) {
-                    Some(seat) => Group::At(seat.member.place.clone()),
-                    None => Group::Nowhere(slot),
-                },
-                Err(error) => {
-                    replies.push(Some(Err(self.told(error, Some(cmd.name()), None, site))));
-                    continue;
-                }
-            };
-            groups.entry(group).or_default().push(place);
-            replies.push(None);
-        }
-        let groups = groups.into_values().map(async |places| {
-            let own: Vec<Cmd> = places.iter().map(|&place| cmds[place].clone()).collect();
-            let batches = join_all(own.chunks(BATCH).map(|cmds| self.batch(cmds, site))).await;
-            let answered =
-                batches.into_iter().flatten().zip(&own).map(async |(reply, cmd)| match reply {
-                    Err(error) if goes_on(&error) && Instant::now() < deadline => {
-                        let left = deadline.saturating_duration_since(Instant::now());
-                        let reply = self.with_deadline(left).command(cmd, site).await;
-                        let unknown = error.outcome() == SendOutcome::Unknown;
-                        reply.map_err(|last| if unknown { last.after_unknown() } else { last })
-                    }
-                    reply => reply,
-                });
-            places.into_iter().zip(join_all(answered).await).collect::<Vec<_>>()
-        });
-        for (place, reply) in join_all(groups).await.into_iter().flatten() {
-            replies[place] = Some(reply);
-        }
-        let none = || {
-            Error::unknown(ErrorKind::Unexpected { expected: "a reply each", found: "none".into() })
-        };
-        replies.into_iter().map(|reply| reply.unwrap_or_else(|| Err(none()))).collect()
     }
 
     async fn batch(
@@ -225,57 +174,41 @@ impl Redis {
         if self.durability_of(class) != Durability::Async || self.goes_apart(request) {
             return Box::pin(self.on_its_own(class, *request, deadline)).await;
         }
-        let way = match &self.to {
+        let stop;
+        // One place for the future of either, which every call carries.
+        let node = match &self.to {
             Nodes::One(node) => {
-                return node.attempt(request, deadline, self.deadline(), self.wait).await;
+                stop = None;
+                node
             }
             Nodes::Cluster(cluster) => {
-                cluster.way(request.slot()?, class, deadline, self.deadline(), self.wait)
+                let way = self.way(cluster, class, request, deadline)?;
+                stop = way.straight();
+                match &stop {
+                    Some(stop) => stop.node(),
+                    None => return Box::pin(self.along(way, request, None, None)).await,
+                }
             }
         };
-        let Some(stop) = way.straight() else {
-            return Box::pin(self.along(way, request, None, None)).await;
-        };
-        let reply = stop.node().attempt(request, deadline, self.deadline(), self.wait).await;
+        let reply = node.attempt(request, deadline, self.deadline(), self.wait).await;
+        let (Nodes::Cluster(cluster), Some(stop)) = (&self.to, stop) else { return reply };
         match refused(request, reply) {
             Ok(reply) => Ok(reply),
-            Err(error) => Box::pin(self.along(way, request, None, Some((stop, error)))).await,
+            Err(error) => {
+                let way = self.way(cluster, class, request, deadline)?;
+                Box::pin(self.along(way, request, None, Some((stop, error)))).await
+            }
         }
     }
 
-    /// The whole way of an attempt in a cluster: on the connections of all, or on one of its own.
-    async fn along(
+    fn way<'a>(
         &self,
-        mut way: Way<'_>,
+        cluster: &'a Arc<Cluster>,
+        class: Class,
         request: &Request<'_>,
-        own: Option<Durability>,
-        before: Option<(Stop, Error)>,
-    ) -> Result<Reply, Error> {
-        let (deadline, budget) = (way.deadline(), self.deadline());
-        if let Some((stop, error)) = before {
-            way.on(&stop, error).await?;
-        }
-        loop {
-            let stop = way.stop().await?;
-            let (node, asking) = (stop.node(), stop.asking);
-            let reply = match own {
-                Some(durability) => match node.own(deadline, budget, self.wait).await {
-                    Ok(mut own) => own.call(*request, asking, durability, deadline, budget).await,
-                    Err(error) => Err(error),
-                },
-                None if asking => {
-                    let cmds = request.asking();
-                    let asked = Request::Batch(&cmds);
-                    let replies = node.attempt(&asked, deadline, budget, self.wait).await;
-                    replies.and_then(|replies| asked_for(request, replies))
-                }
-                None => node.attempt(request, deadline, budget, self.wait).await,
-            };
-            match refused(request, reply) {
-                Ok(reply) => return Ok(reply),
-                Err(error) => way.on(&stop, error).await?,
-            }
-        }
+        deadline: Instant,
+    ) -> Result<Way<'a>, Error> {
+        Ok(cluster.way(request.slot()?, class, deadline, self.deadline(), self.wait))
     }
 
     pub(crate) fn is_clustered(&self) -> bool {
@@ -296,7 +229,7 @@ impl Redis {
                 own.call(request, false, durability, deadline, budget).await
             }
             Nodes::Cluster(cluster) => {
-                let way = cluster.way(request.slot()?, class, deadline, budget, self.wait);
+                let way = self.way(cluster, class, &request, deadline)?;
                 self.along(way, &request, Some(durability), None).await
             }
         }
@@ -418,16 +351,6 @@ impl Redis {
     }
 }
 
-/// Which commands of a pipeline go together.
-#[derive(PartialEq, Eq, Hash)]
-enum Group {
-    At(Arc<str>),
-    /// Without a key.
-    Anywhere,
-    /// Of a slot that nobody is known to serve.
-    Nowhere(u16),
-}
-
 /// Commands that travel as one.
 const BATCH: usize = 128;
 
@@ -437,68 +360,6 @@ pub(crate) fn link_error(error: LinkError) -> Error {
         LinkError::Server(words) => server_error(&words, false),
         LinkError::Lost(reason) => Error::unknown(ErrorKind::ConnectionLost(reason)),
     }
-}
-
-/// What was answered behind `ASKING`.
-fn asked_for(request: &Request<'_>, replies: Reply) -> Result<Reply, Error> {
-    let Reply::Many(mut replies) = replies else { return Ok(replies) };
-    if replies.is_empty() {
-        return Ok(Reply::Many(replies));
-    }
-    heard_asking(&mut replies)?;
-    match (request, replies.pop()) {
-        (Request::Batch(_), last) => {
-            replies.extend(last);
-            Ok(Reply::Many(replies))
-        }
-        (_, Some(Ok(value))) => Ok(Reply::One(value)),
-        (_, Some(Err(LinkError::Server(words)))) => {
-            Err(server_error(&words, request.may_be_partial()))
-        }
-        (_, Some(Err(error))) => Err(link_error(error)),
-        (_, None) => Ok(Reply::Many(replies)),
-    }
-}
-
-/// Takes off the answer to `ASKING`. Where it was refused so is what came behind it, as moved; unless the slot has arrived.
-pub(crate) fn heard_asking(replies: &mut Vec<Result<Value, LinkError>>) -> Result<(), Error> {
-    match replies.remove(0) {
-        Err(error) if replies.iter().all(Result::is_err) => Err(link_error(error)),
-        _ => Ok(()),
-    }
-}
-
-/// The reply; of a transaction that was refused because its slot is elsewhere, where that is.
-pub(crate) fn refused(request: &Request<'_>, reply: Result<Reply, Error>) -> Result<Reply, Error> {
-    if let (Request::Batch(cmds), Ok(Reply::Many(replies))) = (request, &reply)
-        && cmds.first().is_some_and(|cmd| cmd.name() == "MULTI")
-        && let Some(Err(LinkError::Server(last))) = replies.last()
-        && ServerError::parse(last) == ServerError::ExecAbort
-    {
-        let errors = replies.iter().filter_map(|reply| match reply {
-            Err(LinkError::Server(words)) => Some(server_error(words, false)),
-            _ => None,
-        });
-        if let Some(error) = errors.into_iter().find(goes_on) {
-            return Err(error);
-        }
-    }
-    reply
-}
-
-/// Whether another node of the cluster is the one to ask, or the same one later. What tells so was refused; an attempt
-/// before it may have been applied only of what may be repeated.
-fn goes_on(error: &Error) -> bool {
-    matches!(
-        error.server(),
-        Some(
-            ServerError::Moved { .. }
-                | ServerError::Ask { .. }
-                | ServerError::TryAgain
-                | ServerError::MasterDown
-                | ServerError::Loading
-        )
-    )
 }
 
 /// A handle for replicas sends nothing that changes anything.

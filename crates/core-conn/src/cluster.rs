@@ -4,7 +4,6 @@
 //! each `MOVED`. A call finds its way by it, and along what the servers answer (`way.rs`); the connections are those of
 //! the members, each a [`Node`] like any other.
 
-use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,69 +15,31 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::listing::Standing;
-use self::listing::{Listed, Listing};
 use self::map::Map;
 pub(crate) use self::member::Member;
+use crate::Class;
 use crate::error::{Error, ErrorKind, ServerError};
-use crate::event::{Announcer, Event, EventKind, Purpose};
+use crate::event::Announcer;
 use crate::info::Known;
 use crate::node::{Gate, Node, Queue, Settings, Waiting};
 use crate::target::{Endpoint, Site};
-use crate::{Backoff, Class};
 
+mod change;
 mod lag;
 mod layout;
 mod listing;
 mod map;
 mod member;
 mod refresh;
+mod sites;
 mod turn;
 mod way;
 
 pub(crate) use self::layout::Layout;
+pub use self::sites::ReplicaReads;
+pub(crate) use self::sites::Sites;
 pub(crate) use self::turn::Turn;
 pub(crate) use self::way::{Stop, Way};
-
-/// What is told of a cluster at `build()`.
-#[derive(Debug, Clone)]
-pub(crate) struct Sites {
-    pub(crate) listed: Vec<Endpoint>,
-    /// Where to go instead, by what the nodes announce.
-    pub(crate) translated: Arc<[(String, (String, u16))]>,
-    pub(crate) replica_reads: ReplicaReads,
-    /// How far a replica that is read from may be behind.
-    pub(crate) replica_lag: Duration,
-    /// Between attempts to learn the map.
-    pub(crate) backoff: Backoff,
-}
-
-impl fmt::Display for Sites {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, endpoint) in self.listed.iter().enumerate() {
-            let comma = if place == 0 { "" } else { "," };
-            write!(f, "{comma}{endpoint}")?;
-        }
-        Ok(())
-    }
-}
-
-/// Whether replicas of a cluster answer what has the class [`Read`](crate::Class::Read).
-///
-/// While a slot is being moved key by key, a replica of the node that it leaves says of a key which has left that there
-/// is none, for it does not know of the move.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReplicaReads {
-    /// Never: what was written is read. The default, because a replica is behind its primary by an unknown time, and
-    /// whoever reads there what it has just written may not find it.
-    #[default]
-    Never,
-    /// A replica in turn, and the primary where none can be used: none is connected, or is known to be within
-    /// [`replica_lag`](crate::RedisBuilder::replica_lag).
-    Prefer,
-    /// A replica in turn, and no answer where none can be used.
-    Only,
-}
 
 /// A cluster.
 #[derive(Debug)]
@@ -302,150 +263,12 @@ impl Cluster {
         self.waiting.enter()
     }
 
-    /// The member of this address.
-    fn member(&self, endpoint: &Endpoint, map: &Map) -> Arc<Member> {
-        match map.find(&endpoint.to_string()) {
-            Some(member) => member.clone(),
-            None => Member::new(endpoint.clone(), &self.settings, &self.announcer),
-        }
-    }
-
-    /// A server says that another one is to be asked, and that the slot is its own if one is given. Answers by whom;
-    /// `None` if that is no address.
-    fn redirect(
-        self: &Arc<Self>,
-        slot: Option<u16>,
-        to: &str,
-        from: &Endpoint,
-    ) -> Option<Arc<Member>> {
-        let endpoint = self.redirected(to, from)?;
-        let changing = self.change();
-        let map = self.map();
-        let member = self.member(&endpoint, &map);
-        let is_known = match slot {
-            Some(slot) => map.owner(slot).is_some_and(|seat| Arc::ptr_eq(&seat.member, &member)),
-            None => map.find(&member.place).is_some(),
-        };
-        if !is_known && !self.gate.is_closed() {
-            self.map.store(Arc::new(map.with(slot, &member)));
-            drop(changing);
-            self.news.send_modify(|news| news.version += 1);
-            self.start();
-            self.mended.notify_one();
-        }
-        Some(member)
-    }
-
-    /// Takes over what a node said.
-    fn learn(self: &Arc<Self>, listing: Listing, from: &Endpoint) {
-        let mut told = self.change();
-        if self.gate.is_closed() {
-            return;
-        }
-        let before = self.map();
-        let mut members: Vec<(Arc<Member>, Listed)> = Vec::new();
-        for listed in listing.nodes {
-            let endpoint = self.endpoint(listed.host.as_deref(), listed.port, from);
-            // A node that was wiped may stand there twice, by its old name and by its new one.
-            let place = endpoint.to_string();
-            let twin = members.iter().find(|(member, _)| *member.place == *place);
-            let member = twin.map(|(member, _)| member.clone());
-            members.push((member.unwrap_or_else(|| self.member(&endpoint, &before)), listed));
-        }
-        let map = Arc::new(Map::new(listing.epoch, listing.serves, &members));
-        self.map.store(map.clone());
-        for (member, listed) in &members {
-            let was = before.listed(member).and_then(|was| was.follows.as_ref());
-            if was != listed.follows.as_ref() {
-                member.abreast.reset();
-            }
-        }
-        let last = std::mem::replace(&mut *told, map.clone());
-        for member in map.owners() {
-            member.calls.start();
-        }
-        drop(told);
-        self.tell(&last, &map);
-        let gone = before.members().filter(|member| map.find(&member.place).is_none());
-        gone.for_each(|member| self.dismiss(member));
-        self.news.send_modify(|news| news.version += 1);
-    }
-
     fn change(&self) -> MutexGuard<'_, Arc<Map>> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn leaving(&self) -> MutexGuard<'_, Vec<Arc<Member>>> {
         self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ends the connections to a member when its last call is answered.
-    fn dismiss(self: &Arc<Self>, member: &Arc<Member>) {
-        self.leaving().push(member.clone());
-        let (cluster, member) = (self.clone(), member.clone());
-        tokio::spawn(async move {
-            let deadline = Instant::now() + crate::builder::DAY;
-            let drained = join_all(member.nodes().map(|node| node.drain(deadline)));
-            tokio::select! {
-                _ = drained => {}
-                () = cluster.ended.cancelled() => member.nodes().for_each(|node| node.end()),
-            }
-            cluster.leaving().retain(|other| !Arc::ptr_eq(other, &member));
-        });
-    }
-
-    /// Where a node is, by what is said of it to whoever asked `from`.
-    fn endpoint(&self, host: Option<&str>, port: u16, from: &Endpoint) -> Endpoint {
-        let host = host.map_or_else(|| from.host().to_owned(), str::to_owned);
-        let announced = Endpoint::place(&host, port);
-        let translated = self.sites.translated.iter().find(|(given, _)| *given == announced);
-        from.elsewhere(translated.map_or((host, port), |(_, place)| place.clone()))
-    }
-
-    /// The same of a redirection: `host:port`, or `:port` where whoever was asked is.
-    fn redirected(&self, to: &str, from: &Endpoint) -> Option<Endpoint> {
-        let (host, port) = to.rsplit_once(':')?;
-        let host = Some(host).filter(|host| !host.is_empty() && *host != "?");
-        Some(self.endpoint(host, port.parse().ok()?, from))
-    }
-
-    /// What has changed, as events.
-    fn tell(&self, before: &Map, now: &Map) {
-        for seat in &now.seats {
-            let place = &seat.member.place;
-            let was = before.seats.iter().find(|old| old.member.place == *place);
-            match (was.and_then(|was| was.listed.as_ref()), &seat.listed) {
-                (None, Some(_)) => self.announce(place, EventKind::NodeAdded),
-                (Some(was), Some(is)) if was.role != is.role => {
-                    let promoted = is.role == crate::info::Role::Primary;
-                    let kind = if promoted { EventKind::Promoted } else { EventKind::Demoted };
-                    self.announce(place, kind);
-                }
-                _ => {}
-            }
-            let is_down = |seat: &map::Seat| {
-                seat.listed.as_ref().is_some_and(|listed| listed.state == Standing::Failed)
-            };
-            match (was.is_some_and(is_down), is_down(seat)) {
-                (false, true) => self.announce(place, EventKind::Down),
-                (true, false) => self.announce(place, EventKind::Up),
-                _ => {}
-            }
-        }
-        let gone = before.seats.iter().filter(|seat| now.find(&seat.member.place).is_none());
-        for seat in gone.filter(|seat| seat.listed.is_some()) {
-            self.announce(&seat.member.place, EventKind::NodeRemoved);
-        }
-        let slots = now.moved(before);
-        if slots > 0 {
-            self.announce(&self.name, EventKind::SlotsMoved { slots });
-        }
-        self.announce(&self.name, EventKind::MapRefreshed { epoch: now.epoch });
-    }
-
-    fn announce(&self, node: &Arc<str>, kind: EventKind) {
-        let (node, purpose) = (node.clone(), Purpose::Topology);
-        self.announcer.announce(Event { node, purpose, connection: 0, generation: 0, kind });
     }
 
     fn nodes(&self) -> Vec<Arc<Node>> {
