@@ -13,7 +13,8 @@
 //!
 //! It wraps another client ([`Client`]), of which no type is public, and is what the other russet crates stand on. Use it alone
 //! where you want their promises for your own commands and scripts. It is not for you if you need RESP2, a blocking
-//! API, or a typed method for each command. It talks to one server; the address says which, or which sentinels know.
+//! API, or a typed method for each command. It talks to one server, to one that sentinels know, or to a cluster: the
+//! URL says which.
 //!
 //! # What you can rely on
 //!
@@ -68,6 +69,9 @@
 //! [`Write`](Class::Write) is not sent again: the caller is told. A connection in a caller's hands
 //! ([`Redis::dedicated`]) is not moved: its next call fails, not sent. What a failover may take back is [`Durability`]'s
 //! to tell. [`RedisBuilder::sentinel_role`] has the other roles.
+//!
+//! # In a cluster
+#![doc = include_str!("cluster.md")]
 //!
 //! # Errors of the server
 #![doc = include_str!("errors.md")]
