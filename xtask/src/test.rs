@@ -80,7 +80,9 @@ impl Test {
             runner::second_link(shared, &mut report)?;
             runner::doctests(shared, &mut report)?;
         } else {
-            report.note("doctests and the second link: left out, since the runner was given arguments");
+            report.note(
+                "doctests and the second link: left out, since the runner was given arguments",
+            );
         }
         Ok(report.finish())
     }

@@ -100,6 +100,8 @@ async fn the_rights_are_enough_and_each_is_needed() {
                 done.unwrap();
                 assert_eq!(denials(&mut conn).await, 0);
             }
+            // fred asks for its own id; over redis-rs nobody does.
+            Some("+client|id") if cfg!(not(feature = "fred")) => done.unwrap(),
             Some(right) => assert!(denials(&mut conn).await > 0, "nobody needs {right}"),
         }
     }

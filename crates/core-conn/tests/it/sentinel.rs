@@ -13,6 +13,7 @@ use russet_testkit::{Sentinel, Server};
 use crate::support::{clients, incr, ms, patient, until};
 
 mod failover;
+mod nodes;
 
 /// The URL that leads to these sentinels, by their addresses alone.
 fn url<'a>(sentinels: impl IntoIterator<Item = &'a Server>, name: &str) -> String {

@@ -13,6 +13,8 @@ use tokio::task::JoinSet;
 use super::{conns, count};
 use crate::support::{ms, record};
 
+mod rival;
+
 const KEYS: u64 = 2_000;
 const TASKS: usize = 32;
 const SLOTS: u16 = 100;
@@ -94,35 +96,67 @@ struct Found {
 }
 
 impl Found {
-    fn failed(&self, error: &Error) {
-        eprintln!("{error}");
+    fn failed(&self, failed: &Failed) {
+        eprintln!("{}", failed.why);
         self.failed.fetch_add(1, SeqCst);
     }
 }
 
+struct Failed {
+    why: String,
+    /// Whether it may have been applied all the same.
+    perhaps: bool,
+}
+
+/// What the load calls, of one client or another.
+trait Calls: Send + Sync + 'static {
+    fn get(&self, key: &Key) -> impl Future<Output = Result<Bytes, Failed>> + Send;
+    fn add(&self, key: &Key) -> impl Future<Output = Result<u64, Failed>> + Send;
+    fn add_by_script(&self, key: &Key) -> impl Future<Output = Result<u64, Failed>> + Send;
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { why: error.to_string(), perhaps: error.outcome() == SendOutcome::Unknown }
+    }
+}
+
+impl Calls for Redis {
+    async fn get(&self, key: &Key) -> Result<Bytes, Failed> {
+        Ok(self.run(Cmd::read("GET").key(key)).await?)
+    }
+
+    async fn add(&self, key: &Key) -> Result<u64, Failed> {
+        Ok(self.run(Cmd::write("INCR").key(key)).await?)
+    }
+
+    async fn add_by_script(&self, key: &Key) -> Result<u64, Failed> {
+        let add = Script::new("add", "return redis.call('INCR', KEYS[1])");
+        Ok(self.script(add.key(key)).await?)
+    }
+}
+
 /// Reads and adds until it is over, by commands and by scripts.
-async fn load(redis: Redis, counters: Arc<Vec<Counter>>, found: Arc<Found>, task: usize) {
-    let add = Script::new("add", "return redis.call('INCR', KEYS[1])");
+async fn load(client: impl Calls, counters: Arc<Vec<Counter>>, found: Arc<Found>, task: usize) {
     let mut place = task * 61;
     while !found.over.load(SeqCst) {
         place = (place + 7) % counters.len();
         let Counter { key, own, confirmed, perhaps } = &counters[place];
         found.calls.fetch_add(2, SeqCst);
-        match redis.run::<Bytes>(Cmd::read("GET").key(own)).await {
+        match client.get(own).await {
             Ok(value) if value == key.as_ref() => {}
             Ok(_) => drop(found.wrong.fetch_add(1, SeqCst)),
             Err(error) => found.failed(&error),
         }
-        let added = if place.is_multiple_of(2) {
-            redis.run::<u64>(Cmd::write("INCR").key(key)).await
-        } else {
-            redis.script::<u64>(add.key(key)).await
+        let added = match place.is_multiple_of(2) {
+            true => client.add(key).await,
+            false => client.add_by_script(key).await,
         };
         match added {
             Ok(_) => drop(confirmed.fetch_add(1, SeqCst)),
             Err(error) => {
                 found.failed(&error);
-                if error.outcome() == SendOutcome::Unknown {
+                if error.perhaps {
                     perhaps.fetch_add(1, SeqCst);
                 }
             }

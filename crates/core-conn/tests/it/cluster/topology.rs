@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use russet_core_conn::{Cmd, EventKind, Key, LinkState, Role, ServerError, Standing};
+use russet_core_conn::{Backoff, Cmd, EventKind, Key, LinkState, Role, ServerError, Standing};
 use russet_testkit::{Cluster, Server};
 
 use super::{connected, key};
-use crate::support::patient;
+use crate::support::{clients, ms, patient};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_node_can_be_seen_and_asked() {
@@ -116,4 +116,33 @@ async fn changes_are_told() {
     redis.reconnect();
     let event = events.find(|kind| matches!(kind, EventKind::NodeRemoved)).await.unwrap();
     assert_eq!(*event.node, *added.addr().to_string());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_left_is_left() {
+    let cluster = Cluster::start(3, 0).await.unwrap();
+    let redis = patient(&cluster.url())
+        .connection_name("leaves")
+        .reconnect(Backoff::constant(ms(10)))
+        .build()
+        .unwrap();
+    let () = redis.run(Cmd::idempotent("SET").key(&key(1)).arg(1)).await.unwrap();
+    let added = cluster.add_node().await.unwrap();
+    let from = cluster.primary_of(key(1).slot()).await.unwrap();
+    let get = || redis.run::<i64>(Cmd::read("GET").key(&key(1)));
+    for (from, to) in [(&from, &added), (&added, &from)] {
+        cluster.reshard([key(1).slot()], from, to).await.unwrap();
+        assert_eq!(get().await.unwrap(), 1);
+    }
+    assert_eq!(clients(&mut added.conn().await.unwrap(), "leaves").await.len(), 1);
+    let mut events = redis.events();
+    cluster.remove_node(&added).await.unwrap();
+    redis.reconnect();
+    events.find(|kind| matches!(kind, EventKind::NodeRemoved)).await.unwrap();
+    // Whoever still tried would be there long before.
+    added.restart().await.unwrap();
+    tokio::time::sleep(ms(500)).await;
+    assert!(clients(&mut added.conn().await.unwrap(), "leaves").await.is_empty());
+    assert_eq!(get().await.unwrap(), 1);
+    assert!(redis.close().await.is_clean());
 }
