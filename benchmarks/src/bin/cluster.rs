@@ -54,11 +54,13 @@ fn main() -> ExitCode {
         let fred = rivals::fred_clustered(&nodes).await?;
         let twin = rivals::fred_clustered(&nodes).await?;
         let redis_rs = rivals::redis_rs_cluster(&nodes).await?;
-        let sets = KEYS.iter().map(|key| {
-            Cmd::idempotent("SET").key(&Key::raw(*key)).arg(Bytes::from_static(&VALUE))
-        });
-        for set in russet.pipeline(sets).await {
-            set?;
+        for some in KEYS.chunks(1_000) {
+            let sets = some.iter().map(|key| {
+                Cmd::idempotent("SET").key(&Key::raw(*key)).arg(Bytes::from_static(&VALUE))
+            });
+            for set in russet.pipeline(sets).await {
+                set?;
+            }
         }
         let sha: String = fred.script_load_cluster(TEXT).await?;
 
