@@ -11,7 +11,7 @@ use russet_benchmarks::{
     Ops, Result, Side, Suite,
     rivals::{self, FRED_CLUSTERED, REDIS_RS_CLUSTER},
 };
-use russet_core_conn::{Cmd, Key, Redis, Script};
+use russet_core_conn::{Client as Link, Cmd, Key, Redis, Script};
 use russet_testkit::Cluster;
 use std::{
     fs, iter,
@@ -20,6 +20,7 @@ use std::{
 };
 
 const RUSSET: &str = "russet over fred, default options";
+const OVER_REDIS_RS: &str = "russet over redis-rs, default options";
 
 /// Three in four slots have one of them.
 static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
@@ -80,12 +81,27 @@ fn main() -> ExitCode {
             let row = suite.row(format!("fred evalsha {tasks}")).tasks(tasks).floor(Some(1.25));
             row.run(ours, other).await?;
         }
+        let second = Redis::builder(&cluster.url()).client(Link::RedisRs).build()?;
+        second.ready().await?;
+        for (tasks, floor) in [(64, 1.1), (256, 1.5)] {
+            let ours = (OVER_REDIS_RS, russet_get(&second));
+            let other = (FRED_CLUSTERED, fred_get(&fred));
+            let row = suite.row(format!("redis-rs get {tasks}")).tasks(tasks).floor(Some(floor));
+            row.run(ours, other).await?;
+        }
+        for (tasks, floor) in [(64, 1.7), (256, 2.5)] {
+            let ours = (OVER_REDIS_RS, russet_get(&second));
+            let other = (REDIS_RS_CLUSTER, redis_rs_get(&redis_rs));
+            let row = suite.row(format!("peer get {tasks}")).tasks(tasks).floor(Some(floor));
+            row.run(ours, other).await?;
+        }
         // Reported only: what is promised against this one is promised of the other link.
         for tasks in [64, 256] {
             let ours = (RUSSET, russet_get(&russet));
             let other = (REDIS_RS_CLUSTER, redis_rs_get(&redis_rs));
             suite.row(format!("fred peer get {tasks}")).tasks(tasks).run(ours, other).await?;
         }
+        second.close().await;
         russet.close().await;
         fred.quit().await?;
         twin.quit().await?;

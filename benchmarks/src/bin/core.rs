@@ -10,7 +10,7 @@ use russet_benchmarks::{
     Ops, Result, Side, Suite,
     rivals::{self, FRED, REDIS_RS, RUSSET},
 };
-use russet_core_conn::{Cmd, Key, Redis, Script, Tls};
+use russet_core_conn::{Client as Link, Cmd, Key, Redis, Script, Tls};
 use russet_testkit::{self as testkit, Server};
 use std::{
     process::ExitCode,
@@ -70,6 +70,19 @@ fn main() -> ExitCode {
             let ours = (RUSSET, russet_script(&russet));
             let other = (REDIS_RS, redis_rs_script(&redis_rs, &sha));
             suite.row(format!("script {tasks} redis-rs")).tasks(tasks).run(ours, other).await?;
+        }
+        // What the links differ by.
+        let second = Redis::builder(suite.url()).client(Link::RedisRs).build()?;
+        second.ready().await?;
+        for tasks in [1, 64, 256] {
+            let ours = ("russet over redis-rs", russet_get(&second));
+            let other = (RUSSET, russet_get(&russet));
+            suite.row(format!("link get {tasks}")).tasks(tasks).run(ours, other).await?;
+        }
+        for tasks in [64, 256] {
+            let ours = ("russet over redis-rs", russet_script(&second));
+            let other = (RUSSET, russet_script(&russet));
+            suite.row(format!("link script {tasks}")).tasks(tasks).run(ours, other).await?;
         }
         tls(suite).await
     })
