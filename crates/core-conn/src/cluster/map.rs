@@ -151,3 +151,6 @@ impl Map {
 fn place_of(place: usize) -> u16 {
     u16::try_from(place).unwrap_or(NOBODY)
 }
+
+#[cfg(test)]
+mod tests;
