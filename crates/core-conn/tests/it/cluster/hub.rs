@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use russet_core_conn::{Cmd, Delivery, Key, Redis, Subscription, Topic};
+use russet_core_conn::{Cmd, Delivery, Key, Redis, SendOutcome, Subscription, Topic};
 use russet_testkit::{Cluster, slot_of};
 
 use super::connected;
@@ -15,7 +15,11 @@ async fn heard(redis: &Redis, subscription: &mut Subscription, name: &str, word:
             true => Cmd::write("SPUBLISH").arg(name).arg(word),
             false => Cmd::write("PUBLISH").arg(name).arg(word),
         };
-        let _: i64 = redis.run(cmd).await.unwrap();
+        match redis.run::<i64>(cmd).await {
+            Ok(_) => {}
+            // The node died under it. It is said again.
+            Err(error) => assert_eq!(error.outcome(), SendOutcome::Unknown, "{error}"),
+        }
     };
     let hear = async {
         loop {
