@@ -13,11 +13,28 @@ pub enum Client {
     RedisRs,
 }
 
+/// With the feature `test-util` the environment's `RUSSET_CLIENT`, `fred` or `redis-rs`, goes before: so a suite runs over
+/// either without being built again.
 impl Default for Client {
     fn default() -> Self {
+        #[cfg(feature = "test-util")]
+        if let Some(client) = chosen() {
+            return client;
+        }
         #[cfg(feature = "fred")]
         return Self::Fred;
         #[cfg(all(feature = "redis-rs", not(feature = "fred")))]
         return Self::RedisRs;
+    }
+}
+
+#[cfg(feature = "test-util")]
+fn chosen() -> Option<Client> {
+    match std::env::var("RUSSET_CLIENT").ok()?.as_str() {
+        #[cfg(feature = "fred")]
+        "fred" => Some(Client::Fred),
+        #[cfg(feature = "redis-rs")]
+        "redis-rs" => Some(Client::RedisRs),
+        _ => None,
     }
 }

@@ -29,21 +29,21 @@ pub(super) fn tests(shared: &Shared, extra: &[String], report: &mut Report) -> R
     libtest::run("tests", shared.lend(&mut cargo), report)
 }
 
-/// What stands on the core and the core itself, over the other link: in a build without the first one it is the default.
+/// The suites of the core and of what stands on it, over the other link: the same binaries are told which by a variable.
 pub(super) fn second_link(shared: &Shared, report: &mut Report) -> Result<()> {
-    let features = "redis-rs,metrics,russet-core-conn/tls,russet-core-conn/json,russet-core-conn/lz4,\
-                    russet-core-conn/zstd,russet-core-conn/test-util";
-    let chosen = ["-p", "russet-core-conn", "-p", "russet-cache", "--test", "it"];
-    let chosen = [&chosen[..], &["--no-default-features", "--features", features]].concat();
+    let chosen = ["--workspace", "--all-features"];
+    let lend = |command: &mut Command| {
+        shared.lend(command).env("RUSSET_CLIENT", "redis-rs");
+    };
     if has_nextest() {
-        let lend = |command: &mut Command| {
-            shared.lend(command);
-        };
+        let these = "kind(test) & (package(russet-core-conn) | package(russet-cache))";
+        let chosen = [&chosen[..], &["-E", these]].concat();
         return nextest::run(SECOND_LINK, profile(), &chosen, &[], lend, report);
     }
     let mut cargo = sh::cargo();
-    cargo.args(["test", "--no-fail-fast"]).args(chosen);
-    libtest::run(SECOND_LINK, shared.lend(&mut cargo), report)
+    cargo.args(["test", "--no-fail-fast", "-p", "russet-core-conn", "-p", "russet-cache"]);
+    lend(cargo.args(["--all-features", "--test", "it"]));
+    libtest::run(SECOND_LINK, &mut cargo, report)
 }
 
 fn profile() -> &'static str {

@@ -14,6 +14,18 @@ fn compiled() -> Vec<Client> {
     ]
 }
 
+/// A suite that was to run over one of them does.
+#[test]
+fn the_default_is_the_one_that_was_chosen() {
+    let chosen = std::env::var("RUSSET_CLIENT").unwrap_or_else(|_| "fred".into());
+    let expected = match chosen.as_str() {
+        "redis-rs" => "RedisRs",
+        _ if cfg!(not(feature = "fred")) => "RedisRs",
+        _ => "Fred",
+    };
+    assert_eq!(format!("{:?}", Client::default()), expected);
+}
+
 /// A reply of each kind, and a refusal among others.
 async fn answers(redis: &Redis, prefix: &str) -> String {
     let name = |name| key(prefix, name);

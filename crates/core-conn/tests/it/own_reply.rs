@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use self::plain::{looks_like_pubsub, plain, plain_reply};
 use self::rows::{ROWS, Row, SCALAR, WORDS, fill, table};
-use crate::support::{key, patient, record, shared};
+use crate::support::{key, over_fred, patient, record, shared};
 
 /// Who reads their own keys meanwhile.
 const NEIGHBOURS: u64 = 64;
@@ -153,7 +153,7 @@ async fn check(variants: &[Vec<&'static str>], alone: usize, rounds: usize) -> M
     let clients = clients.text().unwrap().lines().count();
     assert_eq!(clients, 2, "the one connection of the handle, and this one");
     // fred loses what looks like pub/sub where it goes alone; redis-rs loses nothing.
-    let loses = cfg!(feature = "fred");
+    let loses = over_fred();
     assert!(met.planted * 8 > met.read && (met.lost > 0) == loses, "{met:?}");
     assert!(met.own > met.read * NEIGHBOURS / 4, "{met:?}");
     met

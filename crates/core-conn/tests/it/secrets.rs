@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tracing_log::LogTracer;
 
 use crate::log::Log;
-use crate::support::{ms, patient};
+use crate::support::{ms, over_fred, patient};
 
 /// What must be seen nowhere. Only letters, so that no escaping hides them.
 const SECRETS: [&str; 6] =
@@ -242,7 +242,7 @@ async fn nothing_that_anybody_may_read_holds_a_secret() {
     let log = log.text();
     // The client below and we have written, down to the last level, and the calls are there.
     // redis-rs writes nothing.
-    let client = if cfg!(feature = "fred") { "fred" } else { "TRACE" };
+    let client = if over_fred() { "fred" } else { "TRACE" };
     for word in ["TRACE", "DEBUG", client, "russet_core_conn", "redis.call", "connection error"] {
         assert!(log.contains(word), "no {word} in {} lines", log.lines().count());
     }

@@ -7,13 +7,20 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use russet_core_conn::{Backoff, Cmd, Error, EventKind, Key, Redis, RedisBuilder, SendOutcome};
+use russet_core_conn::{
+    Backoff, Client, Cmd, Error, EventKind, Key, Redis, RedisBuilder, SendOutcome,
+};
 use russet_testkit::Conn;
 use russet_testkit::shared::Topology;
 
 /// The seed of this run: of `RUSSET_SEED`, or fixed.
 pub(crate) fn seed() -> u64 {
     std::env::var("RUSSET_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7)
+}
+
+/// Whether handles go by fred unless they say otherwise.
+pub(crate) fn over_fred() -> bool {
+    format!("{:?}", Client::default()) == "Fred"
 }
 
 /// The rights that this crate asks for.

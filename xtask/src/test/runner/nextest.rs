@@ -45,7 +45,7 @@ pub(super) fn run(
     for (test, outcome) in ended {
         report.saw(what, &test, outcome);
     }
-    if extra.is_empty() && what != "soak" {
+    if extra.is_empty() && what == "tests" {
         for test in left_out(&sh::output(nextest("list").args(["--message-format", "json"]))?)? {
             report.saw(what, &test, Outcome::Skipped);
         }

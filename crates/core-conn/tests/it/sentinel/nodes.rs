@@ -19,7 +19,8 @@ async fn each_server_can_be_seen_and_asked() {
     let mut ports: Vec<u16> = replicas.iter().map(|node| node.port).collect();
     let mut expected: Vec<u16> =
         sentinel.replicas().await.unwrap().iter().map(|server| server.port()).collect();
-    (ports.sort_unstable(), expected.sort_unstable());
+    ports.sort_unstable();
+    expected.sort_unstable();
     assert_eq!(ports, expected);
     for node in &replicas {
         assert!(matches!(node.link, LinkState::Unused), "{node:?}");
