@@ -1,7 +1,17 @@
 //! Which client carries the bytes.
 
 /// The client below, which writes commands and reads replies; for [`RedisBuilder::client`](crate::RedisBuilder::client).
-/// What this crate promises holds over each of them: they differ in speed, and in what they compile.
+/// What this crate promises holds over each of them, and its whole suite runs over each: they differ in speed, in what
+/// they compile, and in what is kept from them or made good:
+///
+/// | | `fred` | `redis-rs` |
+/// |---|---|---|
+/// | a reply that begins with a word of pub/sub | is lost, and the next caller would get the one after it: no such reply crosses a shared connection | is a reply |
+/// | a call after its task has ended | would wait for ever: whoever holds a connection watches the task | fails |
+/// | `CLUSTERDOWN` | ends the connection, for all in flight there: unknown | is the reply of the one call; told as unknown all the same |
+/// | a refusal before anything was asked (too many clients) | is told | would be dropped: nothing is read before something was written |
+/// | an error whose words are not UTF-8, a reply nested deeper than 100 | is told | ends the connection: unknown |
+/// | a burst of calls | a write each, unless they are typed calls of its own | a write each; here each write waits until all that are ready have had their turn |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Client {

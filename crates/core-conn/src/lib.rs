@@ -141,7 +141,7 @@
 //! | `lz4`, `zstd` | | compression |
 //! | `tls` | | `rediss://` by rustls, over aws-lc-rs |
 //! | `metrics` | | counters and histograms by the `metrics` facade: `russet_redis_calls_total` (`operation`, `outcome`), `russet_redis_call_seconds` (`operation`), `russet_redis_attempts_total` (`operation`), `russet_breaker_transitions_total` (`breaker`, `to`), `russet_breaker_refused_total` (`breaker`) |
-//! | `test-util` | | for tests of what stands on this crate: `ManualClock`, `Error::fake`, `Events::fake` |
+//! | `test-util` | | for tests of what stands on this crate: `ManualClock`, `Error::fake`, `Events::fake`; `RUSSET_CLIENT` chooses the default [`Client`] |
 //!
 //! Each call is a `tracing` span `redis.call` at debug level. No span, metric, event or error holds a key, a value or a
 //! password.
