@@ -4,8 +4,9 @@ use crate::{Result, sh};
 use serde_json::Value;
 use std::process::Command;
 
-/// Packages that need one of these features to be anything: the link of core-conn.
-const NEEDS: [(&str, &str); 1] = [("russet-core-conn", "fred")];
+/// The links of core-conn: a package that hands them on is nothing without one of them, and other features stand beside
+/// the first.
+const LINKS: [&str; 2] = ["fred", "redis-rs"];
 
 pub(super) fn fmt() -> Result<String> {
     sh::run(sh::cargo().args(["fmt", "--all", "--check"]))?;
@@ -104,16 +105,21 @@ fn is_public(package: &Value) -> bool {
 fn feature_sets(metadata: &Value) -> Vec<(String, String)> {
     let mut sets = Vec::new();
     for (package, name) in packages(metadata).filter(|(package, _)| is_public(package)) {
-        let needed =
-            NEEDS.iter().find(|(package, _)| *package == name).map(|(_, feature)| *feature);
         let features = package["features"].as_object().into_iter().flatten().map(|(name, _)| name);
-        let features =
-            features.filter(|feature| *feature != "default" && Some(feature.as_str()) != needed);
-        sets.push((name.to_owned(), needed.unwrap_or_default().to_owned()));
-        sets.extend(features.map(|feature| match needed {
-            Some(needed) => (name.to_owned(), format!("{needed},{feature}")),
-            None => (name.to_owned(), feature.clone()),
-        }));
+        let (links, features): (Vec<_>, Vec<_>) = features
+            .filter(|feature| *feature != "default")
+            .partition(|feature| LINKS.contains(&feature.as_str()));
+        let mut set = |features: String| sets.push((name.to_owned(), features));
+        match links.is_empty() {
+            true => set(String::new()),
+            false => links.iter().for_each(|link| set((*link).clone())),
+        }
+        for feature in features {
+            match links.first() {
+                Some(link) => set(format!("{link},{feature}")),
+                None => set(feature.clone()),
+            }
+        }
     }
     sets
 }
@@ -127,7 +133,7 @@ mod tests {
         json!({"packages": [
             {"name": "russet-cache", "publish": null, "features": {"default": [], "metrics": []}},
             {"name": "russet-core-conn", "publish": null,
-             "features": {"default": ["fred"], "fred": [], "zstd": []}},
+             "features": {"default": ["fred"], "fred": [], "redis-rs": [], "zstd": []}},
             {"name": "xtask", "publish": [], "features": {"x": []}},
         ]})
     }
@@ -140,6 +146,7 @@ mod tests {
             set("russet-cache", ""),
             set("russet-cache", "metrics"),
             set("russet-core-conn", "fred"),
+            set("russet-core-conn", "redis-rs"),
             set("russet-core-conn", "fred,zstd"),
         ];
         assert_eq!(sets, expected);
