@@ -208,7 +208,8 @@ impl Redis {
         request: &Request<'_>,
         deadline: Instant,
     ) -> Result<Way<'a>, Error> {
-        Ok(cluster.way(request.slot()?, class, deadline, self.deadline(), self.wait))
+        let way = cluster.way(request.slot()?, class, deadline, self.deadline(), self.wait);
+        Ok(way.with(request, class))
     }
 
     pub(crate) fn is_clustered(&self) -> bool {

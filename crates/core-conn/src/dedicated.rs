@@ -225,7 +225,8 @@ impl Dedicated {
             let reply = held.own.call(request, asking, durability, deadline, budget).await;
             return refused(&request, reply).map_err(|error| error.at(&held.node.place()));
         }
-        let mut way = cluster.way(slot, Class::Write, deadline, budget, redis.wait);
+        let way = cluster.way(slot, Class::Write, deadline, budget, redis.wait);
+        let mut way = way.with(&request, Class::Write);
         loop {
             let stop = way.stop().await?;
             let held = match self.held.take().filter(|held| Arc::ptr_eq(&held.node, stop.node())) {

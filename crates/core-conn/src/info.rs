@@ -143,7 +143,7 @@ impl ServerInfo {
 }
 
 /// The lines `name:value` of INFO.
-fn fields(info: &str) -> HashMap<&str, &str> {
+pub(crate) fn fields(info: &str) -> HashMap<&str, &str> {
     info.lines().filter_map(|line| line.trim_end().split_once(':')).collect()
 }
 

@@ -59,6 +59,15 @@ impl Request<'_> {
         matches!(self, Self::EvalSha { single: false, .. } | Self::Eval { single: false, .. })
     }
 
+    /// Whether code of the caller's runs there, which can write first and say then whatever a server says.
+    #[inline]
+    pub(crate) fn speaks(&self) -> bool {
+        match self {
+            Self::Cmd(cmd) => cmd.name() == "FCALL",
+            request => request.may_be_partial(),
+        }
+    }
+
     /// The same as commands, behind the one that makes a node answer for a slot that is on its way there.
     pub(crate) fn asking(self) -> Vec<Cmd> {
         let mut cmds = self.to_cmds();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::cluster::{Cluster, Standing};
 use crate::cmd::Cmd;
 use crate::error::{Error, ErrorKind};
-use crate::info::Role;
+use crate::info::{self, Role};
 use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::redis::Redis;
@@ -122,9 +122,8 @@ impl Redis {
             Err(error) if error.server().is_some() => String::new(),
             Err(error) => return Err(error),
         };
-        let field = |name: &str| {
-            told.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
-        };
+        let fields = info::fields(&told);
+        let field = |name: &str| fields.get(name).copied();
         let (host, port) = split(&node.place());
         let follows = match (field("master_host"), field("master_port")) {
             (Some(host), Some(port)) => Some(format!("{host}:{port}")),

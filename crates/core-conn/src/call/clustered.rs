@@ -24,10 +24,12 @@ impl Redis {
         site: &'static Location<'static>,
     ) -> Vec<Result<Value, Error>> {
         let deadline = Instant::now() + self.deadline();
+        let left = || self.with_deadline(deadline.saturating_duration_since(Instant::now()));
         if !cluster.is_learnt() {
             // Where that fails, each command says why.
             let _ = cluster.learnt(deadline).await;
         }
+        let this = &left();
         let map = cluster.map();
         let mut groups: HashMap<Group, Vec<usize>> = HashMap::new();
         let mut replies: Vec<Option<Result<Value, Error>>> = Vec::new();
@@ -48,12 +50,11 @@ impl Redis {
         }
         let groups = groups.into_values().map(async |places| {
             let own: Vec<Cmd> = places.iter().map(|&place| cmds[place].clone()).collect();
-            let batches = join_all(own.chunks(BATCH).map(|cmds| self.batch(cmds, site))).await;
+            let batches = join_all(own.chunks(BATCH).map(|cmds| this.batch(cmds, site))).await;
             let answered =
                 batches.into_iter().flatten().zip(&own).map(async |(reply, cmd)| match reply {
                     Err(error) if goes_on(&error) && Instant::now() < deadline => {
-                        let left = deadline.saturating_duration_since(Instant::now());
-                        let reply = self.with_deadline(left).command(cmd, site).await;
+                        let reply = left().command(cmd, site).await;
                         let unknown = error.outcome() == SendOutcome::Unknown;
                         reply.map_err(|last| if unknown { last.after_unknown() } else { last })
                     }

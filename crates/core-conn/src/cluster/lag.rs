@@ -15,6 +15,7 @@ use futures_util::future::join_all;
 use super::{Cluster, Member, ReplicaReads};
 use crate::FromValue;
 use crate::cmd::Cmd;
+use crate::info;
 use crate::link::Request;
 use crate::node::Node;
 
@@ -62,14 +63,15 @@ struct Offset {
 impl Offset {
     /// `of`: the field that counts, which is another one on a replica.
     async fn ask(node: &Arc<Node>, of: &str, within: Duration) -> Option<Self> {
-        let info = Cmd::read("INFO").arg("replication");
+        let asked = Cmd::read("INFO").arg("replication");
         let deadline = Instant::now() + within;
-        let reply = node.attempt(&Request::Cmd(&info), deadline, within, true).await.ok()?;
+        let reply = node.attempt(&Request::Cmd(&asked), deadline, within, true).await.ok()?;
         let told = String::from_value(reply.one().ok()?).ok()?;
-        let field = |name: &str| {
-            told.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
-        };
-        Some(Self { id: field("master_replid")?.to_owned(), at: field(of)?.parse().ok()? })
+        let fields = info::fields(&told);
+        Some(Self {
+            id: (*fields.get("master_replid")?).to_owned(),
+            at: fields.get(of)?.parse().ok()?,
+        })
     }
 }
 

@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::join_all;
+
 use super::Cluster;
+use super::listing::range;
 use crate::cmd::Cmd;
 use crate::error::Error;
 use crate::keyspace::SLOTS;
@@ -37,14 +40,15 @@ impl Layout {
         let deadline = Instant::now() + redis.deadline();
         cluster.learnt(deadline).await?;
         cluster.ready(deadline).await?;
-        let mut parts = Vec::new();
         let map = cluster.map();
         // Also those that serve nothing yet: a slot may be on its way there.
-        for member in map.primaries() {
+        let asked = map.primaries().map(async |member| {
             let pinned = redis.pinned(&member.calls);
             let nodes = match pinned.run::<String>(Cmd::read("CLUSTER NODES")).await {
                 Ok(nodes) => nodes,
-                Err(_) if !map.owners().iter().any(|owner| Arc::ptr_eq(owner, member)) => continue,
+                Err(_) if !map.owners().iter().any(|owner| Arc::ptr_eq(owner, member)) => {
+                    return Ok(None);
+                }
                 Err(error) => return Err(error),
             };
             let myself = nodes.lines().find(|line| line.contains("myself")).unwrap_or_default();
@@ -57,9 +61,10 @@ impl Layout {
                 open: HashMap::new(),
             };
             words.skip(1).for_each(|word| part.read(word));
-            parts.push(part);
-        }
-        Ok(Self { parts })
+            Ok(Some(part))
+        });
+        let parts: Result<Vec<_>, Error> = join_all(asked).await.into_iter().collect();
+        Ok(Self { parts: parts?.into_iter().flatten().collect() })
     }
 
     /// The slots that may have been in two places since `before`, or are.
@@ -101,10 +106,7 @@ impl Part {
             self.open.extend(slot.parse().ok().map(|slot| (slot, way.to_owned())));
             return;
         }
-        let (first, last) = word.split_once('-').unwrap_or((word, word));
-        if let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) {
-            self.owned.extend(first..=last);
-        }
+        self.owned.extend(range(word).into_iter().flatten());
     }
 
     /// Whether keys of these slots may be there.

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use crate::cmd::Cmd;
 use crate::error::{Error, ErrorKind};
-use crate::info::Role;
+use crate::info::{self, Role};
 use crate::link::LinkError;
 use crate::value::server_error;
 use crate::{FromValue, Value};
@@ -85,9 +85,8 @@ pub(super) fn read(
         Err(LinkError::Lost(reason)) => Err(Error::unknown(ErrorKind::ConnectionLost(reason))),
     };
     let (nodes, info) = (text(nodes)?.unwrap_or_default(), text(info)?.unwrap_or_default());
-    let field = |name: &str| {
-        info.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
-    };
+    let fields = info::fields(&info);
+    let field = |name: &str| fields.get(name).copied();
     let details = Details {
         epoch: field("cluster_current_epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0),
         serves: field("cluster_state") != Some("fail"),
@@ -159,11 +158,7 @@ impl Detail {
             (words.next()?, words.next()?, words.next()?, words.next()?);
         let link = words.nth(3)?;
         // Those that are on their way somewhere stand behind, in brackets.
-        let slots = words.map_while(|word| {
-            let (first, last) = word.split_once('-').unwrap_or((word, word));
-            Some(first.parse().ok()?..=last.parse().ok()?)
-        });
-        let slots = slots.collect();
+        let slots = words.map_while(range).collect();
         let (address, name) = address.split_once(',').unwrap_or((address, ""));
         let (host, port) = address.split('@').next()?.rsplit_once(':')?;
         let name = name.split(',').next().filter(|name| !name.is_empty());
@@ -184,6 +179,12 @@ impl Detail {
         };
         Some((id.to_owned(), detail))
     }
+}
+
+/// `7` or `0-5460`.
+pub(super) fn range(word: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = word.split_once('-').unwrap_or((word, word));
+    Some(first.parse().ok()?..=last.parse().ok()?)
 }
 
 /// `CLUSTER SHARDS`: an array of maps with `slots` and `nodes`.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::listing::Listed;
 use super::member::Member;
+use super::turn::Turn;
 use crate::info::Role;
 use crate::keyspace::SLOTS;
 
@@ -96,17 +97,24 @@ impl Map {
         self.seats.get(usize::from(self.slots[usize::from(slot)]))
     }
 
-    pub(crate) fn replicas<'a>(
+    /// The replicas of a primary that can be read from, beginning with another one each time.
+    pub(super) fn replicas<'a>(
         &'a self,
         seat: &'a Seat,
-    ) -> impl ExactSizeIterator<Item = &'a Arc<Member>> {
-        seat.replicas.iter().map(|&place| &self.seats[usize::from(place)].member)
+        turn: &Turn,
+    ) -> impl Iterator<Item = &'a Arc<Member>> {
+        turn.among(&seat.replicas).map(|&place| self.at(place))
+    }
+
+    fn at(&self, place: u16) -> &Arc<Member> {
+        &self.seats[usize::from(place)].member
     }
 
     /// Each primary that has replicas, and these.
     pub(super) fn shards(&self) -> impl Iterator<Item = (&Arc<Member>, Vec<&Arc<Member>>)> {
         let shards = self.seats.iter().filter(|seat| !seat.replicas.is_empty());
-        shards.map(|seat| (&seat.member, self.replicas(seat).collect()))
+        let all = |seat: &Seat| seat.replicas.iter().map(|&place| self.at(place)).collect();
+        shards.map(move |seat| (&seat.member, all(seat)))
     }
 
     pub(super) fn find(&self, place: &str) -> Option<&Arc<Member>> {

@@ -10,8 +10,9 @@ use futures_util::stream::FuturesUnordered;
 
 use super::listing::{self, Listing};
 use super::{Cluster, REFRESH, Standing, lag};
+use crate::call::link_error;
 use crate::error::{Error, ErrorKind};
-use crate::link::{Link, LinkError, Reply, Request};
+use crate::link::{Link, LinkError, Opened, Reply, Request};
 use crate::node::Node;
 use crate::target::{Endpoint, Target};
 use crate::{Cmd, Value};
@@ -175,30 +176,33 @@ async fn ask(cluster: &Arc<Cluster>) -> Result<(Listing, Endpoint), Error> {
     second_best.ok_or_else(|| last.unwrap_or_else(nobody))
 }
 
+/// By what a node is asked: by the connection for its calls, or by one for this alone.
+enum Line<'a> {
+    Shared(&'a Arc<Node>),
+    Own(Box<Opened>),
+}
+
 async fn ask_one(cluster: &Arc<Cluster>, endpoint: Endpoint) -> Result<(Listing, Endpoint), Error> {
     let within = cluster.settings.access.connect_timeout;
     let tls = endpoint.speaks_tls();
     let answer = async {
         let map = cluster.map();
         let place = endpoint.to_string();
-        let member = map.find(&place).filter(|member| member.calls.is_connected());
-        let opened = match member {
-            Some(_) => None,
+        let line = match map.find(&place).filter(|member| member.calls.is_connected()) {
+            Some(member) => Line::Shared(&member.calls),
             None => {
                 let access = cluster.settings.access.clone();
-                Some(Link::open(&Target { endpoint: endpoint.clone(), access }).await?)
+                let target = Target { endpoint: endpoint.clone(), access };
+                Line::Own(Box::new(Link::open(&target).await?))
             }
         };
         let put = async |cmds: &[Cmd]| -> Result<Vec<Result<Value, LinkError>>, Error> {
             let request = Request::Batch(cmds);
-            let reply = match (member, &opened) {
-                (Some(member), _) => {
-                    member.calls.attempt(&request, Instant::now() + within, within, false).await?
+            let reply = match &line {
+                Line::Shared(calls) => {
+                    calls.attempt(&request, Instant::now() + within, within, false).await?
                 }
-                (None, Some(opened)) => {
-                    opened.link.call(request).await.map_err(crate::call::link_error)?
-                }
-                (None, None) => return Err(Error::not_sent(ErrorKind::Closed)),
+                Line::Own(opened) => opened.link.call(request).await.map_err(link_error)?,
             };
             match reply {
                 Reply::Many(answers) => Ok(answers),
@@ -214,8 +218,7 @@ async fn ask_one(cluster: &Arc<Cluster>, endpoint: Endpoint) -> Result<(Listing,
             None => {
                 let slots = put(&[listing::older_question()]).await?.pop();
                 let lost = || LinkError::Lost("no reply".into());
-                let slots =
-                    slots.unwrap_or_else(|| Err(lost())).map_err(crate::call::link_error)?;
+                let slots = slots.unwrap_or_else(|| Err(lost())).map_err(link_error)?;
                 listing::read_slots(slots)?
             }
         };

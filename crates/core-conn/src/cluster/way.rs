@@ -8,6 +8,7 @@ use super::{Cluster, ReplicaReads, unlearnt};
 use crate::cmd::Class;
 use crate::error::{Error, ErrorKind, SendOutcome, ServerError};
 use crate::keyspace::SLOTS;
+use crate::link::Request;
 use crate::node::Node;
 use crate::target::Endpoint;
 
@@ -23,6 +24,8 @@ pub(crate) struct Way<'a> {
     wait: bool,
     /// Whom the last answer named, for this time only.
     asked: Option<Arc<Member>>,
+    /// Whether a refusal may be the words of a script that has written by then.
+    guarded: bool,
     /// How often the servers have sent it on.
     hops: u32,
 }
@@ -49,11 +52,19 @@ impl Cluster {
     ) -> Way<'_> {
         let reads =
             if class == Class::Read { self.sites.replica_reads } else { ReplicaReads::Never };
-        Way { cluster: self, slot, reads, deadline, budget, wait, asked: None, hops: 0 }
+        let (asked, guarded) = (None, false);
+        Way { cluster: self, slot, reads, deadline, budget, wait, asked, guarded, hops: 0 }
     }
 }
 
 impl Way<'_> {
+    /// The same for this request: what may be repeated may also be refused by its own words.
+    #[inline]
+    pub(crate) fn with(mut self, request: &Request<'_>, class: Class) -> Self {
+        self.guarded = class == Class::Write && request.speaks();
+        self
+    }
+
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -73,12 +84,10 @@ impl Way<'_> {
         let map = self.cluster.map.load();
         let seat = map.owner(slot).filter(|_| map.serves)?;
         if self.reads != ReplicaReads::Never {
-            let replicas: smallvec::SmallVec<[_; 8]> = map.replicas(seat).cloned().collect();
             let bound = self.cluster.sites.replica_lag;
-            let replica =
-                self.cluster.turn.among(&replicas).find(|member| {
-                    member.abreast.is_within(bound) && member.reads().is_connected()
-                });
+            let mut replicas = map.replicas(seat, &self.cluster.turn);
+            let replica = replicas
+                .find(|member| member.abreast.is_within(bound) && member.reads().is_connected());
             match (replica, self.reads) {
                 (Some(member), _) => return Some(Stop { replica: true, ..Stop::at(member) }),
                 (None, ReplicaReads::Only) => return None,
@@ -202,6 +211,13 @@ impl Way<'_> {
                 self.slot = Some(*slot);
                 self.asked = Some(to);
                 self.bounce()
+            }
+            // It runs where it was sent to, and is not sent again for what it says there itself.
+            Some(ServerError::MasterDown | ServerError::Loading | ServerError::ReadOnly)
+                if self.guarded =>
+            {
+                self.cluster.doubt();
+                return Err(error);
             }
             Some(ServerError::MasterDown | ServerError::Loading) if from.replica => {
                 self.leave_replicas();

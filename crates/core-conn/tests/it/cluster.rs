@@ -162,5 +162,12 @@ async fn nobody_listed_is_there() {
     assert!(matches!(error.kind(), ErrorKind::NotConnected(_)), "{error}");
     assert!(matches!(error.cause(), Some(ErrorKind::Connect(_))), "{error:?}");
     assert_eq!(error.outcome(), SendOutcome::NotSent);
+    // A pipeline has the same time, in all.
+    let begun = std::time::Instant::now();
+    let replies = redis.pipeline([1, 2].map(|n| Cmd::read("GET").key(&key(n)))).await;
+    assert!(begun.elapsed() < ms(500), "{:?}", begun.elapsed());
+    for reply in replies {
+        assert_eq!(reply.unwrap_err().outcome(), SendOutcome::NotSent);
+    }
     assert!(redis.ready().await.is_err());
 }

@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
-use russet_core_conn::{Backoff, Cmd, Key, Redis};
+use russet_core_conn::{Backoff, Cmd, ErrorKind, EventKind, Key, Redis, SendOutcome};
 use russet_testkit::{Cluster, ClusterBuilder};
 use tokio::task::JoinSet;
 
-use crate::support::{ms, record_figures};
+use crate::support::{ms, patient, record_figures, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_primary_costs_its_own_slots_only() {
@@ -127,4 +127,49 @@ async fn check(rounds: u64, hung: bool) {
         &[],
         &[("slowest_resume_us", us)],
     );
+}
+
+/// Its maximum of attempts ends its connection, and not the handle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_given_up_is_used_again_when_the_others_see_it() {
+    let cluster = Cluster::builder().primaries(3).full_coverage(false).start().await.unwrap();
+    let few = Backoff::constant(ms(10)).max_attempts(2);
+    let redis = patient(&cluster.url()).reconnect(few).build().unwrap();
+    let key = Key::raw("f:1");
+    let () = redis.run(Cmd::idempotent("SET").key(&key).arg(1)).await.unwrap();
+    let mut events = redis.events();
+    let node = cluster.primary_of(key.slot()).await.unwrap();
+    let place = node.addr().to_string();
+    node.kill().await.unwrap();
+    let gave_up = events.find(|kind| matches!(kind, EventKind::GaveUp { .. })).await.unwrap();
+    assert_eq!(*gave_up.node, *place);
+    let down = events.find(|kind| matches!(kind, EventKind::Down)).await.unwrap();
+    assert_eq!(*down.node, *place);
+    node.restart().await.unwrap();
+    let up = events.find(|kind| matches!(kind, EventKind::Up)).await.unwrap();
+    assert_eq!(*up.node, *place);
+    until("it is used", async || redis.run::<i64>(Cmd::write("INCR").key(&key)).await.is_ok())
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_is_nobodys_is_not_served_and_nothing_is_sent() {
+    let cluster = Cluster::builder().primaries(3).full_coverage(false).start().await.unwrap();
+    let redis = patient(&cluster.url()).build().unwrap();
+    let key = Key::raw("f:1");
+    let () = redis.run(Cmd::idempotent("SET").key(&key).arg(1)).await.unwrap();
+    let slot = key.slot().to_string();
+    for node in cluster.nodes() {
+        // Who does not have it any more refuses to give it up.
+        node.conn().await.unwrap().call(&["CLUSTER", "DELSLOTS", &slot]).await.unwrap();
+    }
+    let brief = redis.with_deadline(ms(500));
+    until("it is known", async || {
+        let error = brief.run::<i64>(Cmd::write("INCR").key(&key)).await.unwrap_err();
+        let unserved =
+            matches!(error.kind(), ErrorKind::Unserved { slot: Some(slot) } if *slot == key.slot());
+        assert!(!unserved || error.outcome() == SendOutcome::NotSent, "{error}");
+        unserved
+    })
+    .await;
 }

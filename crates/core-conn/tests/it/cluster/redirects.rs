@@ -172,6 +172,18 @@ async fn what_a_script_says_by_itself_leads_nowhere() {
     for n in 0..50 {
         let () = redis.run(Cmd::idempotent("SET").key(&key(n)).arg(n)).await.unwrap();
     }
+    // It has written by then, and must not do so again.
+    let writes =
+        Script::new("writes", "redis.call('INCR', KEYS[1]) return redis.error_reply(ARGV[1])");
+    let mut own = redis.dedicated().await.unwrap();
+    for (n, words) in ["READONLY x", "LOADING x", "MASTERDOWN x"].into_iter().enumerate() {
+        let name = Key::raw(format!("once:{n}"));
+        let error = redis.script::<()>(writes.key(&name).arg(words)).await.unwrap_err();
+        assert!(error.server().is_some(), "{words}: {error}");
+        let error = own.script::<()>(writes.key(&name).arg(words)).await.unwrap_err();
+        assert!(error.server().is_some(), "{words}: {error}");
+        assert_eq!(redis.run::<i64>(Cmd::read("GET").key(&name)).await.unwrap(), 2, "{words}");
+    }
 }
 
 /// With full coverage one dead primary is everybody's.
