@@ -181,7 +181,7 @@ mod tests {
             pairs: vec![[ours, 100.0]],
         };
         let mut figures = Figures::default();
-        [80.0, 90.0, 300.0].map(|ours| figures.add(row(ours)));
+        [80.0, 90.0, 300.0].into_iter().for_each(|ours| figures.add(row(ours)));
         assert_eq!(figures.rows.len(), 1);
         assert_eq!(figures.rows[0].ratio(), 0.9);
     }

@@ -32,6 +32,7 @@ mod closed_loop;
 mod figures;
 pub mod rivals;
 mod suite;
+pub mod workload;
 
 pub use closed_loop::{Ops, Side};
 pub use suite::{Row, Suite};

@@ -10,8 +10,9 @@ use redis::cluster_async::ClusterConnection;
 use russet_benchmarks::{
     Ops, Result, Side, Suite,
     rivals::{self, FRED_CLUSTERED, REDIS_RS_CLUSTER},
+    workload::{LIFE, SCRIPT, TEXT, VALUE, counted, same_length},
 };
-use russet_core_conn::{Client as Link, Cmd, Key, Redis, Script};
+use russet_core_conn::{Client as Link, Cmd, Key, Redis};
 use russet_testkit::Cluster;
 use std::{
     fs, iter,
@@ -26,24 +27,10 @@ const OVER_REDIS_RS: &str = "russet over redis-rs, default options";
 static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     (0..24_000).map(|number| &*format!("bench:cluster:{number}").leak()).collect()
 });
-const VALUE: [u8; 512] = [b'v'; 512];
 
-/// What a fixed-window limiter does.
-const TEXT: &str = "\
--- Counts, and lets the count end by itself.
--- KEYS[1]: the counter
--- ARGV[1]: its time to live in milliseconds
--- Returns: the count
--- Idempotent: no
-local n = redis.call('INCR', KEYS[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
-return n";
-const LIFE: i64 = 60_000;
 /// The counters are other keys than the values.
 static COUNTERS: LazyLock<Vec<&'static str>> =
     LazyLock::new(|| KEYS.iter().map(|key| &*format!("{key}:count").leak()).collect());
-
-static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new("window", TEXT));
 
 fn main() -> ExitCode {
     Suite::main("cluster", async |suite| {
@@ -247,16 +234,4 @@ fn fred_script(client: &Client, sha: &str) -> impl Side {
             Ok(())
         }
     }
-}
-
-/// A fast answer that is another one is no answer.
-fn same_length(value: Option<Bytes>) -> Result {
-    match value {
-        Some(value) if value.len() == VALUE.len() => Ok(()),
-        other => Err(format!("another value: {other:?}").into()),
-    }
-}
-
-fn counted(count: i64) -> Result {
-    if count > 0 { Ok(()) } else { Err(format!("another count: {count}").into()) }
 }

@@ -9,31 +9,15 @@ use redis::aio::MultiplexedConnection;
 use russet_benchmarks::{
     Ops, Result, Side, Suite,
     rivals::{self, FRED, REDIS_RS, RUSSET},
+    workload::{LIFE, SCRIPT, TEXT, VALUE, counted, same_length},
 };
-use russet_core_conn::{Client as Link, Cmd, Key, Redis, Script, Tls};
+use russet_core_conn::{Client as Link, Cmd, Key, Redis, Tls};
 use russet_testkit::{self as testkit, Server};
-use std::{
-    process::ExitCode,
-    sync::{Arc, LazyLock},
-};
+use std::{process::ExitCode, sync::Arc};
 
 const KEY: &str = "bench:core:value";
-const VALUE: [u8; 512] = [b'v'; 512];
 
-/// What a fixed-window limiter does.
-const TEXT: &str = "\
--- Counts, and lets the count end by itself.
--- KEYS[1]: the counter
--- ARGV[1]: its time to live in milliseconds
--- Returns: the count
--- Idempotent: no
-local n = redis.call('INCR', KEYS[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
-return n";
 const COUNTER: &str = "bench:core:counter";
-const LIFE: i64 = 60_000;
-
-static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new("window", TEXT));
 
 fn main() -> ExitCode {
     Suite::main("core", async |suite| {
@@ -194,16 +178,4 @@ fn redis_rs_script(connection: &MultiplexedConnection, sha: &str) -> impl Side {
             Ok(())
         }
     }
-}
-
-/// A fast answer that is another one is no answer.
-fn same_length(value: Option<Bytes>) -> Result {
-    match value {
-        Some(value) if value.len() == VALUE.len() => Ok(()),
-        other => Err(format!("another value: {other:?}").into()),
-    }
-}
-
-fn counted(count: i64) -> Result {
-    if count > 0 { Ok(()) } else { Err(format!("another count: {count}").into()) }
 }
