@@ -20,6 +20,7 @@ use crate::{Error, ErrorKind, Value};
 mod calling;
 #[cfg(feature = "fred")]
 mod fred;
+mod gather;
 #[cfg(feature = "redis-rs")]
 mod redis_rs;
 mod seat;

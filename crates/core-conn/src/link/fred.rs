@@ -44,7 +44,8 @@ impl FredLink {
         let mut connected = client.reconnect_rx();
         let task = client.connect();
         // Owned from here on: dropping it aborts fred's task.
-        let link = Self { client, task: task.abort_handle(), seats: Seats::new() };
+        let seats = Seats::new(task.abort_handle());
+        let link = Self { client, task: task.abort_handle(), seats };
         let mut end = FredEnd(task);
         tokio::select! {
             biased;
@@ -70,7 +71,7 @@ impl FredLink {
         Ok((link, end))
     }
 
-    /// fred takes the request with the first poll.
+    /// fred takes the request with the first poll, or soon after it where other calls are under way.
     #[inline]
     pub(super) fn call(&self, request: Request<'_>) -> Seated<'_, Client> {
         self.seats.seat(&self.client, request)

@@ -7,14 +7,20 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
+use tokio::task::AbortHandle;
+
+use super::gather::{Gathering, Held};
 use super::{LinkError, Reply, Request};
 use crate::Striped;
 
 /// The client below, as one call needs it.
 pub(super) trait Caller: Clone + Send + 'static {
+    /// Whether calls are gathered for it, because its task writes those of a burst one by one.
+    const GATHERED: bool;
+
     /// The future of one call, which borrows nothing of the request. It gives the client back: to keep one is cheaper
     /// than to clone one, which all threads count.
     fn carry_out(
@@ -24,12 +30,17 @@ pub(super) trait Caller: Clone + Send + 'static {
 }
 
 /// Free boxes, each where the call before it ended: whoever begins the next one there finds it in that core's cache.
-pub(super) struct Seats<C>(Striped<Mutex<Free<C>>>);
+pub(super) struct Seats<C> {
+    free: Striped<Mutex<Free<C>>>,
+    gathering: Arc<Gathering<C>>,
+    /// What sends the calls that are gathered.
+    sender: Option<AbortHandle>,
+}
 
-type Free<C> = Vec<Box<dyn Seat<C>>>;
+type Free<C> = Vec<Arc<Held<C>>>;
 
 /// A box for the future of one call.
-trait Seat<C>: Send {
+pub(super) trait Seat<C>: Send {
     fn sit(&mut self, client: &C, request: Request<'_>);
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, LinkError>>;
     fn rise(&mut self);
@@ -81,18 +92,45 @@ fn chair<C: Caller>() -> Box<dyn Seat<C>> {
 }
 
 impl<C: Caller> Seats<C> {
-    pub(super) fn new() -> Self {
-        Self(Striped::default())
+    /// For calls to the client whose task this is. It ends where they can't be sent any more.
+    pub(super) fn new(task: AbortHandle) -> Self {
+        let gathering = Arc::new(Gathering::new());
+        let sender = C::GATHERED.then(|| {
+            let (sends, ends) = (gathering.clone().run(), Ends(task));
+            let sender = tokio::spawn(async move {
+                let _ends = ends;
+                sends.await;
+            });
+            sender.abort_handle()
+        });
+        Self { free: Striped::default(), gathering, sender }
     }
 
     #[inline]
     pub(super) fn seat(&self, client: &C, request: Request<'_>) -> Seated<'_, C> {
-        let near = lock(self.0.mine()).pop();
+        let near = lock(self.free.mine()).pop();
         // There is none too many: one is made where no thread has one left.
-        let free = near.or_else(|| self.0.all().find_map(|free| lock(free).pop()));
-        let mut seat = free.unwrap_or_else(chair);
-        seat.sit(client, request);
-        Seated { seats: self, seat: Some(seat) }
+        let free = near.or_else(|| self.free.all().find_map(|free| lock(free).pop()));
+        let held = free.unwrap_or_else(|| Arc::new(Held::new(chair())));
+        self.gathering.enter(&held, |seat| seat.sit(client, request));
+        Seated { seats: self, held: Some(held) }
+    }
+}
+
+/// A task that ends with this, also where a panic drops it.
+struct Ends(AbortHandle);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<C> Drop for Seats<C> {
+    fn drop(&mut self) {
+        if let Some(sender) = &self.sender {
+            sender.abort();
+        }
     }
 }
 
@@ -107,29 +145,29 @@ impl<C> fmt::Debug for Seats<C> {
 }
 
 /// A call, in its box.
-pub(crate) struct Seated<'a, C> {
+pub(crate) struct Seated<'a, C: Caller> {
     seats: &'a Seats<C>,
     /// None only while it is dropped.
-    seat: Option<Box<dyn Seat<C>>>,
+    held: Option<Arc<Held<C>>>,
 }
 
-impl<C> Future for Seated<'_, C> {
+impl<C: Caller> Future for Seated<'_, C> {
     type Output = Result<Reply, LinkError>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.get_mut().seat {
-            Some(seat) => seat.poll(cx),
+        match &self.held {
+            Some(held) => self.seats.gathering.poll(held, cx),
             None => Poll::Pending,
         }
     }
 }
 
-impl<C> Drop for Seated<'_, C> {
+impl<C: Caller> Drop for Seated<'_, C> {
     fn drop(&mut self) {
-        if let Some(mut seat) = self.seat.take() {
-            seat.rise();
-            lock(self.seats.0.mine()).push(seat);
+        if let Some(held) = self.held.take() {
+            self.seats.gathering.leave(&held);
+            lock(self.seats.free.mine()).push(held);
         }
     }
 }
@@ -143,6 +181,8 @@ mod tests {
     struct Nobody;
 
     impl Caller for Nobody {
+        const GATHERED: bool = false;
+
         fn carry_out(
             self,
             _: Request<'_>,
@@ -151,14 +191,41 @@ mod tests {
         }
     }
 
-    #[test]
-    fn boxes_do_not_pile_up_where_calls_end_elsewhere() {
-        let seats = Seats::new();
+    #[tokio::test]
+    async fn boxes_do_not_pile_up_where_calls_end_elsewhere() {
+        let seats = Seats::new(tokio::spawn(std::future::pending::<()>()).abort_handle());
         let ping = Cmd::read("PING");
         for _ in 0..3 {
             let seated = seats.seat(&Nobody, Request::Cmd(&ping));
             std::thread::scope(|scope| scope.spawn(|| drop(seated)).join().unwrap());
         }
-        assert_eq!(seats.0.all().map(|free| lock(free).len()).sum::<usize>(), 1);
+        assert_eq!(seats.free.all().map(|free| lock(free).len()).sum::<usize>(), 1);
+    }
+    #[derive(Clone)]
+    struct Broken;
+
+    impl Caller for Broken {
+        const GATHERED: bool = true;
+
+        fn carry_out(
+            self,
+            _: Request<'_>,
+        ) -> impl Future<Output = (Self, Result<Reply, LinkError>)> + Send + use<> {
+            async { panic!("it is broken") }
+        }
+    }
+
+    #[tokio::test]
+    async fn where_nothing_can_be_sent_any_more_the_client_ends() {
+        let client = tokio::spawn(std::future::pending::<()>());
+        let seats = Seats::new(client.abort_handle());
+        let ping = Cmd::read("PING");
+        let _alone = seats.seat(&Broken, Request::Cmd(&ping));
+        let beside = seats.seat(&Broken, Request::Cmd(&ping));
+        tokio::select! {
+            biased;
+            ended = client => assert!(ended.unwrap_err().is_cancelled()),
+            _ = beside => unreachable!("nobody answers"),
+        }
     }
 }

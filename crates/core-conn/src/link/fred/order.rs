@@ -63,6 +63,8 @@ impl Script {
 }
 
 impl Caller for Client {
+    const GATHERED: bool = true;
+
     fn carry_out(
         self,
         request: Request<'_>,

@@ -5,11 +5,15 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
-use russet_core_conn::{Backoff, Cmd, ErrorKind, EventKind, Key, Redis, SendOutcome};
+use bytes::Bytes;
+use russet_core_conn::{Backoff, Cmd, Durability, ErrorKind, EventKind, Key, Redis, SendOutcome};
 use russet_testkit::{Cluster, ClusterBuilder};
 use tokio::task::JoinSet;
 
 use crate::support::{ms, patient, record_figures, until};
+
+/// Each a call a millisecond at most: over ten thousand a second in all.
+const TASKS: usize = 48;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_primary_costs_its_own_slots_only() {
@@ -41,52 +45,61 @@ async fn check(rounds: u64, hung: bool) {
         .build()
         .unwrap();
     redis.ready().await.unwrap();
-    // One key a slot of each of three shards.
-    let keys: Vec<Key> = (0..600).map(|n| Key::raw(format!("f:{n}"))).collect();
+    // Counters of all three shards, and beside each one a text that says where it belongs.
+    let pair = |n| (Key::raw(format!("f:{n}")), Key::raw(format!("{{f:{n}}}:name")));
+    let keys: Vec<(Key, Key)> = (0..600).map(pair).collect();
+    let name = |(_, name): &(Key, Key)| Cmd::idempotent("SET").key(name).arg(name.as_bytes());
+    let named = redis.with_durability(Durability::Replicas(1)).with_deadline(ms(5_000));
+    named.pipeline(keys.iter().map(name)).await.into_iter().for_each(|set| drop(set.unwrap()));
     let mut resumed = Vec::new();
-    let mut calls = 0;
+    let (mut calls, mut rate) = (0, u64::MAX);
     for round in 0..rounds {
-        let slot = keys[usize::try_from(round).unwrap() * 7].slot();
+        let slot = keys[usize::try_from(round).unwrap() * 7].0.slot();
         let victim = cluster.primary_of(slot).await.unwrap();
         let view = cluster.view(&victim).await.unwrap();
         let id = cluster.id(&victim).unwrap();
-        let lost = |key: &Key| view.owner(key.slot()).is_some_and(|owner| owner.id == id);
-        let others: Arc<Vec<Key>> =
-            Arc::new(keys.iter().filter(|key| !lost(key)).cloned().collect());
-        let own: Arc<Vec<Key>> = Arc::new(keys.iter().filter(|key| lost(key)).cloned().collect());
+        let lost =
+            |(key, _): &(Key, Key)| view.owner(key.slot()).is_some_and(|owner| owner.id == id);
+        let (own, others): (Vec<_>, Vec<_>) = keys.iter().cloned().partition(lost);
+        let (own, others) = (Arc::new(own), Arc::new(others));
         let over = Arc::new(AtomicBool::new(false));
         let (done, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let mut tasks = JoinSet::new();
-        for task in 0..16_usize {
+        for task in 0..TASKS {
             let (redis, over) = (redis.clone(), over.clone());
             let (done, failed) = (done.clone(), failed.clone());
             // Half of them on the shard that is lost: their waiting must not be in the others' way.
             let near = task % 2 == 0;
             let keys = if near { others.clone() } else { own.clone() };
             tasks.spawn(async move {
-                let mut place = task;
-                while !over.load(SeqCst) {
-                    place = (place + 7) % keys.len();
-                    let written = redis.run::<i64>(Cmd::write("INCR").key(&keys[place])).await;
-                    if near {
-                        done.fetch_add(1, SeqCst);
-                        if let Err(error) = written {
-                            eprintln!("another shard: {error}");
-                            failed.fetch_add(1, SeqCst);
-                        }
+                for turn in 0_usize.. {
+                    if over.load(SeqCst) {
+                        break;
                     }
-                    // Some ten thousand a second in all.
+                    let (key, name) = &keys[(task + 7 * turn) % keys.len()];
+                    let called = if turn % 2 == 0 {
+                        redis.run::<i64>(Cmd::write("INCR").key(key)).await.map(drop)
+                    } else {
+                        let read = redis.run::<Bytes>(Cmd::read("GET").key(name)).await;
+                        read.map(|found| assert_eq!(found, name.to_bytes(), "another's reply"))
+                    };
+                    done.fetch_add(u64::from(called.is_ok()), SeqCst);
+                    if let (true, Err(error)) = (near, called) {
+                        eprintln!("another shard: {error}");
+                        failed.fetch_add(1, SeqCst);
+                    }
                     tokio::time::sleep(ms(1)).await;
                 }
             });
         }
-        tokio::time::sleep(ms(200)).await;
+        tokio::time::sleep(ms(500)).await;
+        rate = rate.min(2 * done.load(SeqCst));
         if hung {
             victim.pause().await.unwrap();
         } else {
             victim.kill().await.unwrap();
         }
-        let (watcher, key) = (cluster.clone(), own[0].clone());
+        let (watcher, key) = (cluster.clone(), own[0].0.clone());
         let promoted = tokio::spawn(async move {
             watcher.promoted(slot).await.unwrap();
             Instant::now()
@@ -105,7 +118,7 @@ async fn check(rounds: u64, hung: bool) {
             ended.unwrap();
         }
         calls += done.load(SeqCst);
-        assert_eq!(failed.load(SeqCst), 0, "failures on other shards, of {}", done.load(SeqCst));
+        assert_eq!(failed.load(SeqCst), 0, "failures on other shards, of {calls} calls");
         if hung {
             victim.resume().await.unwrap();
         } else {
@@ -114,7 +127,7 @@ async fn check(rounds: u64, hung: bool) {
         cluster.ready().await.unwrap();
     }
     resumed.sort_unstable();
-    println!("hung {hung}: {calls} calls on other shards, writes resumed after {resumed:?}");
+    println!("hung {hung}: {calls} calls, {rate} a second, writes resumed after {resumed:?}");
     let slowest = *resumed.last().unwrap();
     assert!(slowest < ms(500), "writes resumed after {slowest:?}");
     let us = u64::try_from(slowest.as_micros()).unwrap();
@@ -123,7 +136,7 @@ async fn check(rounds: u64, hung: bool) {
     record_figures(
         name,
         &server,
-        &[("rounds", rounds), ("calls", calls)],
+        &[("rounds", rounds), ("calls", calls), ("least_calls_a_second", rate)],
         &[],
         &[("slowest_resume_us", us)],
     );
