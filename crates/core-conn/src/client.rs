@@ -11,7 +11,7 @@
 /// | `CLUSTERDOWN` | ends the connection, for all in flight there: unknown | is the reply of the one call; told as unknown all the same |
 /// | a refusal before anything was asked (too many clients) | is told | would be dropped: nothing is read before something was written |
 /// | an error whose words are not UTF-8, a reply nested deeper than 100 | is told | ends the connection: unknown |
-/// | a burst of calls | a write each, unless they are typed calls of its own | a write each; here each write waits until all that are ready have had their turn |
+/// | a burst of calls | a write each; here those beside others are handed over together | a write each; here each write waits until all that are ready have had their turn |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Client {

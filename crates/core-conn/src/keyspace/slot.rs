@@ -15,23 +15,39 @@ fn hash_tag(key: &[u8]) -> Option<&[u8]> {
     (close > 0).then(|| &inside[..close])
 }
 
-/// CRC-16/XMODEM: polynomial 0x1021, start 0, neither reflected nor inverted.
+/// CRC-16/XMODEM: polynomial 0x1021, start 0, neither reflected nor inverted. Four bytes at a time: one by one, each would
+/// wait for the one before.
 pub(super) fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, byte| (crc << 8) ^ TABLE[usize::from((crc >> 8) as u8 ^ byte)])
+    let [first, second, third, fourth] = &TABLES;
+    let at = |table: &[u16; 256], byte: u8| table[usize::from(byte)];
+    let (fours, rest) = bytes.as_chunks::<4>();
+    let crc = fours.iter().fold(0_u16, |crc, [a, b, c, d]| {
+        let [high, low] = crc.to_be_bytes();
+        at(fourth, a ^ high) ^ at(third, b ^ low) ^ at(second, *c) ^ at(first, *d)
+    });
+    rest.iter().fold(crc, |crc, byte| {
+        let [high, _] = crc.to_be_bytes();
+        (crc << 8) ^ at(first, byte ^ high)
+    })
 }
 
-static TABLE: [u16; 256] = {
-    let mut table = [0; 256];
+/// Of each byte, with none to three zeros behind it.
+static TABLES: [[u16; 256]; 4] = {
+    let mut tables = [[0; 256]; 4];
     let mut byte = 0;
     while byte < 256 {
         let mut crc = (byte as u16) << 8;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
-            bit += 1;
+        let mut zeros = 0;
+        while zeros < 4 {
+            let mut bit = 0;
+            while bit < 8 {
+                crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
+                bit += 1;
+            }
+            tables[zeros][byte] = crc;
+            zeros += 1;
         }
-        table[byte] = crc;
         byte += 1;
     }
-    table
+    tables
 };

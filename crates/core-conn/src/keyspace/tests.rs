@@ -219,6 +219,13 @@ proptest! {
     }
 
     #[test]
+    fn the_checksum_is_the_remainder(bytes in vec(any::<u8>(), 0..40)) {
+        let bits = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| u16::from(byte >> bit) & 1));
+        let remainder = bits.fold(0_u16, |crc, bit| (crc << 1) ^ if (crc >> 15) ^ bit == 1 { 0x1021 } else { 0 });
+        prop_assert_eq!(crc16(&bytes), remainder);
+    }
+
+    #[test]
     fn the_hash_tag_is_intact(kind in any::<String>(), a in hostile(), b in hostile(), p in 0..128u16) {
         let keys = shop();
         let home = keys.in_partition(Partition::new(p));

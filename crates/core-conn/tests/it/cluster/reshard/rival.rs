@@ -6,7 +6,7 @@ use fred::clients::Client;
 use fred::error::Error;
 use fred::interfaces::{ClientLike, KeysInterface, LuaInterface};
 use fred::types::Builder;
-use fred::types::config::Config;
+use fred::types::config::{Config, ServerConfig};
 
 use super::*;
 
@@ -38,7 +38,9 @@ async fn the_clustered_client_of_fred_hands_out_wrong_replies() {
     let cluster = Cluster::start(3, 0).await.unwrap();
     let nodes = cluster.nodes();
     let slots: Vec<u16> = (0..SLOTS).collect();
-    let client = Builder::from_config(Config::from_url(&cluster.url()).unwrap())
+    let places = nodes.iter().map(|node| ("127.0.0.1", node.port())).collect();
+    let server = ServerConfig::new_clustered(places);
+    let client = Builder::from_config(Config { server, ..Config::default() })
         .with_performance_config(|config| config.default_command_timeout = Duration::from_secs(5))
         .build()
         .unwrap();
