@@ -168,7 +168,8 @@ impl Link {
     pub(crate) async fn open(target: &Target) -> Result<Opened, Error> {
         let deadline = Instant::now() + target.access.connect_timeout;
         let credentials = target.access.credentials(deadline).await?;
-        let opened = tokio::time::timeout_at(deadline.into(), async {
+        // Boxed: what is rare must not make the futures of those who open larger.
+        let opening = Box::pin(async {
             match target.access.client {
                 #[cfg(feature = "fred")]
                 Client::Fred => {
@@ -183,7 +184,7 @@ impl Link {
                 }
             }
         });
-        match opened.await {
+        match tokio::time::timeout_at(deadline.into(), opening).await {
             Ok(Ok((link, end))) => {
                 Ok(Opened { link, end, endpoint: target.endpoint.clone(), credentials })
             }
