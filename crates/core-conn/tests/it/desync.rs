@@ -104,7 +104,8 @@ async fn a_slipped_connection_is_ended_by_its_probe() {
         assert!(proxy.connections() >= 2, "{slip:?}");
         let mut conn = server.conn().await.unwrap();
         let keys = conn.call(&["KEYS", "n*"]).await.unwrap();
-        assert!(keys.items().unwrap().len() > 32);
+        // At least of those callers that began with one.
+        assert!(keys.items().unwrap().len() >= 16);
         for key in keys.items().unwrap() {
             let applied = conn.call(&["GET", key.text().unwrap()]).await.unwrap();
             assert_eq!(applied.text(), Some("1"), "{key:?}");
@@ -128,7 +129,10 @@ async fn caller(redis: Redis, n: usize, stopped: watch::Receiver<bool>) -> Calle
         let incr = Cmd::write("INCR").key(&Key::raw(own.clone()));
         let echo = Cmd::write("ECHO").arg(&own);
         let own = Value::Bytes(Bytes::from(own));
-        for (cmd, own) in [(incr, Value::Int(1)), (echo, own)] {
+        let mut both = [(incr, Value::Int(1)), (echo, own)];
+        // All in step would slip with every second delay only, and the probe's time is a multiple of that.
+        both.rotate_left(n % 2);
+        for (cmd, own) in both {
             match redis.run::<Value>(cmd).await {
                 Ok(reply) => met.foreign += usize::from(reply != own),
                 Err(error) => {
