@@ -166,20 +166,7 @@ mod tests {
     use super::*;
     use crate::Value;
     use crate::link::Request;
-
-    #[derive(Clone)]
-    struct Nobody;
-
-    impl Caller for Nobody {
-        const GATHERED: bool = true;
-
-        fn carry_out(
-            self,
-            _: Request<'_>,
-        ) -> impl Future<Output = (Self, Result<Reply, LinkError>)> + Send + use<> {
-            std::future::pending()
-        }
-    }
+    use crate::link::seat::tests::Nobody;
 
     /// Counts how often it is polled, and is ready at once or never.
     struct Counting(Arc<AtomicUsize>, bool);

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::task::AbortHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::gather::{Gathering, Held};
 use super::{LinkError, Reply, Request};
@@ -34,7 +35,7 @@ pub(super) struct Seats<C> {
     free: Striped<Mutex<Free<C>>>,
     gathering: Arc<Gathering<C>>,
     /// What sends the calls that are gathered.
-    sender: Option<AbortHandle>,
+    _sender: Option<AbortOnDropHandle<()>>,
 }
 
 type Free<C> = Vec<Arc<Held<C>>>;
@@ -101,9 +102,9 @@ impl<C: Caller> Seats<C> {
                 let _ends = ends;
                 sends.await;
             });
-            sender.abort_handle()
+            AbortOnDropHandle::new(sender)
         });
-        Self { free: Striped::default(), gathering, sender }
+        Self { free: Striped::default(), gathering, _sender: sender }
     }
 
     #[inline]
@@ -123,14 +124,6 @@ struct Ends(AbortHandle);
 impl Drop for Ends {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-impl<C> Drop for Seats<C> {
-    fn drop(&mut self) {
-        if let Some(sender) = &self.sender {
-            sender.abort();
-        }
     }
 }
 
@@ -173,15 +166,15 @@ impl<C: Caller> Drop for Seated<'_, C> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{Cmd, Value};
 
     #[derive(Clone)]
-    struct Nobody;
+    pub(in crate::link) struct Nobody;
 
     impl Caller for Nobody {
-        const GATHERED: bool = false;
+        const GATHERED: bool = true;
 
         fn carry_out(
             self,
@@ -201,6 +194,7 @@ mod tests {
         }
         assert_eq!(seats.free.all().map(|free| lock(free).len()).sum::<usize>(), 1);
     }
+
     #[derive(Clone)]
     struct Broken;
 

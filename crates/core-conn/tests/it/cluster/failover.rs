@@ -92,8 +92,10 @@ async fn check(rounds: u64, hung: bool) {
                 }
             });
         }
+        let begun = Instant::now();
         tokio::time::sleep(ms(500)).await;
-        rate = rate.min(2 * done.load(SeqCst));
+        let a_second = u128::from(done.load(SeqCst)) * 1_000 / begun.elapsed().as_millis();
+        rate = rate.min(u64::try_from(a_second).unwrap());
         if hung {
             victim.pause().await.unwrap();
         } else {
