@@ -56,6 +56,34 @@ async fn a_thousand_that_meet_one_moved_slot_ask_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_that_move_one_after_the_other_are_not_asked_for_one_by_one() {
+    let cluster = Cluster::start(3, 0).await.unwrap();
+    let redis = connected(&cluster).await;
+    let from = cluster.primary_of(key(0).slot()).await.unwrap();
+    let view = cluster.view(&from).await.unwrap();
+    let owner = |slot| view.owner(slot).map(|node| node.port);
+    let here = |key: &Key| owner(key.slot()) == Some(from.port());
+    let names: Vec<Key> = (0..).map(key).filter(here).take(60).collect();
+    for name in &names {
+        let () = redis.run(Cmd::idempotent("SET").key(name).arg(1)).await.unwrap();
+    }
+    let mut conns = conns(&cluster).await;
+    let (shards, moved) = ("cmdstat_cluster|shards:calls=", "errorstat_MOVED:count=");
+    let asked = count(&mut conns, "commandstats", shards).await;
+
+    let (to, begun) = (other(&cluster, &from), Instant::now());
+    for name in &names {
+        cluster.reshard([name.slot()], &from, &to).await.unwrap();
+        assert_eq!(redis.run::<i64>(Cmd::read("GET").key(name)).await.unwrap(), 1);
+    }
+    let most = 2 + begun.elapsed().as_millis() / 100;
+    let moved = count(&mut conns, "errorstats", moved).await;
+    assert!(u128::from(moved) > 2 * most, "only {moved} were sent on, in {:?}", begun.elapsed());
+    let asked = count(&mut conns, "commandstats", shards).await - asked;
+    assert!(u128::from(asked) <= most, "{asked} refreshes in {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_keys_of_a_slot_on_its_way_wait_for_it_within_their_deadline() {
     let cluster = Cluster::start(3, 0).await.unwrap();
     let redis = connected(&cluster).await;
