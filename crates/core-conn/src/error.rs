@@ -8,7 +8,7 @@ use std::time::Duration;
 pub use self::sentinel::SentinelError;
 pub use self::server::ServerError;
 pub use self::tls::TlsError;
-use crate::{BreakerOpen, CodecError, Durability, KeyError};
+use crate::{BreakerOpen, CodecError, Durability, KeyError, Value};
 
 mod sentinel;
 mod server;
@@ -224,6 +224,13 @@ impl Error {
     pub(crate) fn after_unknown(mut self) -> Self {
         self.0.outcome = SendOutcome::Unknown;
         self
+    }
+
+    /// A reply that is not what was expected: for types that are made [from one](crate::FromValue). The command was
+    /// answered, and may have been applied.
+    #[must_use]
+    pub fn unexpected(expected: &'static str, found: &Value) -> Self {
+        Self::unknown(ErrorKind::Unexpected { expected, found: found.describe() })
     }
 
     /// Why.

@@ -49,15 +49,14 @@ impl Value {
 /// A type that a reply can become.
 ///
 /// A reply that does not fit is [`ErrorKind::Unexpected`] with outcome [`SendOutcome::Unknown`]: the command was
-/// answered, and may have been applied.
+/// answered, and may have been applied: [`Error::unexpected`] makes it.
 pub trait FromValue: Sized {
     /// Converts, or says what was expected and what came.
     fn from_value(value: Value) -> Result<Self, Error>;
 }
 
 fn unexpected<T>(expected: &'static str, found: &Value) -> Result<T, Error> {
-    let kind = ErrorKind::Unexpected { expected, found: found.describe() };
-    Err(Error::new(kind, SendOutcome::Unknown))
+    Err(Error::unexpected(expected, found))
 }
 
 impl FromValue for Value {

@@ -31,11 +31,13 @@ pub(super) struct Ended {
 pub(super) struct Session<'a, S> {
     wire: Wire<S>,
     talk: Talk<'a>,
+    /// Messages, since others had a turn.
+    heard: usize,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite> Session<'a, S> {
     pub(super) fn new(state: &'a State, wire: Wire<S>) -> Self {
-        Self { wire, talk: Talk::new(state) }
+        Self { wire, talk: Talk::new(state), heard: 0 }
     }
 
     /// Works until the connection must end, and says why.
@@ -68,6 +70,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Session<'a, S> {
             let more_to_order = self.give_orders();
             if more_to_order || more_to_hear {
                 tokio::task::yield_now().await;
+                (self.heard, self.talk.delivered) = (0, 0);
                 continue;
             }
             let overdue = self.talk.waiting_since + settings.timeout;
@@ -113,15 +116,13 @@ impl<'a, S: AsyncRead + AsyncWrite> Session<'a, S> {
         }
     }
 
-    /// Takes what has arrived; true if there is more, and others should have a turn first.
+    /// Takes what has arrived; true if others should have a turn first. What arrives bit by bit counts together: the
+    /// next bit may be there before anybody else has run.
     fn hear(&mut self) -> Result<bool, Error> {
-        self.talk.delivered = 0;
-        for _ in 0..MESSAGES {
+        while self.heard < MESSAGES && self.talk.delivered < DELIVERIES {
             let Some(frame) = self.wire.frame()? else { return Ok(false) };
             self.talk.hear(frame)?;
-            if self.talk.delivered >= DELIVERIES {
-                return Ok(true);
-            }
+            self.heard += 1;
         }
         Ok(true)
     }
