@@ -144,12 +144,19 @@ impl Cluster {
         let mut news = self.news.subscribe();
         let known = news.borrow_and_update().answers;
         self.doubt();
-        let learnt =
-            news.wait_for(|news| news.answers > known || (known > 0 && news.failed.is_some()));
+        let learnt = async {
+            let is_new = |news: &News| news.answers > known || (known > 0 && news.failed.is_some());
+            while !is_new(&news.borrow_and_update()) {
+                self.start();
+                if news.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
         tokio::select! {
             biased;
             () = self.gate.closed() => Err(Error::not_sent(ErrorKind::Closed)),
-            _ = learnt => Ok(()),
+            () = learnt => Ok(()),
             () = tokio::time::sleep_until(deadline.into()) => match known {
                 0 => Err(unlearnt(self.news.borrow().failed.clone())),
                 _ => Ok(()),
@@ -162,10 +169,10 @@ impl Cluster {
         if self.gate.is_closed() {
             return Err(Error::not_sent(ErrorKind::Closed));
         }
-        self.start();
         let mut news = self.news.subscribe();
         let ready = async {
             loop {
+                self.start();
                 let seen = news.borrow_and_update().clone();
                 let map = self.map();
                 let owners = map.owners().iter().map(|member| member.calls.ready(deadline));

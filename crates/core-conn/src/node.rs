@@ -154,9 +154,9 @@ impl Node {
         if self.gate.is_closed() {
             return Err(Error::not_sent(ErrorKind::Closed));
         }
-        self.start();
         // It is no call, and is not counted among those that wait or are turned away.
-        let all = try_join_all(self.lanes.iter().map(|lane| lane.ready(deadline, true)));
+        let lanes = self.lanes.iter().map(|lane| lane.ready(deadline, true, || self.start()));
+        let all = try_join_all(lanes);
         tokio::select! {
             biased;
             () = self.gate.closed() => Err(Error::not_sent(ErrorKind::Closed)),
@@ -220,7 +220,6 @@ impl Node {
         deadline: Instant,
         wait: bool,
     ) -> Result<Arc<Generation>, Error> {
-        self.start();
         loop {
             self.any_ready(deadline, wait).await?;
             // The lane says ready a moment before its loss is noticed: let the supervisor run.
@@ -235,9 +234,10 @@ impl Node {
     }
 
     /// Waits until a lane is ready. One that may still come is enough.
-    async fn any_ready(&self, deadline: Instant, wait: bool) -> Result<(), Error> {
+    async fn any_ready(self: &Arc<Self>, deadline: Instant, wait: bool) -> Result<(), Error> {
         let waiting = self.queue()?;
-        let lanes = self.lanes.iter().map(|lane| Box::pin(lane.ready(deadline, wait)));
+        let start = || self.start();
+        let lanes = self.lanes.iter().map(|lane| Box::pin(lane.ready(deadline, wait, start)));
         tokio::select! {
             biased;
             () = self.gate.closed() => Err(waiting.turn_away()),

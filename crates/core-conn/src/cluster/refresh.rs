@@ -42,12 +42,12 @@ pub(super) fn run(cluster: Arc<Cluster>) -> impl Future<Output = ()> + Send {
     }
 }
 
-/// The task's end, also where its runtime ends first: the next call starts another.
+/// The task's end, also where its runtime ends first: whoever waits, or the next call, starts another.
 struct Finish(Arc<Cluster>);
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        self.0.learning.store(false, SeqCst);
+        self.0.news.send_modify(|_| self.0.learning.store(false, SeqCst));
     }
 }
 

@@ -102,16 +102,30 @@ impl Lane {
         self.fail()
     }
 
-    /// Waits until it is ready, or without waiting until it is known that it is not.
-    pub(super) async fn ready(&self, deadline: Instant, wait: bool) -> Result<(), Error> {
+    /// Waits until it is ready, or without waiting until it is known that it is not. `start` is for a lane whose task
+    /// ends, with its runtime, while this one waits.
+    pub(super) async fn ready(
+        &self,
+        deadline: Instant,
+        wait: bool,
+        start: impl Fn(),
+    ) -> Result<(), Error> {
         let mut state = self.state.subscribe();
-        let settled = state.wait_for(|state| match state {
-            State::Connecting(last) => !wait && last.is_some(),
-            State::Ready | State::GaveUp(_) | State::Ended => true,
-        });
+        let settled = async {
+            loop {
+                start();
+                match &*state.borrow_and_update() {
+                    State::Connecting(None) => {}
+                    State::Connecting(Some(_)) if wait => {}
+                    settled => return settled.clone(),
+                }
+                if state.changed().await.is_err() {
+                    return State::Ended;
+                }
+            }
+        };
         let now = match tokio::time::timeout_at(deadline.into(), settled).await {
-            Ok(Ok(state)) => state.clone(),
-            Ok(Err(_)) => State::Ended,
+            Ok(state) => state,
             Err(_) => self.state.borrow().clone(),
         };
         match now {

@@ -49,9 +49,12 @@ impl Drop for Finish {
         if lane.end() {
             node.announce(*connection, EventKind::Closed);
         }
-        lane.state.send_replace(State::Connecting(None));
-        lane.running.store(false, SeqCst);
-        node.started.store(false, SeqCst);
+        // Together: whoever waits hears of it when there may be another task, and that one's word is the later one.
+        lane.state.send_modify(|state| {
+            *state = State::Connecting(None);
+            lane.running.store(false, SeqCst);
+            node.started.store(false, SeqCst);
+        });
         // Whoever closes the node says so first and looks for those that run second.
         if node.ended.is_cancelled() {
             lane.state.send_replace(State::Ended);
