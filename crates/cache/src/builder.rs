@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use russet_core_conn::{Breaker, Codec, KeySpace, Redis};
 
-use crate::cache::{Cache, Policy};
+use crate::cache::Cache;
 use crate::error::Error;
-
-/// What the server can add to its time, and more than anything is cached for.
-pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+use crate::policy::{LONGEST_TTL, Policy, RefreshAhead};
 
 /// The options of a [`Cache`]. See [`Cache::builder`].
 #[derive(Debug, Clone)]
@@ -18,9 +16,7 @@ pub struct CacheBuilder<V> {
     redis: Redis,
     space: KeySpace,
     name: String,
-    ttl: Duration,
-    absent_ttl: Duration,
-    jitter: f64,
+    policy: Policy,
     budget: Duration,
     breaker: Guard,
     codec: Codec,
@@ -41,9 +37,17 @@ impl<V> CacheBuilder<V> {
             redis: redis.clone(),
             space: space.clone(),
             name: name.to_owned(),
-            ttl: Duration::from_secs(300),
-            absent_ttl: Duration::from_secs(30),
-            jitter: 0.1,
+            policy: Policy {
+                ttl: Duration::from_secs(300),
+                absent_ttl: Duration::from_secs(30),
+                jitter: 0.1,
+                grace: Duration::ZERO,
+                backoff: Duration::from_secs(10),
+                soft: Duration::ZERO,
+                hard: None,
+                ahead: None,
+                lease: Duration::from_secs(5),
+            },
             budget: Duration::from_millis(100),
             breaker: Guard::Own,
             codec: Codec::default(),
@@ -53,21 +57,63 @@ impl<V> CacheBuilder<V> {
 
     /// How long a value is kept, from 1 ms to ten years. Default: 300 s.
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = ttl;
+        self.policy.ttl = ttl;
         self
     }
 
     /// How long it is remembered that there is no value. Default: 30 s, less than a value's, because what is created
     /// later should be seen soon.
     pub fn absent_ttl(mut self, ttl: Duration) -> Self {
-        self.absent_ttl = ttl;
+        self.policy.absent_ttl = ttl;
         self
     }
 
     /// The share of each TTL that is left to chance, 0 to 1: it is drawn from `ttl × (1 − share)` to `ttl`, so that
     /// what was filled together does not end together. Default: 0.1.
     pub fn jitter(mut self, share: f64) -> Self {
-        self.jitter = share;
+        self.policy.jitter = share;
+        self
+    }
+
+    /// How long a value may be used after its time: while it is loaded anew, and where the loader fails. Up to ten years.
+    /// Default: 0, not at all. With it, entries keep their own times by the server's clock, and a lookup is a script.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.policy.grace = grace;
+        self
+    }
+
+    /// How long a lookup that has a stale value waits for the load before it gives that; the load goes on. Default: 0:
+    /// stale values are given at once (stale while revalidating).
+    pub fn soft_timeout(mut self, timeout: Duration) -> Self {
+        self.policy.soft = timeout;
+        self
+    }
+
+    /// How long a lookup with a loader takes at all, then it ends with [`LoadError::Timeout`](crate::LoadError::Timeout);
+    /// the load goes on. Default: as long as the loader takes.
+    pub fn hard_timeout(mut self, timeout: Duration) -> Self {
+        self.policy.hard = Some(timeout);
+        self
+    }
+
+    /// After a load has failed, and there is a stale value: for how long it is given without another try, in all
+    /// processes. Default: 10 s, so that an origin in trouble is not asked by everybody all the time.
+    pub fn grace_backoff(mut self, backoff: Duration) -> Self {
+        self.policy.backoff = backoff;
+        self
+    }
+
+    /// Refreshes values in the background before their time is over. Default: not. With it, entries keep their own times
+    /// by the server's clock, and a lookup is a script.
+    pub fn refresh_ahead(mut self, ahead: RefreshAhead) -> Self {
+        self.policy.ahead = Some(ahead);
+        self
+    }
+
+    /// How long the lease of a load lasts if its holder is not heard of; a holder that lives renews it every third of
+    /// that. From 30 ms to an hour. Default: 5 s: for so long others wait for a process that has died.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.policy.lease = lease;
         self
     }
 
@@ -112,18 +158,33 @@ impl<V> CacheBuilder<V> {
         if self.name.is_empty() || self.name.len() > 64 {
             return config("name", format!("{:?}", self.name), "1 to 64 bytes");
         }
-        for (field, ttl) in [("ttl", self.ttl), ("absent_ttl", self.absent_ttl)] {
+        let policy = self.policy;
+        for (field, ttl) in [("ttl", policy.ttl), ("absent_ttl", policy.absent_ttl)] {
             if ttl < Duration::from_millis(1) || ttl > LONGEST_TTL {
                 return config(field, format!("{ttl:?}"), "1 ms to ten years");
             }
         }
-        if !(0.0..=1.0).contains(&self.jitter) {
-            return config("jitter", self.jitter.to_string(), "0 to 1");
+        for (field, time) in [("grace", policy.grace), ("grace_backoff", policy.backoff)] {
+            if time > LONGEST_TTL {
+                return config(field, format!("{time:?}"), "up to ten years");
+            }
+        }
+        if !(0.0..=1.0).contains(&policy.jitter) {
+            return config("jitter", policy.jitter.to_string(), "0 to 1");
+        }
+        if policy.hard == Some(Duration::ZERO) {
+            return config("hard_timeout", "0".into(), "above zero");
+        }
+        if !(Duration::from_millis(30)..=Duration::from_secs(3_600)).contains(&policy.lease) {
+            return config("lease", format!("{:?}", policy.lease), "30 ms to an hour");
+        }
+        if let Some(problem) = policy.ahead.and_then(RefreshAhead::problem) {
+            let allowed = "a share above 0 and below 1; a beta above 0";
+            return config("refresh_ahead", problem, allowed);
         }
         if self.budget.is_zero() {
             return config("budget", "0".into(), "above zero");
         }
-        let policy = Policy { ttl: self.ttl, absent_ttl: self.absent_ttl, jitter: self.jitter };
         let budgeted =
             self.redis.with_deadline(self.budget.min(self.redis.deadline())).without_waiting();
         let budgeted = match self.breaker {
@@ -153,6 +214,12 @@ mod tests {
             (ok().absent_ttl(Duration::ZERO), "absent_ttl"),
             (ok().jitter(f64::NAN), "jitter"),
             (ok().budget(Duration::ZERO), "budget"),
+            (ok().grace(Duration::MAX), "grace"),
+            (ok().grace_backoff(Duration::MAX), "grace_backoff"),
+            (ok().hard_timeout(Duration::ZERO), "hard_timeout"),
+            (ok().lease(Duration::from_millis(1)), "lease"),
+            (ok().refresh_ahead(RefreshAhead::at(1.0)), "refresh_ahead"),
+            (ok().refresh_ahead(RefreshAhead::xfetch(f64::NAN)), "refresh_ahead"),
         ] {
             let error = builder.build().unwrap_err().to_string();
             assert!(error.starts_with(field) && error.contains("allowed"), "{error}");

@@ -1,14 +1,39 @@
-//! What stands in Redis under one key: a value, or the knowledge that there is none.
+//! What stands in Redis under one key.
+//!
+//! | first byte | what follows |
+//! |---|---|
+//! | 0 | nothing: it is known that there is no value |
+//! | 1 | the codec's envelope |
+//! | 2 | somebody loads it: the token of the lease (8 bytes), whether anybody waits (1) |
+//! | 3 | the same, then until when the lease is held, the value is fresh, it may be used (8 each, ms since the epoch), its time to live (8, ms), how long it took to load (4, ms); then what stands there by 0 or 1 |
+//!
+//! What begins with 0 or 1 is fresh as long as it is there. The scripts read and write the rest, by the server's clock.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use russet_core_conn::{Codec, CodecError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// `0`: there is none. `1`: the codec's envelope follows.
 const ABSENT: u8 = 0;
 const VALUE: u8 = 1;
+const PENDING: u8 = 2;
+const TIMED: u8 = 3;
 
+/// The lengths of what the scripts write.
+const PENDING_BYTES: usize = 10;
+const TIMED_HEAD: usize = 46;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Entry<V> {
+    /// A value or its absence: fresh.
+    Fresh(Option<V>),
+    /// Somebody loads it.
+    Pending,
+    /// Only the server's clock can say what it is worth.
+    Timed,
+}
+
+/// The payload of a value or of its absence.
 pub(crate) fn encode<V: Serialize>(codec: &Codec, value: Option<&V>) -> Result<Bytes, CodecError> {
     let Some(value) = value else { return Ok(Bytes::from_static(&[ABSENT])) };
     let mut bytes = BytesMut::with_capacity(256);
@@ -17,8 +42,20 @@ pub(crate) fn encode<V: Serialize>(codec: &Codec, value: Option<&V>) -> Result<B
     Ok(bytes.freeze())
 }
 
-/// The value or its absence; an error for anything that is not an entry of this type.
+/// The whole of an entry; an error for anything that is not one of this type.
 pub(crate) fn decode<V: DeserializeOwned>(
+    codec: &Codec,
+    bytes: &[u8],
+) -> Result<Entry<V>, CodecError> {
+    match bytes {
+        [PENDING, ..] if bytes.len() == PENDING_BYTES => Ok(Entry::Pending),
+        [TIMED, ..] if bytes.len() > TIMED_HEAD => Ok(Entry::Timed),
+        _ => decode_payload(codec, bytes).map(Entry::Fresh),
+    }
+}
+
+/// The value or its absence.
+pub(crate) fn decode_payload<V: DeserializeOwned>(
     codec: &Codec,
     bytes: &[u8],
 ) -> Result<Option<V>, CodecError> {
@@ -39,14 +76,14 @@ mod tests {
         let codec = Codec::default();
         let absent = encode::<Option<u8>>(&codec, None).unwrap();
         let none = encode(&codec, Some(&None::<u8>)).unwrap();
-        assert_eq!(decode::<Option<u8>>(&codec, &absent).unwrap(), None);
-        assert_eq!(decode::<Option<u8>>(&codec, &none).unwrap(), Some(None));
+        assert_eq!(decode::<Option<u8>>(&codec, &absent).unwrap(), Entry::Fresh(None));
+        assert_eq!(decode::<Option<u8>>(&codec, &none).unwrap(), Entry::Fresh(Some(None)));
     }
 
     #[test]
     fn what_is_no_entry_is_an_error() {
         let codec = Codec::default();
-        for bytes in [&b""[..], b"\x00x", b"\x01", b"\x02abc", b"hello"] {
+        for bytes in [&b""[..], b"\x00x", b"\x01", b"\x02abc", b"\x03abc", b"\x04abc", b"hello"] {
             assert!(decode::<String>(&codec, bytes).is_err(), "{bytes:?}");
         }
     }

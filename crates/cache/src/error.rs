@@ -1,5 +1,8 @@
 //! The errors of this crate.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 /// Why a cache could not answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -45,19 +48,37 @@ impl From<russet_core_conn::CodecError> for Error {
 }
 
 /// Why a value could be neither found nor loaded. Redis is never the reason: without it, the loader is asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError<E> {
-    /// The loader's error.
+    /// The loader's error; shared, because all who wait for one load are given it.
     #[error("{0}")]
-    Loader(E),
+    Loader(Arc<E>),
+    /// There was no answer within the [`hard_timeout`](crate::CacheBuilder::hard_timeout). The load goes on, and may
+    /// fill.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The loader panicked, or the runtime that it ran in has ended.
+    #[error("the load ended without a result")]
+    Aborted,
 }
 
 impl<E> LoadError<E> {
     /// The loader's error, if it is one.
-    pub fn into_loader(self) -> Option<E> {
+    pub fn into_loader(self) -> Option<Arc<E>> {
         match self {
             Self::Loader(error) => Some(error),
+            Self::Timeout(_) | Self::Aborted => None,
+        }
+    }
+}
+
+impl<E> Clone for LoadError<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Loader(error) => Self::Loader(error.clone()),
+            Self::Timeout(after) => Self::Timeout(*after),
+            Self::Aborted => Self::Aborted,
         }
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! | key | type | holds | ends |
 //! |---|---|---|---|
-//! | `{prefix:p}:cache.<name>:<segment>:…` | string | one entry: a byte that says value or absence, then the encoded value | by its TTL |
+//! | `{prefix:p}:cache.<name>:<segment>:…` | string | one entry: a value or its absence, the lease on loading it, or both | by its TTL |
 //!
-//! `p` is the partition of the segments, so that what belongs to an entry can be decided in one script.
+//! `p` is the partition of the segments, so that what belongs to an entry can be decided in one script. The channel
+//! `{prefix}:cache.<name>` wakes those who wait for a load.
 
 use russet_core_conn::{Key, KeySpace, Segments};
 
@@ -28,6 +29,11 @@ impl Keys {
     pub(crate) fn entry(&self, segments: impl Segments) -> Key {
         self.space.key(&self.kind, segments)
     }
+
+    /// `{prefix}:cache.<name>`, a channel.
+    pub(crate) fn channel(&self) -> Key {
+        self.space.global(&self.kind, ())
+    }
 }
 
 #[cfg(test)]
@@ -38,5 +44,6 @@ mod tests {
     fn the_layout_is_the_one_of_the_table() {
         let keys = Keys::new(&KeySpace::new("shop").unwrap(), "route");
         assert_eq!(keys.entry(("SEA", "LAX")).as_bytes(), b"{shop:118}:cache.route:SEA:LAX");
+        assert_eq!(keys.channel().as_bytes(), b"{shop}:cache.route");
     }
 }

@@ -1,4 +1,4 @@
-//! Caching on Redis and Valkey: look up, load what is missing, remember what is not there.
+//! Caching on Redis and Valkey: look up, load what is missing once for all who ask, remember what is not there.
 //!
 //! ```no_run
 //! # #[derive(serde::Serialize, serde::Deserialize)] struct Route { fare_cents: u32 }
@@ -29,6 +29,16 @@
 //!   all while the connection is known to be away. Then the loader is asked and nothing is cached. When Redis
 //!   hangs the first few lookups wait; then a [breaker](CacheBuilder::breaker) lets only one through now and then, to
 //!   see whether it is back. It is asked again within about 2 s of its return.
+//! - **One load a key, over all processes.** Whoever misses takes a lease on the key; others wait for the fill, and are
+//!   woken by a message. A process that dies while it loads is followed by another when its lease ends (5 s by default).
+//! - **No stale fill.** Only the lease lets a load fill, and whatever is said of the key meanwhile takes the lease away:
+//!   [`remove`](Cache::remove), [`expire`](Cache::expire), [`insert`](Cache::insert), its TTL. A loader that read the
+//!   origin before a change can't put that back after it, however late it comes. Nor is anybody who asks after a removal
+//!   was acknowledged given what such a load has read, in this process or another.
+//! - **A caller that goes away does not take the load with it**: it runs in a task of its own, and others have it.
+//! - **Stale while revalidating, stale if the origin fails**, with [`grace`](CacheBuilder::grace); refreshed before its
+//!   time is over with [`refresh_ahead`](CacheBuilder::refresh_ahead), by one lookup of all processes. What is fresh is
+//!   told by the server's clock alone.
 //! - **Many keys are one trip.** [`Cache::get_or_load_many`] reads them in one, loads what is missing with one call, and
 //!   caches it in one.
 //! - **Absence is remembered**, for its own shorter time: what does not exist does not cost a load each time.
@@ -39,19 +49,36 @@
 //!
 //! # Where that ends
 //!
-//! - Concurrent misses of one key each call their loader.
-//! - A loader that read the origin before a change may cache what it read after [`Cache::remove`] was acknowledged. The
-//!   TTL bounds how long that is seen.
-//! - A lookup whose future is dropped drops its loader, too.
+//! - Redis replicates asynchronously: a failover may bring back an entry that was removed, until its TTL. A handle with
+//!   [`Durability::Replicas`](russet_core_conn::Durability) removes with an acknowledgement of the replicas.
+//! - A loader that reads a replica of the origin may load what is out of date already.
+//! - While Redis does not answer, or somebody has held the lease for two of its terms, callers of one process share
+//!   a load that nobody else knows of. It is not cached.
 //! - Two caches of different types must not share a name in one key space: each would find the other's entries
 //!   unreadable, and replace them.
+//!
+//! # What happens when
+//!
+//! | | a lookup with a loader |
+//! |---|---|
+//! | many miss at once | one loads, all have its value |
+//! | the loader fails | all who wait have its error, or their stale value; the next one tries again, with a stale value after [`grace_backoff`](CacheBuilder::grace_backoff) |
+//! | the loader panics | [`LoadError::Aborted`], or the stale value; the lease is given back |
+//! | the loader is slow | the stale value after [`soft_timeout`](CacheBuilder::soft_timeout), if there is one; [`LoadError::Timeout`] after [`hard_timeout`](CacheBuilder::hard_timeout), if that is set; the load goes on, its lease is renewed, and it fills |
+//! | the process that loads dies | another loads when its lease has ended |
+//! | it is stopped, and goes on after its lease | its fill is refused |
+//! | the key is removed or written meanwhile | its fill is refused |
+//! | the message that wakes is lost | looks by itself every 50 to 100 ms |
+//! | Redis is away, hung, full | asks the loader, caches nothing |
 //!
 //! # Keys
 //!
 //! | key | type | holds | ends |
 //! |---|---|---|---|
-//! | `{prefix:p}:cache.<name>:<segment>:…` | string | one entry | by its TTL |
+//! | `{prefix:p}:cache.<name>:<segment>:…` | string | one entry, the lease on loading it, or both | by its TTL |
 //! | `{prefix}:layout` | hash | the layout version and number of partitions | with the key space |
+//!
+//! The channel `{prefix}:cache.<name>` wakes those who wait; a cache subscribes to it when it waits for the first time.
 //!
 //! # Features
 //!
@@ -59,24 +86,32 @@
 //!
 //! | metric | kind | labels |
 //! |---|---|---|
-//! | `russet_cache_lookups_total` | counter | `cache`, `result`: `hit`, `absent`, `miss`, `unreadable`, `unavailable` |
+//! | `russet_cache_lookups_total` | counter | `cache`, `result`: `hit`, `absent`, `stale`, `miss`, `unreadable`, `unavailable` |
 //! | `russet_cache_loads_total` | counter | `cache`, `result`: `ok`, `error` |
 //! | `russet_cache_load_seconds` | histogram | `cache`: one loader call |
-//! | `russet_cache_fills_total` | counter | `cache`, `result`: `ok`, `error` |
+//! | `russet_cache_fills_total` | counter | `cache`, `result`: `ok`, `error`, `refused` |
 
 mod builder;
 mod cache;
 mod entry;
 mod error;
+mod flight;
 mod keys;
+mod lead;
 mod load;
 mod lookup;
 mod many;
+mod policy;
+mod read;
+mod scripts;
+mod single;
 mod stats;
+mod wakes;
 
 pub use self::builder::CacheBuilder;
 pub use self::cache::Cache;
 pub use self::error::{Error, LoadError};
 pub use self::load::{Load, LoadContext, Reason};
 pub use self::lookup::{Freshness, Lookup, Tier};
+pub use self::policy::RefreshAhead;
 pub use self::stats::Stats;

@@ -1,6 +1,6 @@
 //! What a loader is told, and what it gives.
 
-use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why the loader is asked.
@@ -9,8 +9,12 @@ use std::time::Duration;
 pub enum Reason {
     /// Nothing is cached.
     Missing,
+    /// What is cached is past its time, or soon will be: it is [`stale`](LoadContext::stale).
+    Refresh,
     /// What is cached can't be read as this type: another program's, an older release's, or damaged.
     Unreadable,
+    /// Somebody else has been loading it for too long to wait any longer. What is loaded will not be cached.
+    Contended,
     /// Redis gave no answer in time. What is loaded will not be cached.
     Unavailable,
 }
@@ -19,17 +23,28 @@ pub enum Reason {
 #[derive(Debug)]
 pub struct LoadContext<V> {
     reason: Reason,
-    value: PhantomData<fn() -> V>,
+    stale: Option<Arc<V>>,
 }
 
 impl<V> LoadContext<V> {
-    pub(crate) fn new(reason: Reason) -> Self {
-        Self { reason, value: PhantomData }
+    pub(crate) fn new(reason: Reason, stale: Option<Arc<V>>) -> Self {
+        Self { reason, stale }
     }
 
     /// Why it is asked.
     pub fn reason(&self) -> Reason {
         self.reason
+    }
+
+    /// The value that is to be replaced, if there is one that can still be used: its version tells the origin what is
+    /// known already. None in a load of many keys.
+    pub fn stale(&self) -> Option<&V> {
+        self.stale.as_deref()
+    }
+
+    /// The same value for another time to live, where the origin says that it has not changed; `None` if there is none.
+    pub fn not_modified(&self) -> Option<Load<V>> {
+        self.stale.clone().map(|value| Load { value: Some(value), ttl: None, cache: true })
     }
 }
 
@@ -45,9 +60,9 @@ impl<V> LoadContext<V> {
 /// let not_kept: Load<&str> = Load::value("partial").skip_cache();
 /// let gone: Load<&str> = None.into();
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Load<V> {
-    pub(crate) value: Option<V>,
+    pub(crate) value: Option<Arc<V>>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) cache: bool,
 }
@@ -55,7 +70,7 @@ pub struct Load<V> {
 impl<V> Load<V> {
     /// A value.
     pub fn value(value: V) -> Self {
-        Self { value: Some(value), ttl: None, cache: true }
+        Self { value: Some(Arc::new(value)), ttl: None, cache: true }
     }
 
     /// There is no such value; that is remembered, too.
@@ -77,6 +92,12 @@ impl<V> Load<V> {
     pub fn skip_cache(mut self) -> Self {
         self.cache = false;
         self
+    }
+}
+
+impl<V> Clone for Load<V> {
+    fn clone(&self) -> Self {
+        Self { value: self.value.clone(), ..*self }
     }
 }
 

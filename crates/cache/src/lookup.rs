@@ -37,8 +37,13 @@ pub struct Lookup<V> {
 }
 
 impl<V> Lookup<V> {
-    pub(crate) fn cached(value: Option<V>) -> Self {
-        let freshness = if value.is_some() { Freshness::Fresh } else { Freshness::Absent };
+    /// From Redis: fresh, unless it is said to be stale.
+    pub(crate) fn cached(value: Option<V>, stale: bool) -> Self {
+        let freshness = match &value {
+            Some(_) if stale => Freshness::Stale,
+            Some(_) => Freshness::Fresh,
+            None => Freshness::Absent,
+        };
         Self { value: value.map(Arc::new), freshness, tier: Tier::Redis }
     }
 
@@ -50,6 +55,10 @@ impl<V> Lookup<V> {
     /// The value; `None` if there is no such value.
     pub fn value(&self) -> Option<&V> {
         self.value.as_deref()
+    }
+
+    pub(crate) fn shared(&self) -> Option<Arc<V>> {
+        self.value.clone()
     }
 
     /// The value, shared.

@@ -2,24 +2,48 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
 
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use russet_core_conn::{Key, Segments};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::cache::{Cache, Found};
+use crate::cache::Cache;
 use crate::error::LoadError;
+use crate::lead::{Start, renewed};
 use crate::load::{Load, LoadContext, Reason};
 use crate::lookup::Lookup;
+use crate::read::Reading;
+use crate::scripts::{Bad, Token};
+
+/// A key that is to be loaded: its place among those that were asked for, and the lease, if there was one to be had.
+struct Due {
+    at: usize,
+    token: Option<Token>,
+    reason: Reason,
+}
+
+/// A batch under way.
+struct Batch<V, K> {
+    cache: Cache<V>,
+    keys: Vec<(K, Key)>,
+}
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// [`get_or_load`](Cache::get_or_load) for many keys: one lookup for each, in the order given, also for a key that
     /// was given twice.
     ///
-    /// One pipelined round trip reads them all; the loader is called once with all that are missing, and gives pairs of
-    /// key and value in any order; one pipelined round trip caches them. A key that the loader does not mention has no
-    /// value, which is remembered; a key that it was not asked for is ignored. An entry that can't be read is a miss of
-    /// that key alone.
+    /// One pipelined round trip reads them all, and takes the leases on those that are missing; the loader is called once
+    /// with all of these, and gives pairs of key and value in any order; one pipelined round trip caches them. A key that
+    /// the loader does not mention has no value, which is remembered; a key that it was not asked for is ignored. An entry
+    /// that can't be read is a miss of that key alone.
+    ///
+    /// What others are loading already is waited for meanwhile. The loader is called once more only for those of it that
+    /// did not come.
     ///
     /// ```no_run
     /// # use russet_cache::{Cache, LoadError};
@@ -33,27 +57,30 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// ```
     ///
     /// # Errors
-    /// The loader's. What the cache had is then not returned either: a batch is whole or an error.
+    /// As for one key. What the cache had is then not returned either: a batch is whole or an error.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub async fn get_or_load_many<K, L, E, Fut, Loaded>(
         &self,
         keys: impl IntoIterator<Item = K>,
-        load: impl FnOnce(Vec<K>, LoadContext<V>) -> Fut + Send + 'static,
+        load: impl Fn(Vec<K>, LoadContext<V>) -> Fut + Send + Sync + 'static,
     ) -> Result<Vec<Lookup<V>>, LoadError<E>>
     where
-        K: Segments + Clone + Eq + Hash + Send + 'static,
+        K: Segments + Clone + Eq + Hash + Send + Sync + 'static,
         L: Into<Load<V>>,
-        E: Send + 'static,
+        E: Send + Sync + 'static,
         Loaded: IntoIterator<Item = (K, L)>,
         Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
-        let inner = &self.inner;
+        let asked = Instant::now();
         let mut positions = HashMap::new();
         let mut distinct: Vec<(K, Key)> = Vec::new();
         let order: Vec<usize> = keys
             .into_iter()
             .map(|key| {
                 *positions.entry(key.clone()).or_insert_with(|| {
-                    let entry = inner.keys.entry(&key);
+                    let entry = self.inner.keys.entry(&key);
                     distinct.push((key, entry));
                     distinct.len() - 1
                 })
@@ -61,47 +88,168 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             .collect();
 
         let mut lookups: Vec<Option<Lookup<V>>> = Vec::with_capacity(distinct.len());
-        let mut missing = Vec::new();
-        let mut reason = Reason::Missing;
-        for (at, found) in self.read_many(&distinct).await.into_iter().enumerate() {
-            lookups.push(match found {
-                Found::Hit(lookup) => Some(lookup),
-                Found::Not(why) => {
-                    missing.push((at, why));
-                    if why == Reason::Unavailable {
-                        reason = why;
+        let (mut due, mut waits) = (Vec::new(), Vec::new());
+        for (at, reading) in self.read_many(&distinct).await.into_iter().enumerate() {
+            lookups.push(match reading {
+                Reading::Hit(lookup) => Some(lookup),
+                Reading::Due(lookup, token) => {
+                    self.inner.counters.refreshed();
+                    due.push(Due { at, token: Some(token), reason: Reason::Refresh });
+                    Some(lookup)
+                }
+                Reading::Leads(token, stale, reason) => {
+                    due.push(Due { at, token: Some(token), reason });
+                    stale
+                }
+                Reading::Waits(stale) => {
+                    // Somebody refreshes what is good enough meanwhile.
+                    if stale.is_none() || !self.policy.soft.is_zero() {
+                        waits.push((at, Bad::Nothing, Reason::Missing));
                     }
+                    stale
+                }
+                Reading::Misses(_, reason @ (Reason::Unavailable | Reason::Contended)) => {
+                    due.push(Due { at, token: None, reason });
+                    None
+                }
+                Reading::Misses(bad, reason) => {
+                    waits.push((at, bad, reason));
                     None
                 }
             });
         }
 
-        if !missing.is_empty() {
-            let asked = missing.iter().map(|&(at, _)| distinct[at].0.clone()).collect();
-            let loaded = inner.timed(load(asked, LoadContext::new(reason))).await?;
-            let mut loaded: HashMap<K, L> = loaded.into_iter().collect();
-            let mut fills = Vec::new();
-            for (at, why) in missing {
-                let (key, entry) = &distinct[at];
-                let load = loaded.remove(key).map_or_else(Load::absent, Into::into);
-                let (lookup, fill) = inner.settle(entry, load, why);
-                lookups[at] = Some(lookup);
-                fills.extend(fill);
-            }
-            for filled in inner.budgeted.pipeline(fills).await {
-                inner.filled(filled);
+        if !due.is_empty() || !waits.is_empty() {
+            let batch = Batch { cache: self.clone(), keys: distinct };
+            let task = tokio::spawn(async move { batch.carry_out(due, waits, load).await });
+            let all_there = lookups.iter().all(Option::is_some);
+            let soft = all_there.then_some(self.policy.soft);
+            let loaded = match soft.into_iter().chain(self.policy.hard).min() {
+                None => Some(task.await),
+                Some(patience) => {
+                    tokio::time::timeout_at((asked + patience).into(), task).await.ok()
+                }
+            };
+            match loaded {
+                Some(Ok(Ok(loaded))) => {
+                    for (at, lookup) in loaded {
+                        lookups[at] = Some(lookup);
+                    }
+                }
+                _ if all_there => {}
+                Some(Ok(Err(error))) => return Err(error),
+                // It panicked, or its runtime has ended.
+                Some(Err(_)) => return Err(LoadError::Aborted),
+                None => return Err(LoadError::Timeout(asked.elapsed())),
             }
         }
         // Each position was read or loaded above.
         Ok(order.into_iter().filter_map(|at| lookups[at].clone()).collect())
     }
 
-    async fn read_many<K>(&self, keys: &[(K, Key)]) -> Vec<Found<V>> {
+    async fn read_many<K>(&self, keys: &[(K, Key)]) -> Vec<Reading<V>> {
         let inner = &self.inner;
         if let Err(error) = inner.agree(&inner.budgeted).await {
-            return keys.iter().map(|_| inner.read_or_unavailable(Err(error.clone()))).collect();
+            return keys.iter().map(|_| inner.unavailable(&error)).collect();
         }
-        let replies = inner.budgeted.get_many(keys.iter().map(|(_, key)| key)).await;
-        replies.into_iter().map(|reply| inner.read_or_unavailable(reply)).collect()
+        join_all(keys.iter().map(|(_, key)| self.claim(key))).await
+    }
+}
+
+impl<V, K> Batch<V, K>
+where
+    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    K: Segments + Clone + Eq + Hash + Send + Sync + 'static,
+{
+    async fn carry_out<L, E, Fut, Loaded>(
+        &self,
+        due: Vec<Due>,
+        waits: Vec<(usize, Bad, Reason)>,
+        load: impl Fn(Vec<K>, LoadContext<V>) -> Fut + Send + Sync,
+    ) -> Result<Vec<(usize, Lookup<V>)>, LoadError<E>>
+    where
+        L: Into<Load<V>>,
+        E: Send + Sync + 'static,
+        Loaded: IntoIterator<Item = (K, L)>,
+        Fut: Future<Output = Result<Loaded, E>> + Send,
+    {
+        let taken = join_all(waits.into_iter().map(async |(at, bad, reason)| {
+            (at, self.cache.take(&self.keys[at].1, bad, reason).await)
+        }));
+        let (loaded, taken) = tokio::join!(self.load(due, &load), taken);
+        let (mut all, mut left) = (loaded?, Vec::new());
+        for (at, taken) in taken {
+            match taken {
+                Err((lookup, _)) => all.push((at, lookup)),
+                Ok(Start::Leads { token, reason, .. }) => {
+                    left.push(Due { at, token: Some(token), reason });
+                }
+                Ok(Start::Claims { reason, .. } | Start::Without(reason)) => {
+                    left.push(Due { at, token: None, reason });
+                }
+            }
+        }
+        all.extend(self.load(left, &load).await?);
+        Ok(all)
+    }
+
+    /// One call of the loader, and one fill.
+    async fn load<L, E, Fut, Loaded>(
+        &self,
+        due: Vec<Due>,
+        load: &(impl Fn(Vec<K>, LoadContext<V>) -> Fut + Sync),
+    ) -> Result<Vec<(usize, Lookup<V>)>, LoadError<E>>
+    where
+        L: Into<Load<V>>,
+        E: Send + Sync + 'static,
+        Loaded: IntoIterator<Item = (K, L)>,
+        Fut: Future<Output = Result<Loaded, E>> + Send,
+    {
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let cache = &self.cache;
+        let asked = due.iter().map(|due| self.keys[due.at].0.clone()).collect();
+        let unavailable = due.iter().any(|due| due.reason == Reason::Unavailable);
+        let reason = if unavailable { Reason::Unavailable } else { due[0].reason };
+        let held = due.iter().filter_map(|due| Some((&self.keys[due.at].1, due.token.as_ref()?)));
+        let begun = Instant::now();
+        let loading = cache.inner.timed(async {
+            let loaded = load(asked, LoadContext::new(reason, None)).await?;
+            let loads = loaded.into_iter().map(|(key, load)| (key, load.into()));
+            Ok(loads.collect::<HashMap<K, Load<V>>>())
+        });
+        let loaded = tokio::select! {
+            biased;
+            loaded = AssertUnwindSafe(loading).catch_unwind() => loaded.map_err(drop),
+            never = renewed(&cache.inner.budgeted, &cache.policy, held) => match never {},
+        };
+        let took = begun.elapsed();
+        let failed = match loaded {
+            Ok(Ok(mut loaded)) => {
+                let settled = due.into_iter().map(|due| {
+                    let (key, entry) = &self.keys[due.at];
+                    let load = loaded.remove(key).unwrap_or_else(Load::absent);
+                    let (lookup, fill) = cache.settle(load, took);
+                    (due, entry, lookup, fill)
+                });
+                let filled = settled.map(async |(due, entry, lookup, fill)| {
+                    cache.finish(entry, due.token.as_ref(), fill).await;
+                    (due.at, lookup)
+                });
+                return Ok(join_all(filled).await);
+            }
+            Ok(Err(error)) => LoadError::Loader(Arc::new(error)),
+            Err(()) => {
+                tracing::error!("a loader has panicked");
+                LoadError::Aborted
+            }
+        };
+        join_all(due.iter().map(|due| {
+            let had = due.reason == Reason::Refresh;
+            cache.give_up(&self.keys[due.at].1, due.token.as_ref(), had)
+        }))
+        .await;
+        Err(failed)
     }
 }

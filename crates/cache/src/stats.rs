@@ -14,12 +14,20 @@ pub struct Stats {
     pub hits: u64,
     /// Lookups that found a remembered absence.
     pub absent: u64,
+    /// Lookups that found a value past its time, within its grace.
+    pub stale: u64,
     /// Lookups that found nothing.
     pub misses: u64,
     /// Lookups that found something that could not be read: misses all the same.
     pub unreadable: u64,
     /// Lookups that Redis did not answer in time.
     pub unavailable: u64,
+    /// Lookups that waited for a load of this process that another one had begun.
+    pub joined: u64,
+    /// Times that the lease was found to be another process's, and waited for.
+    pub waits: u64,
+    /// Loads begun before the value's time was over.
+    pub refreshes: u64,
     /// Loader calls; one for all keys of a batch.
     pub loads: u64,
     /// Loader calls that ended in an error.
@@ -28,12 +36,15 @@ pub struct Stats {
     pub fills: u64,
     /// Entries that could not be written.
     pub fill_errors: u64,
+    /// Entries that were not written, because the key had been removed, written or claimed by another since the load
+    /// began.
+    pub fills_refused: u64,
 }
 
 impl Stats {
     /// The share of lookups that the cache answered, 0 to 1; `None` before the first.
     pub fn hit_rate(&self) -> Option<f64> {
-        let answered = self.hits + self.absent;
+        let answered = self.hits + self.absent + self.stale;
         let all = answered + self.misses + self.unreadable + self.unavailable;
         #[expect(clippy::cast_precision_loss, reason = "a rate needs no more")]
         (all > 0).then(|| answered as f64 / all as f64)
@@ -45,6 +56,7 @@ impl Stats {
 pub(crate) enum Seen {
     Hit,
     Absent,
+    Stale,
     Miss,
     Unreadable,
     Unavailable,
@@ -59,9 +71,12 @@ pub(crate) struct Counters {
 
 #[derive(Debug, Default)]
 struct Counts {
-    lookups: [AtomicU64; 5],
+    lookups: [AtomicU64; 6],
     loads: [AtomicU64; 2],
-    fills: [AtomicU64; 2],
+    fills: [AtomicU64; 3],
+    joined: AtomicU64,
+    waits: AtomicU64,
+    refreshes: AtomicU64,
 }
 
 impl Counters {
@@ -78,7 +93,8 @@ impl Counters {
         self.counts.mine().lookups[seen as usize].fetch_add(1, Relaxed);
         #[cfg(feature = "metrics")]
         {
-            let result = ["hit", "absent", "miss", "unreadable", "unavailable"][seen as usize];
+            let result =
+                ["hit", "absent", "stale", "miss", "unreadable", "unavailable"][seen as usize];
             metrics::counter!("russet_cache_lookups_total", "cache" => self.cache.clone(), "result" => result)
                 .increment(1);
         }
@@ -97,20 +113,47 @@ impl Counters {
     }
 
     pub(crate) fn fill(&self, ok: bool) {
-        self.counts.mine().fills[usize::from(!ok)].fetch_add(1, Relaxed);
+        self.filled(usize::from(!ok));
+    }
+
+    /// A fill whose lease was gone.
+    pub(crate) fn refused(&self) {
+        self.filled(2);
+    }
+
+    fn filled(&self, result: usize) {
+        self.counts.mine().fills[result].fetch_add(1, Relaxed);
         #[cfg(feature = "metrics")]
-        metrics::counter!("russet_cache_fills_total", "cache" => self.cache.clone(), "result" => result(ok))
-            .increment(1);
+        {
+            let result = ["ok", "error", "refused"][result];
+            metrics::counter!("russet_cache_fills_total", "cache" => self.cache.clone(), "result" => result)
+                .increment(1);
+        }
+    }
+
+    pub(crate) fn joined(&self) {
+        self.counts.mine().joined.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn waited(&self) {
+        self.counts.mine().waits.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn refreshed(&self) {
+        self.counts.mine().refreshes.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn snapshot(&self) -> Stats {
         let mut stats = Stats::default();
         for counts in self.counts.all() {
-            let Stats { hits, absent, misses, unreadable, unavailable, .. } = &mut stats;
-            add(&counts.lookups, [hits, absent, misses, unreadable, unavailable]);
-            let Stats { loads, load_errors, fills, fill_errors, .. } = &mut stats;
+            let Stats { hits, absent, stale, misses, unreadable, unavailable, .. } = &mut stats;
+            add(&counts.lookups, [hits, absent, stale, misses, unreadable, unavailable]);
+            let Stats { loads, load_errors, fills, fill_errors, fills_refused, .. } = &mut stats;
             add(&counts.loads, [loads, load_errors]);
-            add(&counts.fills, [fills, fill_errors]);
+            add(&counts.fills, [fills, fill_errors, fills_refused]);
+            stats.joined += counts.joined.load(Relaxed);
+            stats.waits += counts.waits.load(Relaxed);
+            stats.refreshes += counts.refreshes.load(Relaxed);
         }
         stats.loads += stats.load_errors;
         stats

@@ -3,6 +3,7 @@
 //! Its futures are boxed here: they are many layers deep, and the shop adds its own, which together
 //! is more than the compiler looks into by default.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -104,18 +105,21 @@ impl Shelves {
     pub(crate) async fn products<F>(
         &self,
         wanted: Vec<Wanted>,
-        load: impl FnOnce(Vec<ProductId>) -> F + Send + 'static,
+        load: impl Fn(Vec<ProductId>) -> F + Send + Sync + 'static,
     ) -> Result<Found<Vec<Product>>, OriginError>
     where
         F: Future<Output = Result<Vec<Product>, OriginError>> + Send + 'static,
     {
         let keys = wanted.into_iter().map(|wanted| self.key(wanted));
-        let load = move |missing: Vec<ProductKey>, _| async move {
-            let mut products = load(missing.iter().map(|key| key.wanted.id).collect()).await?;
-            Ok(missing.into_iter().filter_map(move |key| {
-                let at = products.iter().position(|product| product.id() == key.wanted.id)?;
-                Some((key, products.swap_remove(at)))
-            }))
+        let load = move |missing: Vec<ProductKey>, _| {
+            let loading = load(missing.iter().map(|key| key.wanted.id).collect());
+            async move {
+                let mut products = loading.await?;
+                Ok(missing.into_iter().filter_map(move |key| {
+                    let at = products.iter().position(|product| product.id() == key.wanted.id)?;
+                    Some((key, products.swap_remove(at)))
+                }))
+            }
         };
         let found =
             self.products.get_or_load_many(keys, load).boxed().await.map_err(origin_error)?;
@@ -128,15 +132,15 @@ impl Shelves {
         &self,
         place: &Place,
         blocks: &[u32],
-        load: impl FnOnce(Vec<u32>) -> F + Send + 'static,
+        load: impl Fn(Vec<u32>) -> F + Send + Sync + 'static,
     ) -> Result<Found<Vec<Vec<u32>>>, OriginError>
     where
         F: Future<Output = Result<Vec<Vec<u32>>, OriginError>> + Send + 'static,
     {
         let keys = blocks.iter().map(|block| self.block_key(place, *block));
-        let load = move |missing: Vec<BlockKey>, _| async move {
-            let loaded = load(missing.iter().map(|key| key.3).collect()).await?;
-            Ok(missing.into_iter().zip(loaded))
+        let load = move |missing: Vec<BlockKey>, _| {
+            let loading = load(missing.iter().map(|key| key.3).collect());
+            async move { Ok(missing.into_iter().zip(loading.await?)) }
         };
         let found = self.blocks.get_or_load_many(keys, load).boxed().await.map_err(origin_error)?;
         let value =
@@ -174,5 +178,5 @@ impl Shelves {
 type BlockKey = (String, &'static str, String, u32);
 
 fn origin_error(error: LoadError<OriginError>) -> OriginError {
-    error.into_loader().unwrap_or(OriginError::Interrupted)
+    error.into_loader().map_or(OriginError::Interrupted, Arc::unwrap_or_clone)
 }

@@ -144,7 +144,10 @@ impl Shop {
 
         let blocks: Vec<u32> = (skip / BLOCK..=(skip + take - 1) / BLOCK).collect();
         let (shop, from) = (self.clone(), place.clone());
-        let load = move |missing| async move { shop.load_blocks(from, missing).await };
+        let load = move |missing| {
+            let (shop, from) = (shop.clone(), from.clone());
+            async move { shop.load_blocks(from, missing).await }
+        };
         let lists = self.inner.shelves.blocks(&place, &blocks, load).await?;
         let before = (skip % BLOCK) as usize;
         let listed = lists.value.concat().into_iter().skip(before).take(take as usize);
@@ -257,7 +260,10 @@ impl Shop {
             })
             .collect();
         let shop = self.clone();
-        let load = move |missing| async move { shop.load_products(missing).await };
+        let load = move |missing| {
+            let shop = shop.clone();
+            async move { shop.load_products(missing).await }
+        };
         let found = self.inner.shelves.products(wanted, load).await?;
         let cached = found.cached && owed.is_empty();
         let fresh = if owed.is_empty() { Vec::new() } else { self.load_products(owed).await? };

@@ -1,6 +1,7 @@
 //! Many keys at once.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use russet_cache::{Cache, Freshness, LoadError, Tier};
@@ -19,10 +20,10 @@ async fn one_result_a_key_in_the_order_asked_duplicates_too(at: Topology) {
     let origin = Origin::default();
     let asked = origin.clone();
     let found = cache
-        .get_or_load_many(vec![3_u64, 2, 3, 9, 4, 2], move |missing, _| async move {
+        .get_or_load_many(vec![3_u64, 2, 3, 9, 4, 2], move |missing, _| {
             assert_eq!(missing, [3, 4]);
             // In any order, with one that nobody asked for, and none for 4.
-            asked.give(vec![(77, route(77)), (3, route(3))]).await
+            asked.clone().give(vec![(77, route(77)), (3, route(3))])
         })
         .await
         .unwrap();
@@ -55,11 +56,11 @@ async fn a_thousand_keys_in_any_slots_are_read_filled_and_removed(at: Topology) 
         let origin = Origin::default();
         let asked = origin.clone();
         let found = cache
-            .get_or_load_many(keys(), move |missing, _| async move {
+            .get_or_load_many(keys(), move |missing, _| {
                 assert_eq!(missing.len(), loaded);
                 asked
+                    .clone()
                     .give(missing.into_iter().map(|key| (key, route(key))).collect::<Vec<_>>())
-                    .await
             })
             .await
             .unwrap();
@@ -136,7 +137,7 @@ async fn a_loader_that_fails_fails_the_batch(at: Topology) {
             Err::<Vec<(u64, crate::support::Route)>, _>("no database")
         })
         .await;
-    assert_eq!(failed.unwrap_err(), LoadError::Loader("no database"));
+    assert_eq!(failed.unwrap_err(), LoadError::Loader("no database".into()));
 }
 
 /// A hundred keys at 0, 50 and 100% hits: the proxy counts the trips, the loader its calls.
@@ -158,8 +159,11 @@ async fn one_trip_to_read_one_load_one_trip_to_fill() {
         .budget(Duration::from_secs(10))
         .build()
         .unwrap();
-    // The layout is agreed upon with the first call.
-    cache.get("warm").await.unwrap();
+    // The layout is agreed upon with the first call, and the server knows no script before it.
+    cache
+        .get_or_load_many(["warm"], |_, _| async { Ok::<_, Infallible>([("warm", 1)]) })
+        .await
+        .unwrap();
     let is_quiet = |counters: Counters| {
         counters.requests("PING") == 1 && counters.all_requests() == counters.replies
     };
@@ -178,16 +182,17 @@ async fn one_trip_to_read_one_load_one_trip_to_fill() {
         let asked = origin.clone();
         proxy.reset_counters();
         let found = cache
-            .get_or_load_many(0..KEYS, move |missing, _| async move {
+            .get_or_load_many(0..KEYS, move |missing, _| {
                 assert_eq!(missing.len() as u64, KEYS - cached);
-                asked.give(missing.into_iter().map(|key| (key, key)).collect::<Vec<_>>()).await
+                asked.clone().give(missing.into_iter().map(|key| (key, key)).collect::<Vec<_>>())
             })
             .await
             .unwrap();
         let counters = proxy.counters();
         assert!(found.iter().enumerate().all(|(at, lookup)| lookup.value() == Some(&(at as u64))));
         assert_eq!(origin.calls(), loads);
-        assert_eq!((counters.requests("MGET"), counters.requests("SET")), (1, KEYS - cached));
+        assert_eq!(counters.requests("EVALSHA"), KEYS + (KEYS - cached));
+        assert_eq!(counters.all_requests(), counters.requests("EVALSHA"));
         assert_eq!(counters.trips, trips);
     }
 }

@@ -5,5 +5,8 @@ mod acl;
 mod batch;
 mod breaker;
 mod fault;
+mod grace;
+mod processes;
 mod single;
+mod stampede;
 mod support;

@@ -138,7 +138,7 @@ async fn a_loader_that_fails_is_an_error_and_leaves_nothing(at: Topology) {
     let (redis, space) = space(at, "error").await;
     let cache = routes(&redis, &space).build().unwrap();
     let failed = cache.get_or_load("k", |_| async { Err::<Route, _>("no database") }).await;
-    assert_eq!(failed.unwrap_err(), LoadError::Loader("no database"));
+    assert_eq!(failed.unwrap_err(), LoadError::Loader("no database".into()));
     assert!(cache.get("k").await.unwrap().is_none());
     assert_eq!(cache.stats().load_errors, 1);
 }

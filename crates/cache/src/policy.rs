@@ -1,0 +1,136 @@
+//! How long entries live, and what is done at which point of their lives.
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+use crate::load::Load;
+use crate::scripts::Due;
+
+/// What the server can add to its time, and more than anything is cached for.
+pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// When a lookup that finds a fresh value has it refreshed in the background, so that nobody has to wait for it later.
+/// There is no timer: what nobody asks for is not refreshed. One lookup of all processes does it.
+///
+/// ```
+/// use russet_cache::RefreshAhead;
+///
+/// let at_four_fifths = RefreshAhead::default();
+/// let by_chance = RefreshAhead::xfetch(1.0);
+/// # let _ = (at_four_fifths, by_chance);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RefreshAhead(Rule);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Rule {
+    At(f64),
+    XFetch(f64),
+}
+
+/// At 0.8 of the time to live.
+impl Default for RefreshAhead {
+    fn default() -> Self {
+        Self::at(0.8)
+    }
+}
+
+impl RefreshAhead {
+    /// Once this share of its time to live has passed, above 0 and below 1.
+    #[must_use]
+    pub fn at(share: f64) -> Self {
+        Self(Rule::At(share))
+    }
+
+    /// By chance, the more likely the less time is left and the longer its load took: where
+    /// `took × beta × −ln(random)` is not less than what is left. `beta` above 0; 1 is the optimum for loads that take
+    /// the same time each, and more refreshes earlier (Vattani, Chierichetti and Lowenstein, "Optimal Probabilistic
+    /// Cache Stampede Prevention", VLDB 2015).
+    #[must_use]
+    pub fn xfetch(beta: f64) -> Self {
+        Self(Rule::XFetch(beta))
+    }
+
+    pub(crate) fn problem(self) -> Option<String> {
+        match self.0 {
+            Rule::At(share) if share > 0.0 && share < 1.0 => None,
+            Rule::XFetch(beta) if beta > 0.0 && beta.is_finite() => None,
+            Rule::At(share) => Some(format!("at {share}")),
+            Rule::XFetch(beta) => Some(format!("beta {beta}")),
+        }
+    }
+
+    /// For one lookup.
+    fn drawn(self) -> Due {
+        let thousandths = |share: f64| {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "neither negative nor large"
+            )]
+            let whole = (share * 1_000.0).ceil() as u64;
+            whole
+        };
+        match self.0 {
+            Rule::At(share) => Due { ahead: thousandths(1.0 - share), roll: 0 },
+            Rule::XFetch(beta) => {
+                // Above zero, so that its logarithm is finite.
+                let chance: f64 = 1.0 - rand::rng().random::<f64>();
+                Due { ahead: 0, roll: thousandths((beta * -chance.ln()).min(1e9)) }
+            }
+        }
+    }
+}
+
+/// The options of a lookup.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Policy {
+    pub(crate) ttl: Duration,
+    pub(crate) absent_ttl: Duration,
+    pub(crate) jitter: f64,
+    /// How long a value may be used after its time.
+    pub(crate) grace: Duration,
+    /// For how long nobody tries again after a load has failed and there was a stale value.
+    pub(crate) backoff: Duration,
+    /// How long a lookup that has a stale value waits for a better one.
+    pub(crate) soft: Duration,
+    /// How long a lookup waits at all.
+    pub(crate) hard: Option<Duration>,
+    pub(crate) ahead: Option<RefreshAhead>,
+    pub(crate) lease: Duration,
+}
+
+/// Before who waits for another looks again, if nobody has told: drawn from half of it to all.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+impl Policy {
+    /// Whether entries keep their own times.
+    pub(crate) fn is_timed(&self) -> bool {
+        !self.grace.is_zero() || self.ahead.is_some()
+    }
+
+    pub(crate) fn due(&self) -> Due {
+        self.ahead.map_or_else(Due::default, RefreshAhead::drawn)
+    }
+
+    /// How long to wait for others: a leader that dies is followed by another, who gets a whole lease.
+    pub(crate) fn patience(&self) -> Duration {
+        self.lease * 2 + LOOK_AGAIN
+    }
+
+    /// Before the next look at what somebody has the lease for so long on.
+    pub(crate) fn step(left: Duration) -> Duration {
+        let share: f64 = rand::rng().random_range(0.5..=1.0);
+        LOOK_AGAIN.mul_f64(share).min(left + Duration::from_millis(1))
+    }
+
+    /// A load's time to live in whole milliseconds, from one to ten years.
+    pub(crate) fn ttl_of<V>(&self, load: &Load<V>) -> Duration {
+        let ttl = load.ttl.unwrap_or(if load.value.is_some() { self.ttl } else { self.absent_ttl });
+        let chance: f64 = rand::rng().random();
+        let ttl = ttl.min(LONGEST_TTL).mul_f64(1.0 - self.jitter * chance);
+        Duration::from_millis(u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+            .max(Duration::from_millis(1))
+    }
+}

@@ -1,0 +1,227 @@
+//! The scripts of an entry: their arguments as fields, their answers as enums.
+
+use std::fmt;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use russet_core_conn::{Error, FromValue, Key, Redis, Script, ScriptCall, Value};
+
+static CLAIM: LazyLock<Script> =
+    LazyLock::new(|| Script::new("cache_claim", include_str!("scripts/claim.lua")));
+static READ: LazyLock<Script> =
+    LazyLock::new(|| Script::new("cache_read", include_str!("scripts/read.lua")));
+static FILL: LazyLock<Script> =
+    LazyLock::new(|| Script::new("cache_fill", include_str!("scripts/fill.lua")));
+static RENEW: LazyLock<Script> =
+    LazyLock::new(|| Script::new("cache_renew", include_str!("scripts/renew.lua")));
+static RELEASE: LazyLock<Script> =
+    LazyLock::new(|| Script::new("cache_release", include_str!("scripts/release.lua")));
+static EXPIRE: LazyLock<Script> =
+    LazyLock::new(|| Script::new("cache_expire", include_str!("scripts/expire.lua")));
+
+/// Proves who has the lease on an entry: 64 random bits, drawn for each claim.
+#[derive(Clone)]
+pub(crate) struct Token(Bytes);
+
+impl Token {
+    pub(crate) fn draw() -> Self {
+        // Zero is nobody's.
+        Self(Bytes::copy_from_slice(&rand::random_range(1..=u64::MAX).to_be_bytes()))
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// Why what is there is not to be believed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Bad {
+    #[default]
+    Nothing,
+    /// This payload can't be read.
+    Unreadable(Bytes),
+    /// It is no string.
+    Type,
+}
+
+/// When an entry that is fresh is due for a refresh.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Due {
+    /// The share of its time to live that is left then, in thousandths.
+    pub(crate) ahead: u64,
+    /// The load took so many thousandths of what is left.
+    pub(crate) roll: u64,
+}
+
+/// What was said to a claim.
+#[derive(Debug)]
+pub(crate) enum Claimed {
+    Fresh {
+        payload: Bytes,
+    },
+    /// Fresh, and to be refreshed by whoever asked.
+    Due {
+        payload: Bytes,
+    },
+    /// The lease is whoever asked's.
+    Leads {
+        stale: Option<Bytes>,
+    },
+    /// It is another's for so long.
+    Waits {
+        stale: Option<Bytes>,
+        left: Duration,
+    },
+    /// The last load failed, and nobody may try again so soon.
+    Rests {
+        stale: Bytes,
+    },
+}
+
+pub(crate) async fn claim(
+    redis: &Redis,
+    key: &Key,
+    token: &Token,
+    lease: Duration,
+    due: Due,
+    bad: &Bad,
+) -> Result<Claimed, Error> {
+    let bad = match bad {
+        Bad::Nothing => Bytes::new(),
+        Bad::Unreadable(payload) => [&b"="[..], payload].concat().into(),
+        Bad::Type => Bytes::from_static(b"type"),
+    };
+    let call = CLAIM.key(key).arg(token.0.clone()).arg(millis(lease));
+    redis.script(call.arg(due.ahead).arg(due.roll).arg(bad)).await
+}
+
+impl FromValue for Claimed {
+    fn from_value(value: Value) -> Result<Self, Error> {
+        let mut answer = Answer::from_value(value)?;
+        Ok(match answer.status {
+            0 => Self::Fresh { payload: answer.next()? },
+            1 => Self::Due { payload: answer.next()? },
+            2 => Self::Leads { stale: None },
+            3 => Self::Leads { stale: Some(answer.next()?) },
+            4 => Self::Waits { stale: None, left: answer.time()? },
+            5 => Self::Waits { stale: Some(answer.next()?), left: answer.time()? },
+            6 => Self::Rests { stale: answer.next()? },
+            other => return Err(Error::unexpected("a status from 0 to 6", &Value::Int(other))),
+        })
+    }
+}
+
+/// An entry as it stands.
+#[derive(Debug)]
+pub(crate) enum Stands {
+    Fresh(Bytes),
+    Stale(Bytes),
+    Not,
+}
+
+pub(crate) async fn read(redis: &Redis, key: &Key) -> Result<Stands, Error> {
+    redis.script(READ.key(key)).await
+}
+
+impl FromValue for Stands {
+    fn from_value(value: Value) -> Result<Self, Error> {
+        let mut answer = Answer::from_value(value)?;
+        Ok(match answer.status {
+            0 => Self::Fresh(answer.next()?),
+            1 => Self::Stale(answer.next()?),
+            2 => Self::Not,
+            other => return Err(Error::unexpected("a status from 0 to 2", &Value::Int(other))),
+        })
+    }
+}
+
+/// What is written, and for how long.
+#[derive(Debug)]
+pub(crate) struct Fill {
+    pub(crate) payload: Bytes,
+    pub(crate) ttl: Duration,
+    pub(crate) grace: Duration,
+    /// Whether it keeps its own times.
+    pub(crate) timed: bool,
+    /// How long it took to load.
+    pub(crate) took: Duration,
+}
+
+/// Whether it was written: not, if the lease on it is gone.
+pub(crate) async fn fill(
+    redis: &Redis,
+    key: &Key,
+    token: Option<&Token>,
+    fill: Fill,
+    channel: &Key,
+) -> Result<bool, Error> {
+    let call = FILL.key(key).arg(token.map_or_else(Bytes::new, |token| token.0.clone()));
+    let call = call.arg(fill.payload).arg(millis(fill.ttl)).arg(millis(fill.grace));
+    let took = millis(fill.took).min(u64::from(u32::MAX));
+    let call = call.arg(u8::from(fill.timed)).arg(took).arg(channel.to_bytes());
+    yes(redis, call).await
+}
+
+/// Whether the lease still stands.
+pub(crate) async fn renew(
+    redis: &Redis,
+    key: &Key,
+    token: &Token,
+    lease: Duration,
+) -> Result<bool, Error> {
+    let call = RENEW.key(key).arg(token.0.clone()).arg(millis(lease));
+    yes(redis, call).await
+}
+
+pub(crate) async fn release(
+    redis: &Redis,
+    key: &Key,
+    token: &Token,
+    pause: Duration,
+    channel: &Key,
+) -> Result<bool, Error> {
+    let call = RELEASE.key(key).arg(token.0.clone()).arg(millis(pause)).arg(channel.to_bytes());
+    yes(redis, call).await
+}
+
+/// Whether there was anything.
+pub(crate) async fn expire(redis: &Redis, key: &Key) -> Result<bool, Error> {
+    yes(redis, EXPIRE.key(key)).await
+}
+
+async fn yes(redis: &Redis, call: ScriptCall<'_>) -> Result<bool, Error> {
+    redis.script::<Answer>(call).await.map(|answer| answer.status == 1)
+}
+
+/// A status, and what belongs to it.
+struct Answer {
+    status: i64,
+    rest: std::vec::IntoIter<Value>,
+}
+
+impl Answer {
+    fn next<T: FromValue>(&mut self) -> Result<T, Error> {
+        T::from_value(self.rest.next().unwrap_or(Value::Nil))
+    }
+
+    fn time(&mut self) -> Result<Duration, Error> {
+        self.next().map(Duration::from_millis)
+    }
+}
+
+impl FromValue for Answer {
+    fn from_value(value: Value) -> Result<Self, Error> {
+        let mut answer = Self { status: 0, rest: Vec::from_value(value)?.into_iter() };
+        answer.status = answer.next()?;
+        Ok(answer)
+    }
+}
+
+/// In whole milliseconds, not less.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
