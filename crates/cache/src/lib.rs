@@ -39,8 +39,8 @@
 //! - **Stale while revalidating, stale if the origin fails**, with [`grace`](CacheBuilder::grace); refreshed before its
 //!   time is over with [`refresh_ahead`](CacheBuilder::refresh_ahead), by one lookup of all processes. What is fresh is
 //!   told by the server's clock alone.
-//! - **Many keys are one trip.** [`Cache::get_or_load_many`] reads them in one, loads what is missing with one call, and
-//!   caches it in one.
+//! - **Many keys are one trip.** [`Cache::get_or_load_many`] reads them in one, takes the leases on what is missing in one,
+//!   loads it with one call, and caches it in one.
 //! - **Absence is remembered**, for its own shorter time: what does not exist does not cost a load each time.
 //! - **No entry without an end.** The TTL is set with the value in one command, and drawn by jitter, so that what was
 //!   cached together does not end together.

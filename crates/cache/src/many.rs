@@ -37,10 +37,10 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// [`get_or_load`](Cache::get_or_load) for many keys: one lookup for each, in the order given, also for a key that
     /// was given twice.
     ///
-    /// One pipelined round trip reads them all, and takes the leases on those that are missing; the loader is called once
-    /// with all of these, and gives pairs of key and value in any order; one pipelined round trip caches them. A key that
-    /// the loader does not mention has no value, which is remembered; a key that it was not asked for is ignored. An entry
-    /// that can't be read is a miss of that key alone.
+    /// One round trip reads them all, and one takes the leases on those that are missing (both are one where entries keep
+    /// their own times); the loader is called once with all of these, and gives pairs of key and value in any order; one
+    /// round trip caches them. A key that the loader does not mention has no value, which is remembered; a key that it was
+    /// not asked for is ignored. An entry that can't be read is a miss of that key alone.
     ///
     /// What others are loading already is waited for meanwhile. The loader is called once more only for those of it that
     /// did not come.
@@ -89,7 +89,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 
         let mut lookups: Vec<Option<Lookup<V>>> = Vec::with_capacity(distinct.len());
         let (mut due, mut waits) = (Vec::new(), Vec::new());
-        for (at, reading) in self.read_many(&distinct).await.into_iter().enumerate() {
+        let entries: Vec<&Key> = distinct.iter().map(|(_, key)| key).collect();
+        for (at, reading) in self.read_many(&entries).await.into_iter().enumerate() {
             lookups.push(match reading {
                 Reading::Hit(lookup) => Some(lookup),
                 Reading::Due(lookup, token) => {
@@ -145,14 +146,6 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         }
         // Each position was read or loaded above.
         Ok(order.into_iter().filter_map(|at| lookups[at].clone()).collect())
-    }
-
-    async fn read_many<K>(&self, keys: &[(K, Key)]) -> Vec<Reading<V>> {
-        let inner = &self.inner;
-        if let Err(error) = inner.agree(&inner.budgeted).await {
-            return keys.iter().map(|_| inner.unavailable(&error)).collect();
-        }
-        join_all(keys.iter().map(|(_, key)| self.claim(key))).await
     }
 }
 

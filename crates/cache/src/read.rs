@@ -3,13 +3,14 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use russet_core_conn::{Cmd, Error, ErrorKind, Key, ServerError};
 use serde::de::DeserializeOwned;
 
 use crate::cache::{Cache, Inner};
 use crate::entry::{self, Entry};
 use crate::load::Reason;
-use crate::lookup::Lookup;
+use crate::lookup::{Freshness, Lookup};
 use crate::scripts::{self, Bad, Claimed, Stands, Token};
 use crate::stats::Seen;
 
@@ -27,82 +28,93 @@ pub(crate) enum Reading<V> {
 }
 
 impl<V: DeserializeOwned> Cache<V> {
-    /// One round trip, but for what only the server's clock can judge.
+    /// One round trip; for an entry that keeps its own times, where the options of this cache do not say so, two.
     pub(crate) async fn read(&self, key: &Key) -> Reading<V> {
         let inner = &self.inner;
         if let Err(error) = inner.agree(&inner.budgeted).await {
-            return inner.unavailable(&error);
+            return inner.counted(inner.unavailable(&error));
         }
-        if self.policy.is_timed() {
-            return self.claim(key).await;
-        }
-        match inner.budgeted.run(Cmd::read("GET").key(key)).await {
-            Ok(None) => inner.seen(Seen::Miss, Reading::Misses(Bad::Nothing, Reason::Missing)),
-            Ok(Some(bytes)) => match inner.decoded(&bytes) {
-                Ok(Entry::Fresh(value)) => inner.hit(value, false),
-                Ok(Entry::Pending) => inner.seen(Seen::Miss, Reading::Waits(None)),
-                Ok(Entry::Timed) => self.claim(key).await,
-                Err(bad) => inner.unreadable(bad),
-            },
-            Err(error) if is_another_type(&error) => inner.another_type(&error),
-            Err(error) => inner.unavailable(&error),
-        }
+        let plain = match self.policy.is_timed() {
+            true => None,
+            false => inner.plain(inner.budgeted.run(Cmd::read("GET").key(key)).await),
+        };
+        let reading = match plain {
+            Some(reading) => reading,
+            // Boxed: the longer way must not make every hit's future larger.
+            None => Box::pin(self.claim(key, Bad::Nothing)).await,
+        };
+        inner.counted(reading)
     }
 
-    /// The same, with the lease where it is to be had. One round trip; two where what is there can't be read.
-    pub(crate) async fn claim(&self, key: &Key) -> Reading<V> {
+    /// One round trip for what is there, and another to take the leases on what is not; one for both, where entries keep
+    /// their own times.
+    pub(crate) async fn read_many(&self, keys: &[&Key]) -> Vec<Reading<V>> {
+        let inner = &self.inner;
+        if let Err(error) = inner.agree(&inner.budgeted).await {
+            return keys.iter().map(|_| inner.counted(inner.unavailable(&error))).collect();
+        }
+        let plain = match self.policy.is_timed() {
+            true => keys.iter().map(|_| None).collect(),
+            false => {
+                let replies = inner.budgeted.get_many(keys.iter().copied()).await;
+                Vec::from_iter(replies.into_iter().map(|reply| inner.plain(reply)))
+            }
+        };
+        let readings = plain.into_iter().zip(keys).map(async |(plain, key)| {
+            inner.counted(match plain {
+                None => self.claim(key, Bad::Nothing).await,
+                Some(Reading::Misses(bad, Reason::Missing | Reason::Unreadable)) => {
+                    self.claim(key, bad).await
+                }
+                Some(reading) => reading,
+            })
+        });
+        join_all(readings).await
+    }
+
+    /// With the lease, where it is to be had. One round trip; two where what is there can't be read.
+    async fn claim(&self, key: &Key, known: Bad) -> Reading<V> {
         let (inner, token) = (&self.inner, Token::draw());
         let (lease, due) = (self.policy.lease, self.policy.due());
-        let mut bad = Bad::Nothing;
+        let mut bad = known.clone();
         loop {
             let claimed = scripts::claim(&inner.budgeted, key, &token, lease, due, &bad).await;
             let found = match claimed {
                 Ok(Claimed::Fresh { payload }) => match inner.payload(&payload) {
-                    Ok(value) => return inner.hit(value, false),
+                    Ok(value) => return Reading::Hit(Lookup::cached(value, false)),
                     Err(found) => found,
                 },
-                Ok(Claimed::Due { payload }) => match inner.payload(&payload) {
-                    Ok(value) => {
-                        let seen = if value.is_some() { Seen::Hit } else { Seen::Absent };
-                        let lookup = Lookup::cached(value, false);
-                        return inner.seen(seen, Reading::Due(lookup, token));
-                    }
-                    Err(_) => {
-                        let reading = Reading::Leads(token, None, Reason::Unreadable);
-                        return inner.seen(Seen::Unreadable, reading);
-                    }
-                },
+                Ok(Claimed::Due { payload }) => {
+                    return match inner.payload(&payload) {
+                        Ok(value) => Reading::Due(Lookup::cached(value, false), token),
+                        Err(_) => Reading::Leads(token, None, Reason::Unreadable),
+                    };
+                }
                 Ok(Claimed::Leads { stale }) => {
                     let stale = stale.and_then(|payload| self.stale(&payload));
-                    let (seen, reason) = match (&stale, &bad) {
-                        (Some(_), _) => (Seen::Stale, Reason::Refresh),
-                        (None, Bad::Nothing) => (Seen::Miss, Reason::Missing),
-                        (None, _) => (Seen::Unreadable, Reason::Unreadable),
+                    let reason = match (&stale, &bad) {
+                        (Some(_), _) => Reason::Refresh,
+                        (None, Bad::Nothing) => Reason::Missing,
+                        (None, _) => Reason::Unreadable,
                     };
-                    return inner.seen(seen, Reading::Leads(token, stale, reason));
+                    return Reading::Leads(token, stale, reason);
                 }
                 Ok(Claimed::Waits { stale, .. }) => {
-                    let stale = stale.and_then(|payload| self.stale(&payload));
-                    let seen = if stale.is_some() { Seen::Stale } else { Seen::Miss };
-                    return inner.seen(seen, Reading::Waits(stale));
+                    return Reading::Waits(stale.and_then(|payload| self.stale(&payload)));
                 }
-                Ok(Claimed::Rests { stale }) => match self.stale(&stale) {
-                    Some(stale) => return inner.seen(Seen::Stale, Reading::Hit(stale)),
-                    None => {
-                        let reading = Reading::Misses(Bad::Nothing, Reason::Contended);
-                        return inner.seen(Seen::Miss, reading);
-                    }
-                },
+                Ok(Claimed::Rests { stale }) => {
+                    let rests = || Reading::Misses(Bad::Nothing, Reason::Contended);
+                    return self.stale(&stale).map_or_else(rests, Reading::Hit);
+                }
                 Err(error) if is_another_type(&error) => {
                     tracing::warn!(%error, "an entry is of another type: a miss");
                     Bad::Type
                 }
                 Err(error) => return inner.unavailable(&error),
             };
-            // Others write what can't be read, all the time.
-            if bad != Bad::Nothing {
-                let reading = Reading::Misses(found, Reason::Contended);
-                return inner.seen(Seen::Unreadable, reading);
+            if bad != known {
+                // Others write what can't be read, all the time.
+                return Reading::Misses(found, Reason::Contended);
             }
             bad = found;
         }
@@ -120,59 +132,56 @@ impl<V: DeserializeOwned> Cache<V> {
     pub(crate) async fn stands(&self, key: &Key) -> Result<Option<Lookup<V>>, Error> {
         let (inner, redis) = (&self.inner, &self.inner.redis);
         inner.agree(redis).await?;
-        let reading: Reading<V> = match redis.run::<Option<Bytes>>(Cmd::read("GET").key(key)).await
-        {
-            Ok(None) => inner.seen(Seen::Miss, Reading::Misses(Bad::Nothing, Reason::Missing)),
-            Ok(Some(bytes)) => match inner.decoded(&bytes) {
-                Ok(Entry::Fresh(value)) => inner.hit(value, false),
-                Ok(Entry::Pending) => inner.seen(Seen::Miss, Reading::Waits(None)),
-                Ok(Entry::Timed) => return self.stands_by_the_clock(key).await,
-                Err(bad) => inner.unreadable(bad),
+        let reading = match redis.run(Cmd::read("GET").key(key)).await {
+            Err(error) if !is_another_type(&error) => Err(error),
+            reply => match inner.plain(reply) {
+                Some(reading) => Ok(reading),
+                None => scripts::read(redis, key).await.map(|stands| self.judged(stands)),
             },
-            Err(error) if is_another_type(&error) => inner.another_type(&error),
-            Err(error) => {
-                inner.counters.lookup(Seen::Unavailable);
-                return Err(error);
-            }
         };
-        match reading {
+        let reading = reading.inspect_err(|_| inner.counters.lookup(Seen::Unavailable))?;
+        match inner.counted(reading) {
             Reading::Hit(lookup) => Ok(Some(lookup)),
             _ => Ok(None),
         }
     }
 
-    async fn stands_by_the_clock(&self, key: &Key) -> Result<Option<Lookup<V>>, Error> {
-        let inner = &self.inner;
-        let found = match scripts::read(&inner.redis, key).await {
-            Ok(Stands::Fresh(payload)) => inner.payload(&payload).map(|value| (value, false)),
-            Ok(Stands::Stale(payload)) if !self.policy.grace.is_zero() => {
-                inner.payload(&payload).map(|value| (value, true))
+    /// By the server's clock.
+    fn judged(&self, stands: Stands) -> Reading<V> {
+        let lookup = match stands {
+            Stands::Fresh(payload) => {
+                self.inner.payload(&payload).map(|value| Some(Lookup::cached(value, false)))
             }
-            Ok(_) => {
-                inner.counters.lookup(Seen::Miss);
-                return Ok(None);
-            }
-            Err(error) => {
-                inner.counters.lookup(Seen::Unavailable);
-                return Err(error);
-            }
+            Stands::Stale(payload) => Ok(self.stale(&payload)),
+            Stands::Not => Ok(None),
         };
-        match found.map(|(value, stale)| inner.hit(value, stale)) {
-            Ok(Reading::Hit(lookup)) => Ok(Some(lookup)),
-            Ok(_) => Ok(None),
-            Err(_) => {
-                inner.counters.lookup(Seen::Unreadable);
-                Ok(None)
-            }
+        match lookup {
+            Ok(Some(lookup)) => Reading::Hit(lookup),
+            Ok(None) => Reading::Misses(Bad::Nothing, Reason::Missing),
+            Err(bad) => Reading::Misses(bad, Reason::Unreadable),
         }
     }
 }
 
 impl<V: DeserializeOwned> Inner<V> {
-    fn decoded(&self, bytes: &Bytes) -> Result<Entry<V>, Bad> {
-        entry::decode(&self.codec, bytes).map_err(|error| {
-            tracing::warn!(%error, "an entry can't be read: a miss");
-            Bad::Unreadable(bytes.clone())
+    /// What an entry says by itself; `None` where only the server's clock can say what it is worth.
+    fn plain(&self, reply: Result<Option<Bytes>, Error>) -> Option<Reading<V>> {
+        Some(match reply {
+            Ok(None) => Reading::Misses(Bad::Nothing, Reason::Missing),
+            Ok(Some(bytes)) => match entry::decode(&self.codec, &bytes) {
+                Ok(Entry::Fresh(value)) => Reading::Hit(Lookup::cached(value, false)),
+                Ok(Entry::Pending) => Reading::Waits(None),
+                Ok(Entry::Timed) => return None,
+                Err(error) => {
+                    tracing::warn!(%error, "an entry can't be read: a miss");
+                    Reading::Misses(Bad::Unreadable(bytes), Reason::Unreadable)
+                }
+            },
+            Err(error) if is_another_type(&error) => {
+                tracing::warn!(%error, "an entry is of another type: a miss");
+                Reading::Misses(Bad::Type, Reason::Unreadable)
+            }
+            Err(error) => self.unavailable(&error),
         })
     }
 
@@ -185,30 +194,26 @@ impl<V: DeserializeOwned> Inner<V> {
 }
 
 impl<V> Inner<V> {
-    fn seen(&self, seen: Seen, reading: Reading<V>) -> Reading<V> {
+    /// Each lookup once.
+    #[inline]
+    fn counted(&self, reading: Reading<V>) -> Reading<V> {
+        let seen = match &reading {
+            Reading::Hit(lookup) | Reading::Due(lookup, _) => match lookup.freshness() {
+                Freshness::Absent => Seen::Absent,
+                Freshness::Stale => Seen::Stale,
+                Freshness::Fresh | Freshness::Loaded => Seen::Hit,
+            },
+            Reading::Leads(_, Some(_), _) | Reading::Waits(Some(_)) => Seen::Stale,
+            Reading::Leads(_, None, Reason::Unreadable)
+            | Reading::Misses(_, Reason::Unreadable) => Seen::Unreadable,
+            Reading::Misses(_, Reason::Unavailable) => Seen::Unavailable,
+            Reading::Leads(..) | Reading::Waits(None) | Reading::Misses(..) => Seen::Miss,
+        };
         self.counters.lookup(seen);
         reading
     }
 
-    fn hit(&self, value: Option<V>, stale: bool) -> Reading<V> {
-        let seen = match &value {
-            Some(_) if stale => Seen::Stale,
-            Some(_) => Seen::Hit,
-            None => Seen::Absent,
-        };
-        self.seen(seen, Reading::Hit(Lookup::cached(value, stale)))
-    }
-
-    fn unreadable(&self, bad: Bad) -> Reading<V> {
-        self.seen(Seen::Unreadable, Reading::Misses(bad, Reason::Unreadable))
-    }
-
-    fn another_type(&self, error: &Error) -> Reading<V> {
-        tracing::warn!(%error, "an entry is of another type: a miss");
-        self.unreadable(Bad::Type)
-    }
-
-    pub(crate) fn unavailable(&self, error: &Error) -> Reading<V> {
+    fn unavailable(&self, error: &Error) -> Reading<V> {
         // No waiting mends another layout: that is said aloud, once.
         let lasts = matches!(error.kind(), ErrorKind::Layout { .. });
         if lasts && !self.warned.swap(true, Relaxed) {
@@ -216,11 +221,11 @@ impl<V> Inner<V> {
         } else {
             tracing::debug!(%error, "the cache does not answer");
         }
-        self.seen(Seen::Unavailable, Reading::Misses(Bad::Nothing, Reason::Unavailable))
+        Reading::Misses(Bad::Nothing, Reason::Unavailable)
     }
 }
 
 /// A key that holds another type is an entry that can't be read: a fill replaces it.
-pub(crate) fn is_another_type(error: &Error) -> bool {
+fn is_another_type(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Server(ServerError::WrongType))
 }
