@@ -2,6 +2,7 @@
 -- Reads an entry that keeps its own times.
 -- KEYS[1]: the entry
 -- Returns: {0, payload}: fresh; {1, payload}: stale; {2}: nothing
+-- Idempotent: yes
 local entry = redis.call('GET', KEYS[1])
 local kind = entry and string.byte(entry)
 if not kind or kind == 2 then return {2} end
