@@ -143,7 +143,7 @@ async fn what_is_removed_while_it_is_loaded_is_not_filled(at: Topology) {
 contract!(who_asks_after_a_removal_does_not_wait_for_what_was_under_way);
 async fn who_asks_after_a_removal_does_not_wait_for_what_was_under_way(at: Topology) {
     let (redis, space) = space(at, "closed").await;
-    let cache = routes(&redis, &space).grace(ms(60_000)).build().unwrap();
+    let cache = routes(&redis, &space).build().unwrap();
     for way in 0..4 {
         let gate = Gate::closed();
         let leads = lookup(&cache, gate.load(1));
