@@ -64,7 +64,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         E: Send + Sync + 'static,
         Fut: Future<Output = Result<L, E>> + Send,
     {
-        let (inner, key) = (&self.inner, pilot.key());
+        let key = pilot.key();
         let start = match start {
             Start::Claims { bad, reason } => match self.take(key, bad, reason).await {
                 Ok(start) => start,
@@ -78,31 +78,44 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         };
         let (began, had) = (Instant::now(), stale.is_some());
         let context = LoadContext::new(reason, stale);
-        let loading = inner.timed(async { load(context).await.map(Into::into) });
-        let loaded = tokio::select! {
-            biased;
-            loaded = AssertUnwindSafe(loading).catch_unwind() => loaded.map_err(drop),
-            never = renewed(&inner.budgeted, &self.policy, token.iter().map(|token| (key, token))) => match never {},
-        };
+        let leases = token.iter().map(|token| (key, token));
+        let loaded = self.guard(async { load(context).await.map(Into::into) }, leases).await;
         let took = began.elapsed();
         // What is invalidated from here on may be too late for the fill, and is for those who ask from here on.
         pilot.depart();
         let (outcome, sound) = match loaded {
-            Ok(Ok(load)) => {
+            Some(Ok(load)) => {
                 let (lookup, fill) = self.settle(load, took);
                 (Ok(lookup), self.finish(key, token.as_ref(), fill).await)
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 self.give_up(key, token.as_ref(), had).await;
                 (Err(Failure::Loader(Arc::new(error))), false)
             }
-            Err(()) => {
-                tracing::error!("a loader has panicked");
+            None => {
                 self.give_up(key, token.as_ref(), had).await;
                 (Err(Failure::Aborted), false)
             }
         };
         Landed { outcome, began, sound }
+    }
+
+    /// Loads, and keeps the leases meanwhile; `None` where the loader panicked.
+    pub(crate) async fn guard<'a, T, E>(
+        &self,
+        load: impl Future<Output = Result<T, E>>,
+        leases: impl Iterator<Item = (&'a Key, &'a Token)>,
+    ) -> Option<Result<T, E>> {
+        let inner = &self.inner;
+        let loaded = tokio::select! {
+            biased;
+            loaded = AssertUnwindSafe(inner.timed(load)).catch_unwind() => loaded.ok(),
+            never = renewed(&inner.budgeted, &self.policy, leases) => match never {},
+        };
+        if loaded.is_none() {
+            tracing::error!("a loader has panicked");
+        }
+        loaded
     }
 
     /// Claims the lease until it is there, or what it is for: that, and when it was read, is the error.
@@ -238,7 +251,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 }
 
 /// Keeps the leases, for as long as it is polled.
-pub(crate) async fn renewed<'a>(
+async fn renewed<'a>(
     redis: &Redis,
     policy: &Policy,
     leases: impl Iterator<Item = (&'a Key, &'a Token)>,

@@ -24,9 +24,10 @@
 //!
 //! # What you can rely on
 //!
-//! - **Without Redis the loader serves.** A lookup with a loader waits for Redis for its budget (100 ms) at most, before
-//!   the key space's layout is agreed upon for two (one for that), and after a load for one more, to cache it; not at
-//!   all while the connection is known to be away. Then the loader is asked and nothing is cached. When Redis
+//! - **Without Redis the loader serves.** Each question that a lookup with a loader has for Redis waits for its budget
+//!   (100 ms) at most: what is there, then the lease on what is not, and after a load the fill; before the key space's
+//!   layout is agreed upon, that too. None waits while the connection is known to be away. At the first that is not
+//!   answered the loader is asked, and nothing is cached. When Redis
 //!   hangs the first few lookups wait; then a [breaker](CacheBuilder::breaker) lets only one through now and then, to
 //!   see whether it is back. It is asked again within about 2 s of its return.
 //! - **One load a key, over all processes.** Whoever misses takes a lease on the key; others wait for the fill, and are

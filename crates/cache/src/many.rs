@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::FutureExt;
 use futures_util::future::join_all;
 use russet_core_conn::{Key, Segments};
 use serde::Serialize;
@@ -14,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::cache::Cache;
 use crate::error::LoadError;
-use crate::lead::{Start, renewed};
+use crate::lead::Start;
 use crate::load::{Load, LoadContext, Reason};
 use crate::lookup::Lookup;
 use crate::read::Reading;
@@ -207,19 +205,15 @@ where
         let reason = if unavailable { Reason::Unavailable } else { due[0].reason };
         let held = due.iter().filter_map(|due| Some((&self.keys[due.at].1, due.token.as_ref()?)));
         let begun = Instant::now();
-        let loading = cache.inner.timed(async {
+        let loading = async {
             let loaded = load(asked, LoadContext::new(reason, None)).await?;
             let loads = loaded.into_iter().map(|(key, load)| (key, load.into()));
             Ok(loads.collect::<HashMap<K, Load<V>>>())
-        });
-        let loaded = tokio::select! {
-            biased;
-            loaded = AssertUnwindSafe(loading).catch_unwind() => loaded.map_err(drop),
-            never = renewed(&cache.inner.budgeted, &cache.policy, held) => match never {},
         };
+        let loaded = cache.guard(loading, held).await;
         let took = begun.elapsed();
         let failed = match loaded {
-            Ok(Ok(mut loaded)) => {
+            Some(Ok(mut loaded)) => {
                 let settled = due.into_iter().map(|due| {
                     let (key, entry) = &self.keys[due.at];
                     let load = loaded.remove(key).unwrap_or_else(Load::absent);
@@ -232,11 +226,8 @@ where
                 });
                 return Ok(join_all(filled).await);
             }
-            Ok(Err(error)) => LoadError::Loader(Arc::new(error)),
-            Err(()) => {
-                tracing::error!("a loader has panicked");
-                LoadError::Aborted
-            }
+            Some(Err(error)) => LoadError::Loader(Arc::new(error)),
+            None => LoadError::Aborted,
         };
         join_all(due.iter().map(|due| {
             let had = due.reason == Reason::Refresh;

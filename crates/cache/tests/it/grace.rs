@@ -66,6 +66,19 @@ async fn a_value_past_its_time_is_given_while_one_loads(at: Topology) {
     assert!(caches[0].stats().stale >= 11, "{:?}", caches[0].stats());
 }
 
+contract!(a_handle_with_another_time_to_live_fills_for_that);
+async fn a_handle_with_another_time_to_live_fills_for_that(at: Topology) {
+    let (redis, space) = space(at, "own-ttl").await;
+    let cache = graced(&redis, &space).ttl(DAY).build().unwrap();
+    let origin = Origin::default();
+    assert_eq!(fare(&cache.with_ttl(ms(1)), &origin, 1).await, (1, Freshness::Loaded));
+    let stale = async || cache.get("k").await.unwrap().unwrap().freshness() == Freshness::Stale;
+    until("it is fresh for longer", stale).await;
+    cache.remove("k").await.unwrap();
+    assert_eq!(fare(&cache, &origin, 2).await, (2, Freshness::Loaded));
+    assert!(!stale().await);
+}
+
 contract!(its_time_is_the_servers);
 async fn its_time_is_the_servers(at: Topology) {
     let (redis, space) = space(at, "times").await;
