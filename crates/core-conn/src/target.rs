@@ -53,6 +53,8 @@ pub(crate) struct Access {
     pub(crate) connect_timeout: Duration,
     /// Whether a replica of a cluster is to answer what its primary would (`READONLY`).
     pub(crate) stale_reads: bool,
+    /// Whether calls of a burst go out together: see [`gather`](crate::link).
+    pub(crate) gathers: bool,
 }
 
 /// Where it listens.

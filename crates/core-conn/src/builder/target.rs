@@ -47,6 +47,7 @@ impl RedisBuilder {
             name: self.name.clone(),
             connect_timeout: self.connect_timeout,
             stale_reads: false,
+            gathers: matches!(site, Site::Cluster(_)),
         };
         Ok((site, access))
     }

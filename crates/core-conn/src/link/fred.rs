@@ -44,7 +44,7 @@ impl FredLink {
         let mut connected = client.reconnect_rx();
         let task = client.connect();
         // Owned from here on: dropping it aborts fred's task.
-        let seats = Seats::new(task.abort_handle());
+        let seats = Seats::new(task.abort_handle(), target.access.gathers);
         let link = Self { client, task: task.abort_handle(), seats };
         let mut end = FredEnd(task);
         tokio::select! {

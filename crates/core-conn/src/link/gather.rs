@@ -1,9 +1,12 @@
-//! Calls that go to the client below together.
+//! Calls that go to the client below together, where that is worth it.
 //!
 //! fred's task writes to the socket whenever it finds no command left, and is woken by the first of many, to run right
 //! behind the caller that woke it. A burst of callers would have a write each. So what is called while other calls are
 //! under way is gathered, and a task of the link's own hands it over, behind all that can run already. That it is a task
 //! and not one of the callers is on purpose: a caller may stop polling, and must not hold up others.
+//!
+//! It is done for the nodes of a cluster, over which a burst is spread: each would get its calls in small pieces. To one
+//! server they come in large ones by themselves, and the task in between costs more than it gains.
 
 use std::future::poll_fn;
 use std::mem;
@@ -25,6 +28,8 @@ pub(super) struct Gathering<C> {
     calls: Apart<AtomicUsize>,
     queue: Apart<Mutex<Queue<C>>>,
     task: AtomicWaker,
+    /// Or else each call goes by itself.
+    on: bool,
 }
 
 type Queue<C> = Vec<Arc<Held<C>>>;
@@ -49,14 +54,14 @@ enum Stage {
 }
 
 impl<C: Caller> Gathering<C> {
-    pub(super) fn new() -> Self {
-        Self { calls: Apart::default(), queue: Apart::default(), task: AtomicWaker::new() }
+    pub(super) fn new(on: bool) -> Self {
+        Self { calls: Apart::default(), queue: Apart::default(), task: AtomicWaker::new(), on }
     }
 
     /// Another call, which sits down. One that is alone gains nothing by waiting.
     #[inline]
     pub(super) fn enter(&self, held: &Held<C>, sit: impl FnOnce(&mut dyn Seat<C>)) {
-        let alone = !C::GATHERED || self.calls.fetch_add(1, Relaxed) == 0;
+        let alone = !self.on || self.calls.fetch_add(1, Relaxed) == 0;
         let mut call = held.call();
         sit(&mut *call.seat);
         call.stage = if alone { Stage::Own } else { Stage::Gathered(None) };
@@ -65,7 +70,7 @@ impl<C: Caller> Gathering<C> {
     /// One that has not been sent never will be.
     #[inline]
     pub(super) fn leave(&self, held: &Held<C>) {
-        if C::GATHERED {
+        if self.on {
             self.calls.fetch_sub(1, Relaxed);
         }
         let mut call = held.call();
@@ -195,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_alone_is_sent_by_itself_and_others_by_the_task() {
-        let gathering = Arc::new(Gathering::new());
+        let gathering = Arc::new(Gathering::new(true));
         let task = tokio::spawn(gathering.clone().run());
         let (alone, sent) = call(&gathering, false);
         assert!(!poll(&gathering, &alone) && sent.load(Relaxed) == 1);
@@ -217,7 +222,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_dropped_before_it_was_sent_is_never_sent() {
-        let gathering = Arc::new(Gathering::new());
+        let gathering = Arc::new(Gathering::new(true));
         let task = tokio::spawn(gathering.clone().run());
         let (_alone, _) = call(&gathering, false);
         let (dropped, sent) = call(&gathering, false);

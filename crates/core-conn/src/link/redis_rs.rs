@@ -62,7 +62,7 @@ impl RedisRsLink {
         let link = Self {
             line: Line::new(connection, heard.clone()),
             task: task.abort_handle(),
-            seats: Seats::new(task.abort_handle()),
+            seats: Seats::new(task.abort_handle(), false),
         };
         link.introduce(target, credentials).await?;
         Ok((link, RedisRsEnd { task, heard }))

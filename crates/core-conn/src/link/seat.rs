@@ -19,9 +19,6 @@ use crate::Striped;
 
 /// The client below, as one call needs it.
 pub(super) trait Caller: Clone + Send + 'static {
-    /// Whether calls are gathered for it, because its task writes those of a burst one by one.
-    const GATHERED: bool;
-
     /// The future of one call, which borrows nothing of the request. It gives the client back: to keep one is cheaper
     /// than to clone one, which all threads count.
     fn carry_out(
@@ -93,10 +90,10 @@ fn chair<C: Caller>() -> Box<dyn Seat<C>> {
 }
 
 impl<C: Caller> Seats<C> {
-    /// For calls to the client whose task this is. It ends where they can't be sent any more.
-    pub(super) fn new(task: AbortHandle) -> Self {
-        let gathering = Arc::new(Gathering::new());
-        let sender = C::GATHERED.then(|| {
+    /// For calls to the client whose task this is, gathered or not. It ends where they can't be sent any more.
+    pub(super) fn new(task: AbortHandle, gathers: bool) -> Self {
+        let gathering = Arc::new(Gathering::new(gathers));
+        let sender = gathers.then(|| {
             let (sends, ends) = (gathering.clone().run(), Ends(task));
             let sender = tokio::spawn(async move {
                 let _ends = ends;
@@ -174,8 +171,6 @@ pub(super) mod tests {
     pub(in crate::link) struct Nobody;
 
     impl Caller for Nobody {
-        const GATHERED: bool = true;
-
         fn carry_out(
             self,
             _: Request<'_>,
@@ -186,7 +181,7 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn boxes_do_not_pile_up_where_calls_end_elsewhere() {
-        let seats = Seats::new(tokio::spawn(std::future::pending::<()>()).abort_handle());
+        let seats = Seats::new(tokio::spawn(std::future::pending::<()>()).abort_handle(), true);
         let ping = Cmd::read("PING");
         for _ in 0..3 {
             let seated = seats.seat(&Nobody, Request::Cmd(&ping));
@@ -199,8 +194,6 @@ pub(super) mod tests {
     struct Broken;
 
     impl Caller for Broken {
-        const GATHERED: bool = true;
-
         fn carry_out(
             self,
             _: Request<'_>,
@@ -212,7 +205,7 @@ pub(super) mod tests {
     #[tokio::test]
     async fn where_nothing_can_be_sent_any_more_the_client_ends() {
         let client = tokio::spawn(std::future::pending::<()>());
-        let seats = Seats::new(client.abort_handle());
+        let seats = Seats::new(client.abort_handle(), true);
         let ping = Cmd::read("PING");
         let _alone = seats.seat(&Broken, Request::Cmd(&ping));
         let beside = seats.seat(&Broken, Request::Cmd(&ping));

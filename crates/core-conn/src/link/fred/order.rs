@@ -63,8 +63,6 @@ impl Script {
 }
 
 impl Caller for Client {
-    const GATHERED: bool = true;
-
     fn carry_out(
         self,
         request: Request<'_>,

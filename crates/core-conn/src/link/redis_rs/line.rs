@@ -38,8 +38,6 @@ impl fmt::Debug for Line {
 }
 
 impl Caller for Line {
-    const GATHERED: bool = false;
-
     #[inline]
     fn carry_out(
         mut self,
