@@ -7,7 +7,12 @@ use russet_core_conn::{Breaker, Codec, KeySpace, Redis};
 
 use crate::cache::Cache;
 use crate::error::Error;
+use crate::journal::Journal;
+use crate::keys::Keys;
+use crate::local::Local;
 use crate::policy::{LONGEST_TTL, Policy, RefreshAhead};
+use crate::scripts::journal::JournalKeys;
+use crate::tracked::Tracked;
 
 /// The options of a [`Cache`]. See [`Cache::builder`].
 #[derive(Debug, Clone)]
@@ -20,6 +25,9 @@ pub struct CacheBuilder<V> {
     budget: Duration,
     breaker: Guard,
     codec: Codec,
+    staleness: Option<Duration>,
+    local: Option<u64>,
+    local_ttl: Option<Duration>,
     value: PhantomData<fn() -> V>,
 }
 
@@ -51,6 +59,9 @@ impl<V> CacheBuilder<V> {
             budget: Duration::from_millis(100),
             breaker: Guard::Own,
             codec: Codec::default(),
+            staleness: None,
+            local: None,
+            local_ttl: None,
             value: PhantomData,
         }
     }
@@ -148,11 +159,46 @@ impl<V> CacheBuilder<V> {
         self
     }
 
+    /// Keeps a journal of what becomes invalid, in Redis. With it there are [tags](crate::Load::tags),
+    /// [`invalidate_tags`](Cache::invalidate_tags), [`invalidate_all`](Cache::invalidate_all),
+    /// [`invalidations`](Cache::invalidations) and [`local`](Self::local); without it a value is invalid by its key alone.
+    ///
+    /// `max_staleness` is for how long after it was acknowledged an invalidation by tag or of all may be unknown to
+    /// another process, and one by key to its memory; up to an hour. It holds also where messages are lost or late:
+    /// whoever uses a value has asked Redis no longer ago than that whether there is news. A process that is used asks
+    /// every half of it, in one round trip and in the background, and is told of news meanwhile; with 0 each lookup asks
+    /// first. Where it gets no answer, its memory is not used, and lookups go on as if Redis were away.
+    ///
+    /// All programs that use the cache must keep its journal, or none: those that do not can't read what the others
+    /// write, and the others not theirs. Entries of both are then misses, and each is logged.
+    pub fn journal(mut self, max_staleness: Duration) -> Self {
+        self.staleness = Some(max_staleness);
+        self
+    }
+
+    /// Keeps up to so many values in this process's memory, decoded: a hit there costs no round trip. Which ones is
+    /// decided by how often they are asked for (TinyLFU). Default: none. It needs a [`journal`](Self::journal), and has
+    /// one of 1 s if none is chosen.
+    pub fn local(mut self, entries: u64) -> Self {
+        self.local = Some(entries);
+        self
+    }
+
+    /// How long this process's memory may keep a value; never longer than Redis has it. Default: half of
+    /// [`ttl`](Self::ttl).
+    pub fn local_ttl(mut self, ttl: Duration) -> Self {
+        self.local_ttl = Some(ttl);
+        self
+    }
+
     /// Validates, and makes the cache. Nothing is sent.
     ///
     /// # Errors
     /// [`Error::Config`], naming the option, what is wrong with it and what is allowed.
-    pub fn build(self) -> Result<Cache<V>, Error> {
+    pub fn build(self) -> Result<Cache<V>, Error>
+    where
+        V: Send + Sync + 'static,
+    {
         let config =
             |field, problem: String, allowed| Err(Error::Config { field, problem, allowed });
         if self.name.is_empty() || self.name.len() > 64 {
@@ -185,6 +231,12 @@ impl<V> CacheBuilder<V> {
         if self.budget.is_zero() {
             return config("budget", "0".into(), "above zero");
         }
+        if self.local == Some(0) {
+            return config("local", "0".into(), "at least one entry");
+        }
+        if let Some(time) = self.staleness.filter(|time| *time > Duration::from_secs(3_600)) {
+            return config("journal", format!("{time:?}"), "up to an hour");
+        }
         let budgeted =
             self.redis.with_deadline(self.budget.min(self.redis.deadline())).without_waiting();
         let budgeted = match self.breaker {
@@ -194,7 +246,14 @@ impl<V> CacheBuilder<V> {
             }
             Guard::Own | Guard::None => budgeted,
         };
-        Ok(Cache::assemble(self.redis, budgeted, &self.space, &self.name, policy, self.codec))
+        let keys = Keys::new(&self.space, &self.name);
+        let staleness = self.staleness.or(self.local.map(|_| Duration::from_secs(1)));
+        let tracked = staleness.map(|staleness| {
+            let journal = Journal::new(JournalKeys::of(&keys), staleness);
+            let ttl = self.local_ttl.unwrap_or(policy.ttl / 2);
+            Tracked::new(journal, self.local.map(|entries| Local::new(entries, ttl)))
+        });
+        Ok(Cache::assemble(self.redis, budgeted, keys, policy, self.codec, tracked))
     }
 }
 
@@ -217,6 +276,8 @@ mod tests {
             (ok().grace(Duration::MAX), "grace"),
             (ok().grace_backoff(Duration::MAX), "grace_backoff"),
             (ok().hard_timeout(Duration::ZERO), "hard_timeout"),
+            (ok().local(0), "local"),
+            (ok().journal(Duration::MAX), "journal"),
             (ok().lease(Duration::from_millis(1)), "lease"),
             (ok().refresh_ahead(RefreshAhead::at(1.0)), "refresh_ahead"),
             (ok().refresh_ahead(RefreshAhead::xfetch(f64::NAN)), "refresh_ahead"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use russet_core_conn::{Agreed, Breaker, Cmd, Codec, CodecError, Key, KeySpace, Redis, Segments};
+use russet_core_conn::{Agreed, Breaker, Canonical, Cmd, Codec, KeySpace, Redis, Segments};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -12,12 +12,17 @@ use crate::builder::CacheBuilder;
 use crate::entry;
 use crate::error::Error;
 use crate::flight::Flights;
+use crate::invalidate::check_tags;
+use crate::invalidation::What;
 use crate::keys::Keys;
 use crate::load::Load;
+use crate::local::Local;
 use crate::lookup::Lookup;
 use crate::policy::{LONGEST_TTL, Policy};
 use crate::scripts::{self, Fill};
+use crate::seal::{Seal, Stamp};
 use crate::stats::{Counters, Stats};
+use crate::tracked::Tracked;
 use crate::wakes::Wakes;
 
 /// A cache of values of one type under one name, in Redis. Cheap to clone.
@@ -57,12 +62,13 @@ pub(crate) struct Inner<V> {
     pub(crate) flights: Arc<Flights<V>>,
     pub(crate) wakes: Wakes,
     pub(crate) codec: Codec,
+    pub(crate) tracked: Option<Tracked<V>>,
     agreed: Agreed,
     /// It was said that another layout is kept.
     pub(crate) warned: AtomicBool,
 }
 
-impl<V> Cache<V> {
+impl<V: Send + Sync + 'static> Cache<V> {
     /// A cache with default options: a TTL of 300 s.
     ///
     /// # Errors
@@ -79,20 +85,20 @@ impl<V> Cache<V> {
     pub(crate) fn assemble(
         redis: Redis,
         budgeted: Redis,
-        space: &KeySpace,
-        name: &str,
+        keys: Keys,
         policy: Policy,
         codec: Codec,
+        tracked: Option<Tracked<V>>,
     ) -> Self {
-        let keys = Keys::new(space, name);
         let inner = Inner {
             wakes: Wakes::new(redis.clone(), keys.channel()),
             redis,
             budgeted,
+            counters: Counters::new(keys.name()),
             keys,
-            counters: Counters::new(name),
             flights: Arc::default(),
             codec,
+            tracked,
             agreed: Agreed::default(),
             warned: AtomicBool::new(false),
         };
@@ -131,65 +137,14 @@ impl<V> Cache<V> {
 
     /// What this cache has done in this process.
     pub fn stats(&self) -> Stats {
-        self.inner.counters.snapshot()
+        let local = self.inner.tracked.as_ref().and_then(|tracked| tracked.local.as_ref());
+        let local_entries = local.map_or(0, Local::entries);
+        Stats { local_entries, ..self.inner.counters.snapshot() }
     }
 
     /// The breaker that lookups with a loader go through: for its state and events.
     pub fn breaker(&self) -> Option<&Breaker> {
         self.inner.budgeted.breaker()
-    }
-
-    /// Forgets what is cached under the key, value or absence. Answers whether there was anything, be it only a load
-    /// under way. One round trip.
-    ///
-    /// Once it is acknowledged, no load that began before fills the key, in this process or another, and nobody who asks
-    /// from then on is given what such a load has read.
-    ///
-    /// # Errors
-    /// Those of Redis; see their outcome. The command may be repeated.
-    pub async fn remove(&self, key: impl Segments) -> Result<bool, Error> {
-        let inner = &self.inner;
-        inner.agree(&inner.redis).await?;
-        let key = inner.keys.entry(key);
-        let removed = inner.redis.run(Cmd::idempotent("UNLINK").key(&key)).await;
-        inner.flights.close(&key);
-        Ok(removed?)
-    }
-
-    /// [`remove`](Self::remove) for several keys: answers how many held anything. One pipelined round trip.
-    ///
-    /// # Errors
-    /// The first of Redis; other keys may have been removed. All may be removed again.
-    pub async fn remove_many<K: Segments>(
-        &self,
-        keys: impl IntoIterator<Item = K>,
-    ) -> Result<u64, Error> {
-        let inner = &self.inner;
-        let keys: Vec<Key> = keys.into_iter().map(|key| inner.keys.entry(key)).collect();
-        inner.agree(&inner.redis).await?;
-        let removals = keys.iter().map(|key| Cmd::idempotent("UNLINK").key(key));
-        let replies = inner.redis.pipeline(removals).await;
-        keys.iter().for_each(|key| inner.flights.close(key));
-        let mut removed = 0;
-        for reply in replies {
-            removed += u64::from(reply? == russet_core_conn::Value::Int(1));
-        }
-        Ok(removed)
-    }
-
-    /// Marks what is cached under the key as past its time: the next lookup loads it anew, and has the old value as
-    /// [stale](crate::Freshness::Stale) until then, within its [`grace`](CacheBuilder::grace). What has no grace is
-    /// [removed](Self::remove). Answers whether there was anything. One round trip.
-    ///
-    /// # Errors
-    /// Those of Redis; see their outcome. It may be repeated.
-    pub async fn expire(&self, key: impl Segments) -> Result<bool, Error> {
-        let inner = &self.inner;
-        inner.agree(&inner.redis).await?;
-        let key = inner.keys.entry(key);
-        let expired = scripts::expire(&inner.redis, &key).await;
-        inner.flights.close(&key);
-        Ok(expired?)
     }
 }
 
@@ -200,7 +155,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// # Errors
     /// Those of Redis.
     pub async fn get(&self, key: impl Segments) -> Result<Option<Lookup<V>>, Error> {
-        Ok(self.stands(&self.inner.keys.entry(key)).await?)
+        let (name, asked) = (Canonical::of(&key), Instant::now());
+        if let Some(lookup) = self.near(&name) {
+            return Ok(Some(lookup));
+        }
+        Ok(self.stands(&self.inner.keys.entry(&name), asked).await?)
     }
 
     /// Caches a value (`V`), an absence (`None`) or a [`Load`] under the key, whatever was there. One round trip. A load
@@ -213,10 +172,10 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         if !load.cache {
             return Ok(());
         }
-        let key = inner.keys.entry(key);
-        let fill = self.encoded(&load, Duration::ZERO);
+        self.ready(&inner.redis, Instant::now()).await?;
+        let key = inner.keys.entry(&Canonical::of(&key));
+        let fill = self.encoded(&load, Duration::ZERO, inner.stamp());
         let fill = fill.inspect_err(|_| inner.counters.fill(false))?;
-        inner.agree(&inner.redis).await?;
         let filled = if fill.timed {
             scripts::fill(&inner.redis, &key, None, fill, inner.wakes.channel()).await.map(drop)
         } else {
@@ -224,17 +183,33 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             let set = Cmd::idempotent("SET").key(&key).arg(fill.payload).arg("PX").arg(millis);
             inner.redis.run::<()>(set).await
         };
-        inner.flights.close(&key);
+        inner.forget(&key);
         inner.counters.fill(filled.is_ok());
-        Ok(filled?)
+        filled?;
+        Ok(inner.tell(What::Written, &[&key]).await?)
     }
 
-    pub(crate) fn encoded(&self, load: &Load<V>, took: Duration) -> Result<Fill, CodecError> {
-        let payload = entry::encode(&self.inner.codec, load.value.as_deref())?;
+    pub(crate) fn encoded(
+        &self,
+        load: &Load<V>,
+        took: Duration,
+        stamp: Option<Stamp>,
+    ) -> Result<Fill, Error> {
+        let inner = &self.inner;
+        let tags = &load.tags;
+        check_tags(tags)?;
+        let seal = match (&inner.tracked, stamp) {
+            (None, _) if !tags.is_empty() => return Err(Error::NoJournal("tags")),
+            (None, _) => None,
+            (Some(_), stamp) => {
+                Some(Seal { stamp: stamp.unwrap_or(Stamp::NEVER), tags: tags.clone() })
+            }
+        };
+        let payload = entry::encode(&inner.codec, load.value.as_deref(), seal.as_ref())?;
         // An absence is not used after its time: what is created should be seen.
         let timed = load.value.is_some() && self.policy.is_timed();
         let grace = if timed { self.policy.grace } else { Duration::ZERO };
-        Ok(Fill { payload, ttl: self.policy.ttl_of(load), grace, timed, took })
+        Ok(Fill { payload, seal, ttl: self.policy.ttl_of(load), grace, timed, took })
     }
 }
 

@@ -5,14 +5,17 @@
 //! | 0 | nothing: it is known that there is no value |
 //! | 1 | the codec's envelope |
 //! | 2 | somebody loads it: the token of the lease (8 bytes), whether anybody waits (1) |
-//! | 3 | the same, then until when the lease is held, the value is fresh, it may be used (8 each, ms since the epoch), its time to live (8, ms), how long it took to load (4, ms); then what stands there by 0 or 1 |
+//! | 3 | the same, then until when the lease is held, the value is fresh, it may be used (8 each, ms since the epoch), its time to live (8, ms), how long it took to load (4, ms); then what stands there by 0, 1 or 4 |
+//! | 4 | a [seal](crate::seal), then what stands there by 0 or 1: a value or its absence in a cache with a journal |
 //!
-//! What begins with 0 or 1 is fresh as long as it is there. The scripts read and write the rest, by the server's clock.
+//! What begins with 0, 1 or 4 is fresh as long as it is there. The scripts read and write the rest, by the server's clock.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use russet_core_conn::{Codec, CodecError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::seal::Seal;
 
 const ABSENT: u8 = 0;
 const VALUE: u8 = 1;
@@ -24,9 +27,9 @@ const PENDING_BYTES: usize = 10;
 const TIMED_HEAD: usize = 46;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Entry<V> {
+pub(crate) enum Entry {
     /// A value or its absence: fresh.
-    Fresh(Option<V>),
+    Payload,
     /// Somebody loads it.
     Pending,
     /// Only the server's clock can say what it is worth.
@@ -34,28 +37,39 @@ pub(crate) enum Entry<V> {
 }
 
 /// The payload of a value or of its absence.
-pub(crate) fn encode<V: Serialize>(codec: &Codec, value: Option<&V>) -> Result<Bytes, CodecError> {
-    let Some(value) = value else { return Ok(Bytes::from_static(&[ABSENT])) };
+pub(crate) fn encode<V: Serialize>(
+    codec: &Codec,
+    value: Option<&V>,
+    seal: Option<&Seal>,
+) -> Result<Bytes, CodecError> {
+    if value.is_none() && seal.is_none() {
+        return Ok(Bytes::from_static(&[ABSENT]));
+    }
     let mut bytes = BytesMut::with_capacity(256);
-    bytes.put_u8(VALUE);
-    codec.encode_into(value, &mut bytes)?;
+    if let Some(seal) = seal {
+        seal.put(&mut bytes);
+    }
+    match value {
+        Some(value) => {
+            bytes.put_u8(VALUE);
+            codec.encode_into(value, &mut bytes)?;
+        }
+        None => bytes.put_u8(ABSENT),
+    }
     Ok(bytes.freeze())
 }
 
-/// The whole of an entry; an error for anything that is not one of this type.
-pub(crate) fn decode<V: DeserializeOwned>(
-    codec: &Codec,
-    bytes: &[u8],
-) -> Result<Entry<V>, CodecError> {
+/// The whole of an entry.
+pub(crate) fn read(bytes: &[u8]) -> Entry {
     match bytes {
-        [PENDING, ..] if bytes.len() == PENDING_BYTES => Ok(Entry::Pending),
-        [TIMED, ..] if bytes.len() > TIMED_HEAD => Ok(Entry::Timed),
-        _ => decode_payload(codec, bytes).map(Entry::Fresh),
+        [PENDING, ..] if bytes.len() == PENDING_BYTES => Entry::Pending,
+        [TIMED, ..] if bytes.len() > TIMED_HEAD => Entry::Timed,
+        _ => Entry::Payload,
     }
 }
 
-/// The value or its absence.
-pub(crate) fn decode_payload<V: DeserializeOwned>(
+/// The value or its absence; an error for anything that is not one of this type.
+pub(crate) fn decode<V: DeserializeOwned>(
     codec: &Codec,
     bytes: &[u8],
 ) -> Result<Option<V>, CodecError> {
@@ -74,16 +88,17 @@ mod tests {
     #[test]
     fn absence_is_not_a_value_that_is_none() {
         let codec = Codec::default();
-        let absent = encode::<Option<u8>>(&codec, None).unwrap();
-        let none = encode(&codec, Some(&None::<u8>)).unwrap();
-        assert_eq!(decode::<Option<u8>>(&codec, &absent).unwrap(), Entry::Fresh(None));
-        assert_eq!(decode::<Option<u8>>(&codec, &none).unwrap(), Entry::Fresh(Some(None)));
+        let absent = encode::<Option<u8>>(&codec, None, None).unwrap();
+        let none = encode(&codec, Some(&None::<u8>), None).unwrap();
+        assert_eq!(decode::<Option<u8>>(&codec, &absent).unwrap(), None);
+        assert_eq!(decode::<Option<u8>>(&codec, &none).unwrap(), Some(None));
     }
 
     #[test]
     fn what_is_no_entry_is_an_error() {
         let codec = Codec::default();
         for bytes in [&b""[..], b"\x00x", b"\x01", b"\x02abc", b"\x03abc", b"\x04abc", b"hello"] {
+            assert_eq!(read(bytes), Entry::Payload);
             assert!(decode::<String>(&codec, bytes).is_err(), "{bytes:?}");
         }
     }

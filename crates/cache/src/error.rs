@@ -17,6 +17,12 @@ pub enum Error {
         /// What would be right.
         allowed: &'static str,
     },
+    /// What was asked for needs a cache with a [`journal`](crate::CacheBuilder::journal).
+    #[error("{0} without a journal: see CacheBuilder::journal")]
+    NoJournal(&'static str),
+    /// Tags that can't be: a value has up to 64, of 1 to 128 bytes each.
+    #[error("tags: {0}")]
+    Tags(String),
     /// Redis gave no answer, or refused. Its own error tells what became of the command.
     #[error("redis: {0}")]
     Redis(russet_core_conn::Error),
@@ -30,7 +36,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Redis(error) => error.is_retryable(),
-            Self::Config { .. } | Self::Codec(_) => false,
+            Self::Config { .. } | Self::NoJournal(_) | Self::Tags(_) | Self::Codec(_) => false,
         }
     }
 }

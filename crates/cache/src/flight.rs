@@ -10,6 +10,7 @@ use russet_core_conn::Key;
 use tokio::sync::SetOnce;
 
 use crate::lookup::Lookup;
+use crate::seal::Seal;
 
 /// One load, or the wait for another process's.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub(crate) struct Landed<V> {
     pub(crate) began: Instant,
     /// Redis took it: nothing was invalidated since it was begun.
     pub(crate) sound: bool,
+    pub(crate) seal: Option<Seal>,
 }
 
 #[derive(Debug, Clone)]
@@ -127,7 +129,7 @@ impl<V> Drop for Pilot<V> {
     fn drop(&mut self) {
         if self.flight.landed.get().is_none() {
             let (outcome, began) = (Err(Failure::Aborted), Instant::now());
-            self.land(Landed { outcome, began, sound: false });
+            self.land(Landed { outcome, began, sound: false, seal: None });
         }
     }
 }

@@ -3,36 +3,64 @@
 //! | key | type | holds | ends |
 //! |---|---|---|---|
 //! | `{prefix:p}:cache.<name>:<segment>:…` | string | one entry: a value or its absence, the lease on loading it, or both | by its TTL |
+//! | `{prefix:q}:cache-journal:<name>` | hash | the journal's incarnation, its version, and what is invalid altogether | with the cache |
+//! | `{prefix:q}:cache-tags:<name>` | sorted set | the tags, by the version that made them invalid; bounded | with the cache |
+//! | `{prefix:q}:cache-log:<name>` | stream | the last invalidations; bounded | with the cache |
 //!
-//! `p` is the partition of the segments, so that what belongs to an entry can be decided in one script. The channel
-//! `{prefix}:cache.<name>` wakes those who wait for a load.
+//! `p` is the partition of the segments, so that what belongs to an entry can be decided in one script, and `q` that of
+//! the name. The channel `{prefix}:cache.<name>` wakes those who wait for a load, `{prefix}:cache-log.<name>` tells of
+//! invalidations.
 
-use russet_core_conn::{Key, KeySpace, Segments};
+use bytes::Bytes;
+use russet_core_conn::{Canonical, Key, KeySpace};
 
 /// The keys of one cache.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     space: KeySpace,
+    name: Box<str>,
     kind: Box<str>,
 }
 
 impl Keys {
     pub(crate) fn new(space: &KeySpace, name: &str) -> Self {
-        Self { space: space.clone(), kind: format!("cache.{name}").into() }
+        Self { space: space.clone(), name: name.into(), kind: format!("cache.{name}").into() }
     }
 
     pub(crate) fn space(&self) -> &KeySpace {
         &self.space
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// `{prefix:p}:cache.<name>:<segment>:…`
-    pub(crate) fn entry(&self, segments: impl Segments) -> Key {
-        self.space.key(&self.kind, segments)
+    pub(crate) fn entry(&self, segments: &Canonical) -> Key {
+        self.space.key_of(&self.kind, segments)
+    }
+
+    /// The segments of the key of an entry, as they stand in it.
+    pub(crate) fn name_of(entry: &Bytes) -> Bytes {
+        // Neither the hash tag nor the kind has a brace or colon but these.
+        let tag = entry.iter().position(|byte| *byte == b'}').map_or(0, |at| at + 2);
+        let kind = entry.iter().skip(tag).position(|byte| *byte == b':');
+        entry.slice(kind.map_or(entry.len(), |at| tag + at)..)
     }
 
     /// `{prefix}:cache.<name>`, a channel.
     pub(crate) fn channel(&self) -> Key {
         self.space.global(&self.kind, ())
+    }
+
+    /// `{prefix:q}:cache-journal:<name>`, `{prefix:q}:cache-tags:<name>` and `{prefix:q}:cache-log:<name>`
+    pub(crate) fn journal(&self) -> [Key; 3] {
+        ["cache-journal", "cache-tags", "cache-log"].map(|kind| self.space.key(kind, &*self.name))
+    }
+
+    /// `{prefix}:cache-log.<name>`, a channel.
+    pub(crate) fn journal_channel(&self) -> Key {
+        self.space.global(&format!("cache-log.{}", self.name), ())
     }
 }
 
@@ -41,9 +69,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_name_of_an_entry_is_what_stands_behind_its_kind() {
+        for (kind, segments) in
+            [("c", ""), ("a:b{}", "x"), ("odd\u{7f}", "a:b"), ("c", &"l".repeat(500))]
+        {
+            let (space, name) = (KeySpace::new("shop").unwrap(), Canonical::of(segments));
+            let entry = Keys::new(&space, kind).entry(&name);
+            assert_eq!(Keys::name_of(&entry.to_bytes()), name.as_bytes());
+        }
+        let entry = Keys::new(&KeySpace::new("shop").unwrap(), "c").entry(&Canonical::of(&()));
+        assert_eq!(Keys::name_of(&entry.to_bytes()), "");
+    }
+
+    #[test]
     fn the_layout_is_the_one_of_the_table() {
         let keys = Keys::new(&KeySpace::new("shop").unwrap(), "route");
-        assert_eq!(keys.entry(("SEA", "LAX")).as_bytes(), b"{shop:118}:cache.route:SEA:LAX");
+        let entry = keys.entry(&Canonical::of(&("SEA", "LAX")));
+        assert_eq!(entry.as_bytes(), b"{shop:118}:cache.route:SEA:LAX");
+        assert_eq!(Keys::name_of(&entry.to_bytes()), ":SEA:LAX");
         assert_eq!(keys.channel().as_bytes(), b"{shop}:cache.route");
+        let [journal, tags, log] =
+            keys.journal().map(|key| String::from_utf8(key.to_bytes().to_vec()).unwrap());
+        assert_eq!(journal, "{shop:102}:cache-journal:route");
+        assert_eq!(tags, "{shop:102}:cache-tags:route");
+        assert_eq!(log, "{shop:102}:cache-log:route");
+        assert_eq!(keys.journal_channel().as_bytes(), b"{shop}:cache-log.route");
     }
 }

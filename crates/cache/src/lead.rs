@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use russet_core_conn::{Key, Redis};
+use russet_core_conn::{Error, Key, Redis};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -16,6 +16,8 @@ use crate::load::{Load, LoadContext, Reason};
 use crate::lookup::Lookup;
 use crate::policy::Policy;
 use crate::scripts::{self, Bad, Claimed, Due, Fill, Token};
+use crate::seal::Stamp;
+use crate::tracked::{Flaw, Opened};
 use crate::wakes::Listening;
 
 /// With what a load begins.
@@ -32,6 +34,17 @@ pub(crate) enum Start<V> {
     },
     /// There is no lease to be had.
     Without(Reason),
+}
+
+impl<V> Start<V> {
+    fn unavailable(error: &Error) -> Self {
+        if error.is_retryable() {
+            tracing::debug!(%error, "the cache does not answer");
+        } else {
+            tracing::warn!(%error, "the lease on a load is refused: nothing is cached");
+        }
+        Self::Without(Reason::Unavailable)
+    }
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
@@ -68,7 +81,9 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         let start = match start {
             Start::Claims { bad, reason } => match self.take(key, bad, reason).await {
                 Ok(start) => start,
-                Err((lookup, began)) => return Landed { outcome: Ok(lookup), began, sound: false },
+                Err((lookup, began)) => {
+                    return Landed { outcome: Ok(lookup), began, sound: false, seal: None };
+                }
             },
             other => other,
         };
@@ -77,27 +92,25 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             Start::Claims { reason, .. } | Start::Without(reason) => (None, None, reason),
         };
         let (began, had) = (Instant::now(), stale.is_some());
+        let stamp = self.inner.stamp();
         let context = LoadContext::new(reason, stale);
         let leases = token.iter().map(|token| (key, token));
         let loaded = self.guard(async { load(context).await.map(Into::into) }, leases).await;
         let took = began.elapsed();
         // What is invalidated from here on may be too late for the fill, and is for those who ask from here on.
         pilot.depart();
-        let (outcome, sound) = match loaded {
+        let failure = match loaded {
             Some(Ok(load)) => {
-                let (lookup, fill) = self.settle(load, took);
-                (Ok(lookup), self.finish(key, token.as_ref(), fill).await)
+                let (lookup, fill) = self.settle(load, took, stamp);
+                let seal = fill.as_ref().and_then(|fill| fill.seal.clone());
+                let sound = self.finish(key, token.as_ref(), &lookup, fill).await;
+                return Landed { outcome: Ok(lookup), began, sound, seal };
             }
-            Some(Err(error)) => {
-                self.give_up(key, token.as_ref(), had).await;
-                (Err(Failure::Loader(Arc::new(error))), false)
-            }
-            None => {
-                self.give_up(key, token.as_ref(), had).await;
-                (Err(Failure::Aborted), false)
-            }
+            Some(Err(error)) => Failure::Loader(Arc::new(error)),
+            None => Failure::Aborted,
         };
-        Landed { outcome, began, sound }
+        self.give_up(key, token.as_ref(), had).await;
+        Landed { outcome: Err(failure), began, sound: false, seal: None }
     }
 
     /// Loads, and keeps the leases meanwhile; `None` where the loader panicked.
@@ -125,7 +138,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         mut bad: Bad,
         mut reason: Reason,
     ) -> Result<Start<V>, (Lookup<V>, Instant)> {
-        let (inner, policy) = (&self.inner, &self.policy);
+        let (inner, policy, redis) = (&self.inner, &self.policy, &self.inner.budgeted);
         let (token, until) = (Token::draw(), Instant::now() + policy.patience());
         let mut listening: Option<Listening<'_>> = None;
         loop {
@@ -134,44 +147,43 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             if let Some(woken) = &mut woken {
                 woken.as_mut().enable();
             }
-            let began = Instant::now();
-            let claim =
-                scripts::claim(&inner.budgeted, key, &token, policy.lease, Due::default(), &bad);
-            let left = match claim.await {
+            let (began, ticket) = (Instant::now(), inner.ticket(key));
+            let claim = scripts::claim(redis, key, &token, policy.lease, Due::default(), &bad);
+            let (payload, left, stale) = match claim.await {
                 Ok(Claimed::Leads { stale }) => {
-                    let stale = stale.and_then(|payload| self.stale(&payload));
+                    let stale = self.stale(redis, stale.as_ref()).await;
                     let stale = stale.and_then(|lookup| lookup.shared());
                     if stale.is_some() {
                         reason = Reason::Refresh;
                     }
                     return Ok(Start::Leads { token, stale, reason });
                 }
-                Ok(Claimed::Fresh { payload } | Claimed::Due { payload }) => {
-                    match inner.payload(&payload) {
-                        Ok(value) => return Err((Lookup::cached(value, false), began)),
-                        Err(found) if found == bad => return Ok(Start::Without(reason)),
-                        Err(found) => {
-                            (bad, reason) = (found, Reason::Unreadable);
-                            continue;
-                        }
-                    }
-                }
-                Ok(Claimed::Rests { stale }) => {
-                    let stale = self.stale(&stale);
-                    return stale.map_or(Ok(Start::Without(Reason::Contended)), |stale| {
-                        Err((stale, began))
-                    });
-                }
-                Ok(Claimed::Waits { left, .. }) => left,
-                Err(error) => {
-                    if error.is_retryable() {
-                        tracing::debug!(%error, "the cache does not answer");
-                    } else {
-                        tracing::warn!(%error, "the lease on a load is refused: nothing is cached");
-                    }
-                    return Ok(Start::Without(Reason::Unavailable));
-                }
+                Ok(Claimed::Fresh { payload, left }) => (Some(payload), left, false),
+                Ok(Claimed::Due { payload }) => (Some(payload), Duration::ZERO, false),
+                Ok(Claimed::Rests { stale }) => (Some(stale), Duration::ZERO, true),
+                Ok(Claimed::Waits { left, .. }) => (None, left, false),
+                Err(error) => return Ok(Start::unavailable(&error)),
             };
+            if let Some(payload) = payload {
+                match inner.open(redis, &payload).await {
+                    Ok(_) if stale && policy.grace.is_zero() => {
+                        return Ok(Start::Without(Reason::Contended));
+                    }
+                    Ok(Opened { value, seal }) => {
+                        let lookup = Lookup::cached(value, stale);
+                        if !stale {
+                            inner.keep(key, ticket, &lookup, seal, policy.kept(left));
+                        }
+                        return Err((lookup, began));
+                    }
+                    Err(Flaw::Bad(found)) if found == bad => return Ok(Start::Without(reason)),
+                    Err(Flaw::Bad(found)) => {
+                        (bad, reason) = (found.clone(), found.reason());
+                        continue;
+                    }
+                    Err(Flaw::Away(error)) => return Ok(Start::unavailable(&error)),
+                }
+            }
             inner.counters.waited();
             if Instant::now() >= until {
                 return Ok(Start::Without(Reason::Contended));
@@ -190,13 +202,18 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     }
 
     /// What the caller gets, and what is to be cached of it, if anything is and can be.
-    pub(crate) fn settle(&self, load: Load<V>, took: Duration) -> (Lookup<V>, Option<Fill>) {
-        let fill = if load.cache { self.fill(&load, took) } else { None };
+    pub(crate) fn settle(
+        &self,
+        load: Load<V>,
+        took: Duration,
+        stamp: Option<Stamp>,
+    ) -> (Lookup<V>, Option<Fill>) {
+        let fill = if load.cache { self.fill(&load, took, stamp) } else { None };
         (Lookup::loaded(load.value), fill)
     }
 
-    fn fill(&self, load: &Load<V>, took: Duration) -> Option<Fill> {
-        let fill = self.encoded(load, took);
+    fn fill(&self, load: &Load<V>, took: Duration, stamp: Option<Stamp>) -> Option<Fill> {
+        let fill = self.encoded(load, took, stamp);
         let fill = fill.inspect_err(|error| {
             tracing::warn!(%error, "a value can't be cached");
             self.inner.counters.fill(false);
@@ -209,15 +226,18 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         &self,
         key: &Key,
         token: Option<&Token>,
+        lookup: &Lookup<V>,
         fill: Option<Fill>,
     ) -> bool {
         let inner = &self.inner;
         match (token, fill) {
-            (Some(token), Some(fill)) => {
-                let channel = inner.wakes.channel();
+            (Some(token), Some(mut fill)) => {
+                let (channel, ticket) = (inner.wakes.channel(), inner.ticket(key));
+                let (seal, left) = (fill.seal.take(), self.policy.kept(fill.ttl));
                 match scripts::fill(&inner.budgeted, key, Some(token), fill, channel).await {
                     Ok(true) => {
                         inner.counters.fill(true);
+                        inner.keep(key, ticket, lookup, seal, left);
                         true
                     }
                     Ok(false) => {

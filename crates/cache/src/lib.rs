@@ -40,6 +40,14 @@
 //! - **Stale while revalidating, stale if the origin fails**, with [`grace`](CacheBuilder::grace); refreshed before its
 //!   time is over with [`refresh_ahead`](CacheBuilder::refresh_ahead), by one lookup of all processes. What is fresh is
 //!   told by the server's clock alone.
+//! - **Invalid by key, by tag, or all at once.** With a [`journal`](CacheBuilder::journal), values have
+//!   [tags](Load::tags), and one small write makes invalid whatever has one of them, or all there is, also what is just
+//!   being loaded. Nothing is scanned, and no set of keys is kept for a tag.
+//! - **A memory of its own that is not stale for long.** With [`local`](CacheBuilder::local), a process keeps decoded
+//!   values: a hit there asks Redis nothing. What was said to be invalid is so in the process that said it at once, and
+//!   in all others within `max_staleness`, also where messages are lost, connections stall, everything is deleted or a
+//!   primary fails over: a value is only used if Redis was asked for news no longer ago than that, and answered. Where
+//!   the news has a hole in it, all that was kept is dropped.
 //! - **Many keys are one trip.** [`Cache::get_or_load_many`] reads them in one, takes the leases on what is missing in one,
 //!   loads it with one call, and caches it in one.
 //! - **Absence is remembered**, for its own shorter time: what does not exist does not cost a load each time.
@@ -53,6 +61,9 @@
 //! - Redis replicates asynchronously: a failover may bring back an entry that was removed, until its TTL. A handle with
 //!   [`Durability::Replicas`](russet_core_conn::Durability) removes with an acknowledgement of the replicas.
 //! - A loader that reads a replica of the origin may load what is out of date already.
+//! - What invalidates by tag, or all, lies on one node of a cluster for each cache, with its journal: one write does it,
+//!   whole or not at all, and one question every half of `max_staleness` is all that following it costs. While that node
+//!   is away, lookups in caches with a journal go on as if all of Redis were.
 //! - While Redis does not answer, or somebody has held the lease for two of its terms, callers of one process share
 //!   a load that nobody else knows of. It is not cached.
 //! - Two caches of different types must not share a name in one key space: each would find the other's entries
@@ -77,9 +88,14 @@
 //! | key | type | holds | ends |
 //! |---|---|---|---|
 //! | `{prefix:p}:cache.<name>:<segment>:…` | string | one entry, the lease on loading it, or both | by its TTL |
+//! | `{prefix:q}:cache-journal:<name>` | hash | the journal's incarnation, its version, and what is invalid altogether | with the cache |
+//! | `{prefix:q}:cache-tags:<name>` | sorted set | up to 100,000 tags, by the version that made them invalid | with the cache |
+//! | `{prefix:q}:cache-log:<name>` | stream | about the last 10,000 invalidations | with the cache |
 //! | `{prefix}:layout` | hash | the layout version and number of partitions | with the key space |
 //!
 //! The channel `{prefix}:cache.<name>` wakes those who wait; a cache subscribes to it when it waits for the first time.
+//! The journal is there where one is kept, and `{prefix}:cache-log.<name>` tells of what is new in it. Where it is evicted
+//! or lost, nothing is revived: all entries from before are invalid.
 //!
 //! # Features
 //!
@@ -87,7 +103,7 @@
 //!
 //! | metric | kind | labels |
 //! |---|---|---|
-//! | `russet_cache_lookups_total` | counter | `cache`, `result`: `hit`, `absent`, `stale`, `miss`, `unreadable`, `unavailable` |
+//! | `russet_cache_lookups_total` | counter | `cache`, `result`: `hit`, `absent`, `stale`, `miss`, `unreadable`, `unavailable`, `local` |
 //! | `russet_cache_loads_total` | counter | `cache`, `result`: `ok`, `error` |
 //! | `russet_cache_load_seconds` | histogram | `cache`: one loader call |
 //! | `russet_cache_fills_total` | counter | `cache`, `result`: `ok`, `error`, `refused` |
@@ -97,21 +113,28 @@ mod cache;
 mod entry;
 mod error;
 mod flight;
+mod invalidate;
+mod invalidation;
+mod journal;
 mod keys;
 mod lead;
 mod load;
+mod local;
 mod lookup;
 mod many;
 mod policy;
 mod read;
 mod scripts;
+mod seal;
 mod single;
 mod stats;
+mod tracked;
 mod wakes;
 
 pub use self::builder::CacheBuilder;
 pub use self::cache::Cache;
 pub use self::error::{Error, LoadError};
+pub use self::invalidation::{Invalid, Invalidation};
 pub use self::load::{Load, LoadContext, Reason};
 pub use self::lookup::{Freshness, Lookup, Tier};
 pub use self::policy::RefreshAhead;

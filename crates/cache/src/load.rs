@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 /// Why the loader is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -44,7 +46,7 @@ impl<V> LoadContext<V> {
 
     /// The same value for another time to live, where the origin says that it has not changed; `None` if there is none.
     pub fn not_modified(&self) -> Option<Load<V>> {
-        self.stale.clone().map(|value| Load { value: Some(value), ttl: None, cache: true })
+        self.stale.clone().map(|value| Load { value: Some(value), ..Load::absent() })
     }
 }
 
@@ -65,17 +67,18 @@ pub struct Load<V> {
     pub(crate) value: Option<Arc<V>>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) cache: bool,
+    pub(crate) tags: Vec<Bytes>,
 }
 
 impl<V> Load<V> {
     /// A value.
     pub fn value(value: V) -> Self {
-        Self { value: Some(Arc::new(value)), ttl: None, cache: true }
+        Self { value: Some(Arc::new(value)), ..Self::absent() }
     }
 
     /// There is no such value; that is remembered, too.
     pub fn absent() -> Self {
-        Self { value: None, ttl: None, cache: true }
+        Self { value: None, ttl: None, cache: true, tags: Vec::new() }
     }
 
     /// Its own time to live instead of the cache's, rounded up to a millisecond. Zero is [`skip_cache`](Self::skip_cache);
@@ -84,6 +87,15 @@ impl<V> Load<V> {
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self.cache = self.cache && !ttl.is_zero();
+        self
+    }
+
+    /// What it is invalid with: [`Cache::invalidate_tags`](crate::Cache::invalidate_tags). In addition to those it has;
+    /// up to 64 of 1 to 128 bytes, and only in a cache with a [`journal`](crate::CacheBuilder::journal): anywhere else
+    /// it is not cached, and that is logged.
+    #[must_use]
+    pub fn tags<T: AsRef<[u8]>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags.extend(tags.into_iter().map(|tag| Bytes::copy_from_slice(tag.as_ref())));
         self
     }
 
@@ -97,7 +109,7 @@ impl<V> Load<V> {
 
 impl<V> Clone for Load<V> {
     fn clone(&self) -> Self {
-        Self { value: self.value.clone(), ..*self }
+        Self { value: self.value.clone(), tags: self.tags.clone(), ..*self }
     }
 }
 

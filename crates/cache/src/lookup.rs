@@ -52,6 +52,12 @@ impl<V> Lookup<V> {
         Self { value, freshness, tier: Tier::Origin }
     }
 
+    /// The same from this process's memory.
+    pub(crate) fn held(self) -> Self {
+        let freshness = if self.value.is_some() { Freshness::Fresh } else { Freshness::Absent };
+        Self { freshness, tier: Tier::Local, ..self }
+    }
+
     /// The value; `None` if there is no such value.
     pub fn value(&self) -> Option<&V> {
         self.value.as_deref()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use russet_core_conn::{Key, Segments};
+use russet_core_conn::{Canonical, Key, Segments};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -74,22 +74,24 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         let asked = Instant::now();
         let mut positions = HashMap::new();
         let mut distinct: Vec<(K, Key)> = Vec::new();
+        let mut lookups: Vec<Option<Lookup<V>>> = Vec::new();
         let order: Vec<usize> = keys
             .into_iter()
             .map(|key| {
                 *positions.entry(key.clone()).or_insert_with(|| {
-                    let entry = self.inner.keys.entry(&key);
-                    distinct.push((key, entry));
+                    let name = Canonical::of(&key);
+                    lookups.push(self.near(&name));
+                    distinct.push((key, self.inner.keys.entry(&name)));
                     distinct.len() - 1
                 })
             })
             .collect();
 
-        let mut lookups: Vec<Option<Lookup<V>>> = Vec::with_capacity(distinct.len());
         let (mut due, mut waits) = (Vec::new(), Vec::new());
-        let entries: Vec<&Key> = distinct.iter().map(|(_, key)| key).collect();
-        for (at, reading) in self.read_many(&entries).await.into_iter().enumerate() {
-            lookups.push(match reading {
+        let far: Vec<usize> = (0..distinct.len()).filter(|at| lookups[*at].is_none()).collect();
+        let entries: Vec<&Key> = far.iter().map(|at| &distinct[*at].1).collect();
+        for (at, reading) in far.iter().copied().zip(self.read_many(&entries, asked).await) {
+            lookups[at] = match reading {
                 Reading::Hit(lookup) => Some(lookup),
                 Reading::Due(lookup, token) => {
                     self.inner.counters.refreshed();
@@ -115,7 +117,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                     waits.push((at, bad, reason));
                     None
                 }
-            });
+            };
         }
 
         if !due.is_empty() || !waits.is_empty() {
@@ -204,7 +206,7 @@ where
         let unavailable = due.iter().any(|due| due.reason == Reason::Unavailable);
         let reason = if unavailable { Reason::Unavailable } else { due[0].reason };
         let held = due.iter().filter_map(|due| Some((&self.keys[due.at].1, due.token.as_ref()?)));
-        let begun = Instant::now();
+        let (begun, stamp) = (Instant::now(), cache.inner.stamp());
         let loading = async {
             let loaded = load(asked, LoadContext::new(reason, None)).await?;
             let loads = loaded.into_iter().map(|(key, load)| (key, load.into()));
@@ -217,11 +219,11 @@ where
                 let settled = due.into_iter().map(|due| {
                     let (key, entry) = &self.keys[due.at];
                     let load = loaded.remove(key).unwrap_or_else(Load::absent);
-                    let (lookup, fill) = cache.settle(load, took);
+                    let (lookup, fill) = cache.settle(load, took, stamp);
                     (due, entry, lookup, fill)
                 });
                 let filled = settled.map(async |(due, entry, lookup, fill)| {
-                    cache.finish(entry, due.token.as_ref(), fill).await;
+                    cache.finish(entry, due.token.as_ref(), &lookup, fill).await;
                     (due.at, lookup)
                 });
                 return Ok(join_all(filled).await);

@@ -110,6 +110,16 @@ impl Policy {
         !self.grace.is_zero() || self.ahead.is_some()
     }
 
+    /// How long this process keeps what is fresh for so much longer: no longer than until it is to be refreshed.
+    pub(crate) fn kept(&self, left: Duration) -> Duration {
+        match self.ahead {
+            Some(RefreshAhead(Rule::At(share))) => {
+                left.saturating_sub(self.ttl.mul_f64(1.0 - share))
+            }
+            _ => left,
+        }
+    }
+
     pub(crate) fn due(&self) -> Due {
         self.ahead.map_or_else(Due::default, RefreshAhead::drawn)
     }

@@ -1,10 +1,11 @@
 //! What Redis has of a key, and whether this caller is to load it.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use russet_core_conn::{Cmd, Error, ErrorKind, Key, ServerError};
+use russet_core_conn::{Cmd, Error, ErrorKind, Key, Redis, ServerError};
 use serde::de::DeserializeOwned;
 
 use crate::cache::{Cache, Inner};
@@ -13,6 +14,7 @@ use crate::load::Reason;
 use crate::lookup::{Freshness, Lookup};
 use crate::scripts::{self, Bad, Claimed, Stands, Token};
 use crate::stats::Seen;
+use crate::tracked::{Flaw, Opened, Tracked};
 
 /// What one caller is told.
 pub(crate) enum Reading<V> {
@@ -27,16 +29,20 @@ pub(crate) enum Reading<V> {
     Misses(Bad, Reason),
 }
 
-impl<V: DeserializeOwned> Cache<V> {
+impl<V: DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// One round trip; for an entry that keeps its own times, where the options of this cache do not say so, two.
-    pub(crate) async fn read(&self, key: &Key) -> Reading<V> {
+    pub(crate) async fn read(&self, key: &Key, asked: Instant) -> Reading<V> {
         let inner = &self.inner;
-        if let Err(error) = inner.agree(&inner.budgeted).await {
+        if let Err(error) = self.ready(&inner.budgeted, asked).await {
             return inner.counted(inner.unavailable(&error));
         }
-        let plain = match self.policy.is_timed() {
+        let plain = match self.asks_clock() {
             true => None,
-            false => inner.plain(inner.budgeted.run(Cmd::read("GET").key(key)).await),
+            false => {
+                let reply = inner.budgeted.run(Cmd::read("GET").key(key)).await;
+                let plain = inner.plain(&inner.budgeted, reply).await;
+                plain.unwrap_or_else(|error| Some(inner.unavailable(&error)))
+            }
         };
         let reading = match plain {
             Some(reading) => reading,
@@ -48,18 +54,19 @@ impl<V: DeserializeOwned> Cache<V> {
 
     /// One round trip for what is there, and another to take the leases on what is not; one for both, where entries keep
     /// their own times.
-    pub(crate) async fn read_many(&self, keys: &[&Key]) -> Vec<Reading<V>> {
+    pub(crate) async fn read_many(&self, keys: &[&Key], asked: Instant) -> Vec<Reading<V>> {
         let inner = &self.inner;
-        if let Err(error) = inner.agree(&inner.budgeted).await {
+        if let Err(error) = self.ready(&inner.budgeted, asked).await {
             return keys.iter().map(|_| inner.counted(inner.unavailable(&error))).collect();
         }
-        let plain = match self.policy.is_timed() {
-            true => keys.iter().map(|_| None).collect(),
-            false => {
-                let replies = inner.budgeted.get_many(keys.iter().copied()).await;
-                Vec::from_iter(replies.into_iter().map(|reply| inner.plain(reply)))
+        let mut plain: Vec<Option<Reading<V>>> = keys.iter().map(|_| None).collect();
+        if !self.asks_clock() {
+            let replies = inner.budgeted.get_many(keys.iter().copied()).await;
+            for (plain, reply) in plain.iter_mut().zip(replies) {
+                let found = inner.plain(&inner.budgeted, reply).await;
+                *plain = found.unwrap_or_else(|error| Some(inner.unavailable(&error)));
             }
-        };
+        }
         let readings = plain.into_iter().zip(keys).map(async |(plain, key)| {
             inner.counted(match plain {
                 None => self.claim(key, Bad::Nothing).await,
@@ -74,70 +81,91 @@ impl<V: DeserializeOwned> Cache<V> {
 
     /// With the lease, where it is to be had. One round trip; two where what is there can't be read.
     async fn claim(&self, key: &Key, known: Bad) -> Reading<V> {
-        let (inner, token) = (&self.inner, Token::draw());
+        let (inner, redis, token) = (&self.inner, &self.inner.budgeted, Token::draw());
         let (lease, due) = (self.policy.lease, self.policy.due());
         let mut bad = known.clone();
         loop {
-            let claimed = scripts::claim(&inner.budgeted, key, &token, lease, due, &bad).await;
-            let found = match claimed {
-                Ok(Claimed::Fresh { payload }) => match inner.payload(&payload) {
-                    Ok(value) => return Reading::Hit(Lookup::cached(value, false)),
-                    Err(found) => found,
+            let ticket = inner.ticket(key);
+            let flaw = match scripts::claim(redis, key, &token, lease, due, &bad).await {
+                Ok(Claimed::Fresh { payload, left }) => match inner.open(redis, &payload).await {
+                    Ok(Opened { value, seal }) => {
+                        let lookup = Lookup::cached(value, false);
+                        inner.keep(key, ticket, &lookup, seal, self.policy.kept(left));
+                        return Reading::Hit(lookup);
+                    }
+                    Err(flaw) => flaw,
                 },
                 Ok(Claimed::Due { payload }) => {
-                    return match inner.payload(&payload) {
-                        Ok(value) => Reading::Due(Lookup::cached(value, false), token),
+                    return match inner.open(redis, &payload).await {
+                        Ok(opened) => Reading::Due(Lookup::cached(opened.value, false), token),
                         Err(_) => Reading::Leads(token, None, Reason::Unreadable),
                     };
                 }
                 Ok(Claimed::Leads { stale }) => {
-                    let stale = stale.and_then(|payload| self.stale(&payload));
-                    let reason = match (&stale, &bad) {
-                        (Some(_), _) => Reason::Refresh,
-                        (None, Bad::Nothing) => Reason::Missing,
-                        (None, _) => Reason::Unreadable,
-                    };
+                    let stale = self.stale(redis, stale.as_ref()).await;
+                    let reason = if stale.is_some() { Reason::Refresh } else { bad.reason() };
                     return Reading::Leads(token, stale, reason);
                 }
                 Ok(Claimed::Waits { stale, .. }) => {
-                    return Reading::Waits(stale.and_then(|payload| self.stale(&payload)));
+                    return Reading::Waits(self.stale(redis, stale.as_ref()).await);
                 }
-                Ok(Claimed::Rests { stale }) => {
-                    let rests = || Reading::Misses(Bad::Nothing, Reason::Contended);
-                    return self.stale(&stale).map_or_else(rests, Reading::Hit);
-                }
+                Ok(Claimed::Rests { stale }) => match inner.open(redis, &stale).await {
+                    Ok(opened) if !self.policy.grace.is_zero() => {
+                        return Reading::Hit(Lookup::cached(opened.value, true));
+                    }
+                    Ok(_) => return Reading::Misses(Bad::Nothing, Reason::Contended),
+                    Err(flaw) => flaw,
+                },
                 Err(error) if is_another_type(&error) => {
                     tracing::warn!(%error, "an entry is of another type: a miss");
-                    Bad::Type
+                    Flaw::Bad(Bad::Type)
                 }
-                Err(error) => return inner.unavailable(&error),
+                Err(error) => Flaw::Away(error),
             };
-            if bad != known {
-                // Others write what can't be read, all the time.
-                return Reading::Misses(found, Reason::Contended);
+            match flaw {
+                // Others write what can't be used, all the time.
+                Flaw::Bad(found) if bad != known => {
+                    return Reading::Misses(found, Reason::Contended);
+                }
+                Flaw::Bad(found) => bad = found,
+                Flaw::Away(error) => return inner.unavailable(&error),
             }
-            bad = found;
         }
     }
 
-    /// A value past its time, where the options allow it and it can be read.
-    pub(crate) fn stale(&self, payload: &Bytes) -> Option<Lookup<V>> {
-        if self.policy.grace.is_zero() {
-            return None;
+    /// Whether reading an entry takes a script: because it may keep its own times, or to learn how long it is good for.
+    fn asks_clock(&self) -> bool {
+        let keeps = |tracked: &Tracked<V>| tracked.local.is_some();
+        self.policy.is_timed() || self.inner.tracked.as_ref().is_some_and(keeps)
+    }
+
+    /// A value past its time, where the options allow it and it may be used.
+    pub(crate) async fn stale(&self, redis: &Redis, payload: Option<&Bytes>) -> Option<Lookup<V>> {
+        match payload {
+            Some(payload) if !self.policy.grace.is_zero() => {
+                let opened = self.inner.open(redis, payload).await.ok()?;
+                Some(Lookup::cached(opened.value, true))
+            }
+            _ => None,
         }
-        self.inner.payload(payload).ok().map(|value| Lookup::cached(value, true))
     }
 
     /// Without a loader to fall back to.
-    pub(crate) async fn stands(&self, key: &Key) -> Result<Option<Lookup<V>>, Error> {
+    pub(crate) async fn stands(
+        &self,
+        key: &Key,
+        asked: Instant,
+    ) -> Result<Option<Lookup<V>>, Error> {
         let (inner, redis) = (&self.inner, &self.inner.redis);
-        inner.agree(redis).await?;
-        let reading = match redis.run(Cmd::read("GET").key(key)).await {
-            Err(error) if !is_another_type(&error) => Err(error),
-            reply => match inner.plain(reply) {
-                Some(reading) => Ok(reading),
-                None => scripts::read(redis, key).await.map(|stands| self.judged(stands)),
+        self.ready(redis, asked).await?;
+        let reply = redis.run(Cmd::read("GET").key(key)).await;
+        let reading = match inner.plain(redis, reply).await {
+            Ok(Some(reading)) => Ok(reading),
+            Ok(None) => match scripts::read(redis, key).await {
+                Ok(stands) => self.judged(stands).await,
+                Err(error) => Err(error),
             },
+            Err(error) => Err(error),
         };
         let reading = reading.inspect_err(|_| inner.counters.lookup(Seen::Unavailable))?;
         match inner.counted(reading) {
@@ -147,49 +175,62 @@ impl<V: DeserializeOwned> Cache<V> {
     }
 
     /// By the server's clock.
-    fn judged(&self, stands: Stands) -> Reading<V> {
-        let lookup = match stands {
-            Stands::Fresh(payload) => {
-                self.inner.payload(&payload).map(|value| Some(Lookup::cached(value, false)))
+    async fn judged(&self, stands: Stands) -> Result<Reading<V>, Error> {
+        let (payload, stale) = match stands {
+            Stands::Fresh(payload) => (payload, false),
+            Stands::Stale(payload) if !self.policy.grace.is_zero() => (payload, true),
+            Stands::Stale(_) | Stands::Not => {
+                return Ok(Reading::Misses(Bad::Nothing, Reason::Missing));
             }
-            Stands::Stale(payload) => Ok(self.stale(&payload)),
-            Stands::Not => Ok(None),
         };
-        match lookup {
-            Ok(Some(lookup)) => Reading::Hit(lookup),
-            Ok(None) => Reading::Misses(Bad::Nothing, Reason::Missing),
-            Err(bad) => Reading::Misses(bad, Reason::Unreadable),
+        match self.inner.open(&self.inner.redis, &payload).await {
+            Ok(opened) => Ok(Reading::Hit(Lookup::cached(opened.value, stale))),
+            Err(Flaw::Bad(bad)) => Ok(Reading::missed(bad)),
+            Err(Flaw::Away(error)) => Err(error),
         }
     }
 }
 
-impl<V: DeserializeOwned> Inner<V> {
+impl<V> Reading<V> {
+    fn missed(bad: Bad) -> Self {
+        let reason = bad.reason();
+        Self::Misses(bad, reason)
+    }
+}
+
+impl Bad {
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Nothing | Self::Invalid(_) => Reason::Missing,
+            Self::Unreadable(_) | Self::Type => Reason::Unreadable,
+        }
+    }
+}
+
+impl<V: DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// What an entry says by itself; `None` where only the server's clock can say what it is worth.
-    fn plain(&self, reply: Result<Option<Bytes>, Error>) -> Option<Reading<V>> {
-        Some(match reply {
+    async fn plain(
+        &self,
+        redis: &Redis,
+        reply: Result<Option<Bytes>, Error>,
+    ) -> Result<Option<Reading<V>>, Error> {
+        Ok(Some(match reply {
             Ok(None) => Reading::Misses(Bad::Nothing, Reason::Missing),
-            Ok(Some(bytes)) => match entry::decode(&self.codec, &bytes) {
-                Ok(Entry::Fresh(value)) => Reading::Hit(Lookup::cached(value, false)),
-                Ok(Entry::Pending) => Reading::Waits(None),
-                Ok(Entry::Timed) => return None,
-                Err(error) => {
-                    tracing::warn!(%error, "an entry can't be read: a miss");
-                    Reading::Misses(Bad::Unreadable(bytes), Reason::Unreadable)
-                }
+            Ok(Some(bytes)) => match entry::read(&bytes) {
+                Entry::Payload => match self.open(redis, &bytes).await {
+                    Ok(opened) => Reading::Hit(Lookup::cached(opened.value, false)),
+                    Err(Flaw::Bad(bad)) => Reading::missed(bad),
+                    Err(Flaw::Away(error)) => return Err(error),
+                },
+                Entry::Pending => Reading::Waits(None),
+                Entry::Timed => return Ok(None),
             },
             Err(error) if is_another_type(&error) => {
                 tracing::warn!(%error, "an entry is of another type: a miss");
                 Reading::Misses(Bad::Type, Reason::Unreadable)
             }
-            Err(error) => self.unavailable(&error),
-        })
-    }
-
-    pub(crate) fn payload(&self, bytes: &Bytes) -> Result<Option<V>, Bad> {
-        entry::decode_payload(&self.codec, bytes).map_err(|error| {
-            tracing::warn!(%error, "an entry can't be read: a miss");
-            Bad::Unreadable(bytes.clone())
-        })
+            Err(error) => return Err(error),
+        }))
     }
 }
 

@@ -1,11 +1,15 @@
 //! The scripts of an entry: their arguments as fields, their answers as enums.
 
+pub(crate) mod journal;
+
 use std::fmt;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
 use russet_core_conn::{Error, FromValue, Key, Redis, Script, ScriptCall, Value};
+
+use crate::seal::Seal;
 
 static CLAIM: LazyLock<Script> =
     LazyLock::new(|| Script::new("cache_claim", include_str!("scripts/claim.lua")));
@@ -44,6 +48,8 @@ pub(crate) enum Bad {
     Nothing,
     /// This payload can't be read.
     Unreadable(Bytes),
+    /// What has this seal is invalid.
+    Invalid(Bytes),
     /// It is no string.
     Type,
 }
@@ -62,6 +68,7 @@ pub(crate) struct Due {
 pub(crate) enum Claimed {
     Fresh {
         payload: Bytes,
+        left: Duration,
     },
     /// Fresh, and to be refreshed by whoever asked.
     Due {
@@ -93,6 +100,7 @@ pub(crate) async fn claim(
     let bad = match bad {
         Bad::Nothing => Bytes::new(),
         Bad::Unreadable(payload) => [&b"="[..], payload].concat().into(),
+        Bad::Invalid(seal) => [&b"^"[..], seal].concat().into(),
         Bad::Type => Bytes::from_static(b"type"),
     };
     let call = CLAIM.key(key).arg(token.0.clone()).arg(millis(lease));
@@ -103,7 +111,7 @@ impl FromValue for Claimed {
     fn from_value(value: Value) -> Result<Self, Error> {
         let mut answer = Answer::from_value(value)?;
         Ok(match answer.status {
-            0 => Self::Fresh { payload: answer.next()? },
+            0 => Self::Fresh { payload: answer.next()?, left: answer.time()? },
             1 => Self::Due { payload: answer.next()? },
             2 => Self::Leads { stale: None },
             3 => Self::Leads { stale: Some(answer.next()?) },
@@ -143,6 +151,8 @@ impl FromValue for Stands {
 #[derive(Debug)]
 pub(crate) struct Fill {
     pub(crate) payload: Bytes,
+    /// What the payload begins with.
+    pub(crate) seal: Option<Seal>,
     pub(crate) ttl: Duration,
     pub(crate) grace: Duration,
     /// Whether it keeps its own times.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use russet_core_conn::{Key, Segments};
+use russet_core_conn::{Canonical, Key, Segments};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -50,8 +50,12 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         E: Send + Sync + 'static,
         Fut: Future<Output = Result<L, E>> + Send + 'static,
     {
-        let (key, asked) = (self.inner.keys.entry(key), Instant::now());
-        match self.read(&key).await {
+        let (name, asked) = (Canonical::of(&key), Instant::now());
+        if let Some(lookup) = self.near(&name) {
+            return Ok(lookup);
+        }
+        let key = self.inner.keys.entry(&name);
+        match self.read(&key, asked).await {
             Reading::Hit(lookup) => Ok(lookup),
             other => Box::pin(self.load(&key, asked, other, load)).await,
         }
@@ -120,7 +124,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             let Some(landed) = self.landed(&flight, asked, stale.is_some()).await else {
                 return stale.ok_or(LoadError::Timeout(asked.elapsed()));
             };
-            if own || landed.answers(asked) {
+            if own || landed.answers(asked) && inner.is_valid(landed.seal.as_ref()) {
                 match (&landed.outcome, stale) {
                     (Ok(lookup), _) => return Ok(lookup.clone()),
                     (Err(_), Some(stale)) => return Ok(stale),
@@ -133,7 +137,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                     }
                 }
             }
-            reading = self.read(key).await;
+            reading = self.read(key, asked).await;
         }
     }
 

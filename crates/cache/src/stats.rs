@@ -10,9 +10,13 @@ use russet_core_conn::Striped;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Lookups that found a value.
+    /// Lookups that this process answered from its own memory, a value or a remembered absence.
+    pub local: u64,
+    /// Values that this process keeps in its own memory now.
+    pub local_entries: u64,
+    /// Lookups that found a value in Redis.
     pub hits: u64,
-    /// Lookups that found a remembered absence.
+    /// Lookups that found a remembered absence there.
     pub absent: u64,
     /// Lookups that found a value past its time, within its grace.
     pub stale: u64,
@@ -44,7 +48,7 @@ pub struct Stats {
 impl Stats {
     /// The share of lookups that the cache answered, 0 to 1; `None` before the first.
     pub fn hit_rate(&self) -> Option<f64> {
-        let answered = self.hits + self.absent + self.stale;
+        let answered = self.local + self.hits + self.absent + self.stale;
         let all = answered + self.misses + self.unreadable + self.unavailable;
         #[expect(clippy::cast_precision_loss, reason = "a rate needs no more")]
         (all > 0).then(|| answered as f64 / all as f64)
@@ -60,7 +64,12 @@ pub(crate) enum Seen {
     Miss,
     Unreadable,
     Unavailable,
+    Local,
 }
+
+/// In the order of [`Seen`].
+#[cfg(feature = "metrics")]
+const RESULTS: [&str; 7] = ["hit", "absent", "stale", "miss", "unreadable", "unavailable", "local"];
 
 #[derive(Debug)]
 pub(crate) struct Counters {
@@ -71,7 +80,7 @@ pub(crate) struct Counters {
 
 #[derive(Debug, Default)]
 struct Counts {
-    lookups: [AtomicU64; 6],
+    lookups: [AtomicU64; 7],
     loads: [AtomicU64; 2],
     fills: [AtomicU64; 3],
     joined: AtomicU64,
@@ -93,8 +102,7 @@ impl Counters {
         self.counts.mine().lookups[seen as usize].fetch_add(1, Relaxed);
         #[cfg(feature = "metrics")]
         {
-            let result =
-                ["hit", "absent", "stale", "miss", "unreadable", "unavailable"][seen as usize];
+            let result = RESULTS[seen as usize];
             metrics::counter!("russet_cache_lookups_total", "cache" => self.cache.clone(), "result" => result)
                 .increment(1);
         }
@@ -146,8 +154,10 @@ impl Counters {
     pub(crate) fn snapshot(&self) -> Stats {
         let mut stats = Stats::default();
         for counts in self.counts.all() {
-            let Stats { hits, absent, stale, misses, unreadable, unavailable, .. } = &mut stats;
-            add(&counts.lookups, [hits, absent, stale, misses, unreadable, unavailable]);
+            let Stats { local, hits, absent, stale, misses, unreadable, unavailable, .. } =
+                &mut stats;
+            let seen = [hits, absent, stale, misses, unreadable, unavailable, local];
+            add(&counts.lookups, seen);
             let Stats { loads, load_errors, fills, fill_errors, fills_refused, .. } = &mut stats;
             add(&counts.loads, [loads, load_errors]);
             add(&counts.fills, [fills, fill_errors, fills_refused]);

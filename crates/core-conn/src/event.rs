@@ -3,8 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-pub(crate) use self::broadcast::Broadcast;
-pub use self::broadcast::{Events, Notice};
+pub use self::broadcast::{Broadcast, Events, Notice};
 use crate::Error;
 
 mod broadcast;

@@ -13,12 +13,13 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+pub use self::encode::Canonical;
 pub use self::error::KeyError;
 pub use self::key::Key;
 pub use self::partition::{InPartition, Partition};
 pub use self::segments::{Part, Segment, Segments};
 
-use self::encode::{Canonical, Head};
+use self::encode::Head;
 pub(crate) use self::slot::{SLOTS, of as slot_of};
 
 /// The version of the key layout that [`KeySpace`] writes.
@@ -141,8 +142,13 @@ impl KeySpace {
     /// Kinds of the same segments lie in the same partition. Costs one allocation.
     #[must_use]
     pub fn key(&self, kind: &str, segments: impl Segments) -> Key {
-        let segments = Canonical::of(&segments);
-        self.in_partition(self.partition_of_canonical(&segments)).key_of_canonical(kind, &segments)
+        self.key_of(kind, &Canonical::of(&segments))
+    }
+
+    /// [`key`](Self::key) of segments in their canonical form.
+    #[must_use]
+    pub fn key_of(&self, kind: &str, segments: &Canonical) -> Key {
+        self.in_partition(self.partition_of_canonical(segments)).key_of_canonical(kind, segments)
     }
 
     /// The partition of these segments: XXH3 of their encoding in the key, modulo the number of

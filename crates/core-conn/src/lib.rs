@@ -211,11 +211,14 @@ pub use self::credentials::{CredentialProvider, Credentials};
 pub use self::dedicated::{Dedicated, Watch};
 pub use self::durability::Durability;
 pub use self::error::{Error, ErrorKind, SendOutcome, SentinelError, ServerError, TlsError};
-pub use self::event::{EntryEvent, Event, EventKind, Events, Notice, Purpose, ReadyCheck};
+pub use self::event::{
+    Broadcast, EntryEvent, Event, EventKind, Events, Notice, Purpose, ReadyCheck,
+};
 pub use self::hub::{Delivery, Gap, Hub, HubBuilder, HubReport, Message, Subscription, Topic};
 pub use self::info::{Feature, Module, Product, Role, ServerInfo, ServerVersion, Topology};
 pub use self::keyspace::{
-    InPartition, Key, KeyError, KeySpace, LAYOUT_VERSION, Part, Partition, Segment, Segments,
+    Canonical, InPartition, Key, KeyError, KeySpace, LAYOUT_VERSION, Part, Partition, Segment,
+    Segments,
 };
 pub use self::layout::Agreed;
 pub use self::lease::{

@@ -4,7 +4,8 @@
 -- ARGV[2]: how long the lease lasts, in ms
 -- ARGV[3]: the share of its time to live that is left when a refresh is due, in thousandths; 0: none is
 -- ARGV[4]: refreshed early where the load took so many thousandths of what is left, drawn for this call; 0: not
--- ARGV[5]: of an entry that can't be read: "=" and its payload, or "type" where it is no string; else empty
+-- ARGV[5]: of an entry that is not to be believed: "=" and its payload, "^" and how that begins, or "type" where it is no
+--          string; else empty
 -- Returns: {0, payload, ms left}: fresh
 --          {1, payload, ms left}: fresh, and the caller has the lease to refresh it
 --          {2}: nothing, and the caller has the lease
@@ -21,8 +22,10 @@ if type(entry) == 'table' then
   entry = false
 end
 local kind = entry and string.byte(entry)
-if bad ~= '' and entry and bad == '=' .. (kind == 3 and string.sub(entry, 47) or entry) then
-  kind = nil
+if bad ~= '' and entry then
+  local payload, mark = kind == 3 and string.sub(entry, 47) or entry, string.sub(bad, 1, 1)
+  if mark == '^' then payload = string.sub(payload, 1, #bad - 1) end
+  if mark .. payload == bad then kind = nil end
 end
 
 if kind == 2 then

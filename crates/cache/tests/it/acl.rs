@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use russet_cache::{Cache, Error};
+use russet_cache::{Cache, Error, Load};
 use russet_core_conn::{Client, Cmd, Key, KeySpace, Redis, SendOutcome, ServerError};
 use russet_testkit::shared::{self, Topology};
 use russet_testkit::{Conn, Server, contract};
@@ -50,15 +50,15 @@ async fn the_suite_runs_as_the_user_of_the_file(at: Topology) {
 }
 
 /// Does all that a cache can do, once.
-async fn everything(redis: &Redis, space: &KeySpace) -> Result<(), Error> {
+async fn everything(redis: &Redis, space: &KeySpace, conn: &mut Conn) -> Result<(), Error> {
     let cache: Cache<u64> = Cache::new(redis, space, "n").unwrap();
     redis.ping().await?;
     // One loads for longer than its lease, and another waits to be told.
     let graced = || Cache::builder(redis, space, "graced").grace(Duration::from_secs(60));
     let [one, other] =
-        [(); 2].map(|()| graced().lease(Duration::from_millis(300)).build().unwrap());
+        [(); 2].map(|()| graced().lease(Duration::from_millis(150)).build().unwrap());
     let slow = |_| async {
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        tokio::time::sleep(Duration::from_millis(110)).await;
         Ok::<u64, Error>(1)
     };
     let (led, waited) = tokio::join!(one.get_or_load("k", slow), other.get_or_load("k", slow));
@@ -76,6 +76,23 @@ async fn everything(redis: &Redis, space: &KeySpace) -> Result<(), Error> {
         Ok::<_, Error>(missing.into_iter().map(|key| (key, key)).collect::<Vec<_>>())
     });
     many.await.unwrap();
+    let kept = || Cache::<u64>::builder(redis, space, "kept").local(10).build().unwrap();
+    let tagged = |_| async { Ok::<_, Error>(Load::value(1).tags(["t"])) };
+    let [here, there] = [(); 2].map(|()| kept());
+    there.get("k").await?;
+    let mut heard = there.invalidations()?;
+    here.invalidate_tags(["t"]).await?;
+    // In vain, where it may not subscribe.
+    let _ = tokio::time::timeout(Duration::from_secs(1), heard.next()).await;
+    // One more than are remembered.
+    let fill = "for i = 1, 100000 do redis.call('ZADD', KEYS[1], i, i) end";
+    let tags = space.key("cache-tags", "kept");
+    conn.call(&["EVAL", fill, "1", std::str::from_utf8(tags.as_bytes()).unwrap()]).await.unwrap();
+    here.invalidate_tags(["u"]).await?;
+    here.get_or_load("k", tagged).await.unwrap();
+    // Who begins later has to ask what became of its tags.
+    here.invalidate_tags(["v"]).await?;
+    kept().get("k").await?;
     cache.remove(1_u64).await?;
     cache.remove_many(2..5_u64).await?;
     Ok(())
@@ -110,7 +127,7 @@ async fn the_rights_are_enough_and_each_is_needed() {
             assert!(conn.call(command).await.unwrap().is_ok(), "{command:?}");
         }
         let redis = patient(&url(server.addr()));
-        let done = everything(&redis, &KeySpace::new("shop").unwrap()).await;
+        let done = everything(&redis, &KeySpace::new("shop").unwrap(), &mut conn).await;
         match without {
             None => {
                 done.unwrap();

@@ -6,6 +6,7 @@ mod batch;
 mod breaker;
 mod fault;
 mod grace;
+mod journal;
 mod processes;
 mod single;
 mod stampede;

@@ -235,3 +235,13 @@ async fn ttl(at: Topology, space: &KeySpace) -> i64 {
     let mut conn = at.conn(&keys[0]).await.unwrap();
     conn.call(&["PTTL", &keys[0]]).await.unwrap().int().unwrap()
 }
+
+/// Checked by the compiler alone.
+#[expect(dead_code, reason = "it is never called")]
+fn calls_can_be_made_in_tasks(cache: &Cache<Route>) {
+    fn can(_: impl Send) {}
+    let load = |_| async { Ok::<_, std::io::Error>(route(1)) };
+    can((cache.get("k"), cache.get_or_load("k", load), cache.insert("k", route(1))));
+    can((cache.remove("k"), cache.remove_many(["k"]), cache.expire("k")));
+    can((cache.invalidate_tags(["t"]), cache.invalidate_all()));
+}

@@ -36,20 +36,24 @@ impl<T: Clone> Events<T> {
     }
 }
 
-/// The sending end.
+/// The sending end of [`Events`]. Clones send to the same listeners.
 #[derive(Debug)]
-pub(crate) struct Broadcast<T> {
+pub struct Broadcast<T> {
     /// None after the end.
     sender: Arc<ArcSwapOption<broadcast::Sender<T>>>,
 }
 
 impl<T: Clone> Broadcast<T> {
-    pub(crate) fn new() -> Self {
+    /// With no listener yet.
+    #[must_use]
+    pub fn new() -> Self {
         let sender = Arc::new(broadcast::Sender::new(256));
         Self { sender: Arc::new(ArcSwapOption::new(Some(sender))) }
     }
 
-    pub(crate) fn listen(&self) -> Events<T> {
+    /// From here on.
+    #[must_use]
+    pub fn listen(&self) -> Events<T> {
         match &*self.sender.load() {
             Some(sender) => Events(sender.subscribe()),
             // Its sender is gone at once.
@@ -57,7 +61,8 @@ impl<T: Clone> Broadcast<T> {
         }
     }
 
-    pub(crate) fn send(&self, event: T) {
+    /// To all who listen. Never waits.
+    pub fn send(&self, event: T) {
         if let Some(sender) = &*self.sender.load() {
             // Nobody listening is fine.
             let _ = sender.send(event);
@@ -65,7 +70,7 @@ impl<T: Clone> Broadcast<T> {
     }
 
     /// There will be no more events, although what they are of may live on.
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         self.sender.store(None);
     }
 }
@@ -73,5 +78,11 @@ impl<T: Clone> Broadcast<T> {
 impl<T> Clone for Broadcast<T> {
     fn clone(&self) -> Self {
         Self { sender: self.sender.clone() }
+    }
+}
+
+impl<T: Clone> Default for Broadcast<T> {
+    fn default() -> Self {
+        Self::new()
     }
 }

@@ -1,5 +1,7 @@
 //! How segments stand in a key: escaped if short, hashed if long, each behind a colon.
 
+use std::fmt;
+
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
@@ -33,19 +35,40 @@ impl AsRef<[u8]> for Name {
 const HEX: &[u8; 16] = b"0123456789abcdef";
 const ESCAPE_HEX: &[u8; 16] = b"0123456789ABCDEF";
 
-/// The segments as they stand in a key: `:` and the encoded segment, for each. Distinct segments
-/// differ here.
-pub(super) struct Canonical(Buffer);
+/// Segments as they stand in a key: `:` and the encoded segment, for each. Distinct segments differ here. Makes no
+/// allocation for up to 128 bytes.
+///
+/// For what is kept in the process beside what is kept in Redis; [`KeySpace::key_of`](super::KeySpace::key_of) makes the
+/// key of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Canonical(Buffer);
 
 impl Canonical {
-    pub(super) fn of(segments: &impl Segments) -> Self {
+    /// The canonical form of these segments.
+    #[must_use]
+    pub fn of(segments: &(impl Segments + ?Sized)) -> Self {
         let mut out = Buffer::new();
         segments.each(|part| push(&mut out, part));
         Self(out)
     }
 
-    pub(super) fn hash(&self) -> u64 {
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// XXH3 of its bytes: the same in each process.
+    #[must_use]
+    #[inline]
+    pub fn hash(&self) -> u64 {
         xxh3_64(&self.0)
+    }
+}
+
+impl fmt::Debug for Canonical {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Canonical({})", self.0.escape_ascii())
     }
 }
 

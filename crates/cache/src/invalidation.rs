@@ -1,0 +1,83 @@
+//! What is said to be invalid.
+
+use std::fmt;
+
+use bytes::Bytes;
+use russet_core_conn::{Error, Value};
+
+/// Something that became invalid, as the journal tells it, in this process or another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Invalidation {
+    /// Its place in the order that all processes agree on. Grows, and is near the server's time in µs.
+    pub version: u64,
+    /// Whether this process said it.
+    pub own: bool,
+    /// What is invalid.
+    pub what: Invalid,
+}
+
+/// What became invalid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Invalid {
+    /// These entries were removed: keys, as Redis has them.
+    Removed(Vec<Bytes>),
+    /// These entries were written anew.
+    Written(Vec<Bytes>),
+    /// These entries were marked stale.
+    Expired(Vec<Bytes>),
+    /// Whatever has one of these tags.
+    Tags(Vec<Bytes>),
+    /// All entries of the cache.
+    All,
+    /// Nobody knows: this process fell too far behind, or Redis lost the journal, whole or in part. Whatever was built
+    /// on what was told before should be built anew.
+    Unknown,
+}
+
+/// What a message of the journal is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    Removed,
+    Written,
+    Expired,
+    Tags,
+    All,
+}
+
+impl What {
+    const ALL: [Self; 5] = [Self::Removed, Self::Written, Self::Expired, Self::Tags, Self::All];
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Removed => "removed",
+            Self::Written => "written",
+            Self::Expired => "expired",
+            Self::Tags => "tags",
+            Self::All => "all",
+        }
+    }
+
+    pub(crate) fn of_word(word: &Bytes) -> Result<Self, Error> {
+        let found = Self::ALL.into_iter().find(|what| what.word().as_bytes() == word);
+        found
+            .ok_or_else(|| Error::unexpected("a kind of invalidation", &Value::Bytes(word.clone())))
+    }
+
+    pub(crate) fn with(self, of: Vec<Bytes>) -> Invalid {
+        match self {
+            Self::Removed => Invalid::Removed(of),
+            Self::Written => Invalid::Written(of),
+            Self::Expired => Invalid::Expired(of),
+            Self::Tags => Invalid::Tags(of),
+            Self::All => Invalid::All,
+        }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}

@@ -1,0 +1,133 @@
+//! What a process keeps in its own memory, for as long as its journal vouches for it.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+use moka::sync::Cache as Moka;
+
+use crate::journal::{Journal, Verdict};
+use crate::lookup::Lookup;
+use crate::seal::Seal;
+
+/// The decoded values of one process, by name: no copy and no decoding for a hit.
+pub(crate) struct Local<V> {
+    held: Moka<Bytes, Arc<Held<V>>, RandomState>,
+    ttl: Duration,
+    /// Counts what was dropped, so that nothing that was read before is put in behind it.
+    gates: Box<[Mutex<u64>]>,
+    /// Changes when everything is dropped.
+    generation: AtomicU64,
+}
+
+const GATES: usize = 64;
+
+struct Held<V> {
+    lookup: Lookup<V>,
+    until: Instant,
+    seal: Seal,
+    generation: u64,
+    /// In which the seal was last looked at.
+    era: AtomicU64,
+}
+
+/// Before something is read that may be put in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ticket {
+    drops: u64,
+    generation: u64,
+    pub(crate) begun: Instant,
+}
+
+impl<V: Send + Sync + 'static> Local<V> {
+    pub(crate) fn new(entries: u64, ttl: Duration) -> Self {
+        let held = Moka::builder().max_capacity(entries);
+        Self {
+            held: held.build_with_hasher(RandomState::default()),
+            ttl,
+            gates: (0..GATES).map(|_| Mutex::new(0)).collect(),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// What is there, and good at this time by what the journal knows.
+    #[inline]
+    pub(crate) fn find(&self, name: &[u8], journal: &Journal, now: Instant) -> Option<Lookup<V>> {
+        let held = self.held.get(name)?;
+        let generation = self.generation.load(Acquire);
+        let valid = now < held.until && held.generation == generation;
+        (valid && held.stands(journal)).then(|| held.lookup.clone())
+    }
+
+    pub(crate) fn ticket(&self, name: &[u8]) -> Ticket {
+        let generation = self.generation.load(Acquire);
+        Ticket { drops: *self.gate(name), generation, begun: Instant::now() }
+    }
+
+    /// Puts in what was read, unless something was dropped since; it is good for so long from when it was asked for.
+    pub(crate) fn put(
+        &self,
+        name: Bytes,
+        ticket: Ticket,
+        lookup: Lookup<V>,
+        seal: Seal,
+        left: Duration,
+    ) {
+        let Some(until) = ticket.begun.checked_add(left.min(self.ttl)) else { return };
+        let gate = self.gate(&name);
+        if *gate == ticket.drops {
+            // It was judged before it was put in, and is again with the first hit.
+            let (generation, era) = (ticket.generation, AtomicU64::new(u64::MAX));
+            let held = Held { lookup: lookup.held(), until, seal, generation, era };
+            self.held.insert(name, Arc::new(held));
+        }
+    }
+
+    pub(crate) fn drop_one(&self, name: &[u8]) {
+        let mut gate = self.gate(name);
+        *gate += 1;
+        self.held.invalidate(name);
+    }
+
+    pub(crate) fn drop_all(&self) {
+        self.generation.fetch_add(1, Release);
+        self.held.invalidate_all();
+    }
+
+    pub(crate) fn entries(&self) -> u64 {
+        self.held.run_pending_tasks();
+        self.held.entry_count()
+    }
+
+    fn gate(&self, name: &[u8]) -> MutexGuard<'_, u64> {
+        // Not the map's hash: that is drawn anew in each process, and this needs none.
+        let at =
+            name.iter().fold(0_usize, |at, byte| at.wrapping_mul(31).wrapping_add((*byte).into()));
+        self.gates[at % GATES].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<V> Held<V> {
+    #[inline]
+    fn stands(&self, journal: &Journal) -> bool {
+        let era = journal.era();
+        if self.era.load(Relaxed) == era {
+            return true;
+        }
+        // The era was read before: what changes meanwhile is looked at again.
+        let stands = journal.judge(&self.seal) == Verdict::Valid;
+        if stands {
+            self.era.store(era, Relaxed);
+        }
+        stands
+    }
+}
+
+impl<V> std::fmt::Debug for Local<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Local")
+    }
+}

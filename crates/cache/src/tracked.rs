@@ -1,0 +1,258 @@
+//! What a cache with a journal knows besides: what is invalid, and what this process keeps.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use russet_core_conn::{Canonical, Delivery, Error, Key, Redis, Topic};
+use serde::de::DeserializeOwned;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::cache::{Cache, Inner};
+use crate::entry;
+use crate::flight::Flights;
+use crate::invalidation::What;
+use crate::journal::{Heed, Journal, Verdict};
+use crate::keys::Keys;
+use crate::local::{Local, Ticket};
+use crate::lookup::Lookup;
+use crate::scripts::Bad;
+use crate::seal::{Seal, Stamp};
+use crate::stats::Seen;
+
+/// The journal of a cache, and what it is for.
+#[derive(Debug)]
+pub(crate) struct Tracked<V> {
+    pub(crate) journal: Journal,
+    pub(crate) local: Option<Local<V>>,
+    /// Hears of what is new as soon as it is told.
+    listener: Mutex<Option<AbortOnDropHandle<()>>>,
+}
+
+/// What a payload says.
+#[derive(Debug)]
+pub(crate) struct Opened<V> {
+    pub(crate) value: Option<V>,
+    pub(crate) seal: Option<Seal>,
+}
+
+/// Why it is not to be used.
+#[derive(Debug)]
+pub(crate) enum Flaw {
+    Bad(Bad),
+    /// Redis did not say whether it is.
+    Away(Error),
+}
+
+/// Whoever follows the journal, for this process.
+pub(crate) struct Here<'a, V> {
+    local: Option<&'a Local<V>>,
+    flights: &'a Flights<V>,
+}
+
+impl<V: Send + Sync + 'static> Heed for Here<'_, V> {
+    fn keys(&self, keys: &[Bytes]) {
+        for key in keys {
+            self.flights.close(&Key::raw(key.clone()));
+            if let Some(local) = self.local {
+                local.drop_one(&Keys::name_of(key));
+            }
+        }
+    }
+
+    fn everything(&self) {
+        if let Some(local) = self.local {
+            local.drop_all();
+        }
+    }
+}
+
+impl<V: Send + Sync + 'static> Tracked<V> {
+    pub(crate) fn new(journal: Journal, local: Option<Local<V>>) -> Self {
+        Self { journal, local, listener: Mutex::default() }
+    }
+}
+
+impl<V: Send + Sync + 'static> Inner<V> {
+    pub(crate) fn here<'a>(&'a self, tracked: &'a Tracked<V>) -> Here<'a, V> {
+        Here { local: tracked.local.as_ref(), flights: &self.flights }
+    }
+
+    /// What is read from here on may be kept, unless it becomes invalid meanwhile.
+    pub(crate) fn ticket(&self, key: &Key) -> Option<Ticket> {
+        let local = self.tracked.as_ref()?.local.as_ref()?;
+        Some(local.ticket(&Keys::name_of(&key.to_bytes())))
+    }
+
+    pub(crate) fn keep(
+        &self,
+        key: &Key,
+        ticket: Option<Ticket>,
+        lookup: &Lookup<V>,
+        seal: Option<Seal>,
+        left: Duration,
+    ) {
+        let local = self.tracked.as_ref().and_then(|tracked| tracked.local.as_ref());
+        if let (Some(local), Some(ticket), Some(seal)) = (local, ticket, seal) {
+            // A name of its own: the whole key would be kept along with a part of it.
+            let name = Bytes::copy_from_slice(&Keys::name_of(&key.to_bytes()));
+            local.put(name, ticket, lookup.clone(), seal, left);
+        }
+    }
+
+    /// What this process has of a key is invalid.
+    pub(crate) fn forget(&self, key: &Key) {
+        self.flights.close(key);
+        if let Some(local) = self.tracked.as_ref().and_then(|tracked| tracked.local.as_ref()) {
+            local.drop_one(&Keys::name_of(&key.to_bytes()));
+        }
+    }
+
+    /// Tells everybody else, where there is a journal.
+    pub(crate) async fn tell(&self, what: What, keys: &[&Key]) -> Result<(), Error> {
+        let Some(tracked) = &self.tracked else { return Ok(()) };
+        let keys: Vec<Bytes> = keys.iter().map(|key| key.to_bytes()).collect();
+        tracked.journal.write(&self.redis, what, &keys, &self.here(tracked)).await.map(drop)
+    }
+
+    /// What is loaded from here on is sealed with, and can be cached with.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.tracked.as_ref()?.journal.stamp()
+    }
+
+    /// What one of the lookups or loads begun since then may be given with this seal on it.
+    pub(crate) fn is_valid(&self, seal: Option<&Seal>) -> bool {
+        match (&self.tracked, seal) {
+            (Some(tracked), Some(seal)) => tracked.journal.judge(seal) == Verdict::Valid,
+            _ => true,
+        }
+    }
+}
+
+impl<V: DeserializeOwned + Send + Sync + 'static> Inner<V> {
+    /// What a payload says, if that may be used.
+    pub(crate) async fn open(&self, redis: &Redis, payload: &Bytes) -> Result<Opened<V>, Flaw> {
+        let unreadable = |error: &dyn std::fmt::Display| {
+            tracing::warn!(%error, "an entry can't be read: a miss");
+            Flaw::Bad(Bad::Unreadable(payload.clone()))
+        };
+        let Some(tracked) = &self.tracked else {
+            let value = entry::decode(&self.codec, payload);
+            return Ok(Opened { value: value.map_err(|error| unreadable(&error))?, seal: None });
+        };
+        let Some((seal, rest)) = Seal::split(payload) else {
+            return Err(unreadable(&"it was written without a journal"));
+        };
+        let mut verdict = tracked.journal.judge(&seal);
+        if let Verdict::Unknown(tags) = &verdict {
+            tracked.journal.learn(redis, tags).await.map_err(Flaw::Away)?;
+            verdict = tracked.journal.judge(&seal);
+        }
+        if verdict != Verdict::Valid {
+            return Err(Flaw::Bad(Bad::Invalid(payload.slice(..payload.len() - rest.len()))));
+        }
+        let value = entry::decode(&self.codec, &rest).map_err(|error| unreadable(&error))?;
+        Ok(Opened { value, seal: Some(seal) })
+    }
+}
+
+impl<V: Send + Sync + 'static> Cache<V> {
+    /// Before the first key, is the key space laid out as we think; and is what is known of invalidations good enough?
+    #[inline]
+    pub(crate) async fn ready(&self, redis: &Redis, asked: Instant) -> Result<(), Error> {
+        self.inner.agree(redis).await?;
+        match &self.inner.tracked {
+            Some(tracked) if !tracked.journal.is_current(asked) => {
+                Box::pin(self.catch_up(tracked, redis, asked)).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn catch_up(
+        &self,
+        tracked: &Tracked<V>,
+        redis: &Redis,
+        asked: Instant,
+    ) -> Result<(), Error> {
+        self.listen_if_it_keeps(tracked);
+        tracked.journal.current(redis, asked, &self.inner.here(tracked)).await
+    }
+
+    /// What this process keeps, if that is vouched for.
+    #[inline]
+    pub(crate) fn near(&self, name: &Canonical) -> Option<Lookup<V>> {
+        let tracked = self.inner.tracked.as_ref()?;
+        let (local, now) = (tracked.local.as_ref()?, Instant::now());
+        if tracked.journal.is_due(now) {
+            self.follow(tracked);
+        }
+        if !tracked.journal.is_current(now) {
+            return None;
+        }
+        let lookup = local.find(name.as_bytes(), &tracked.journal, now)?;
+        self.inner.counters.lookup(Seen::Local);
+        Some(lookup)
+    }
+
+    /// Asks what is new, in the background.
+    #[cold]
+    fn follow(&self, tracked: &Tracked<V>) {
+        self.listen_if_it_keeps(tracked);
+        let inner = self.inner.clone();
+        tokio::spawn(async move {
+            if let Err(error) = inner.follow(&inner.budgeted, None).await {
+                tracing::debug!(%error, "nobody says what is invalid: this process's values rest");
+            }
+        });
+    }
+
+    fn listen_if_it_keeps(&self, tracked: &Tracked<V>) {
+        if tracked.local.is_some() {
+            self.listen();
+        }
+    }
+
+    /// Hears of what is new as soon as it is told, also where the listener before has ended. Without it, that is known as
+    /// late as `max_staleness` allows.
+    pub(crate) fn listen(&self) {
+        let Some(tracked) = &self.inner.tracked else { return };
+        let mut listener = tracked.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        if listener.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let (hub, inner) = (self.inner.redis.hub(), Arc::downgrade(&self.inner));
+        let topic = Topic::channel(&tracked.journal.keys().channel);
+        *listener = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut heard = match hub.subscribe(topic).await {
+                Ok(heard) => heard,
+                Err(error) => {
+                    tracing::debug!(%error, "nobody tells what is invalid: it is asked for");
+                    return;
+                }
+            };
+            let mut version = None;
+            loop {
+                let Some(inner) = inner.upgrade() else { return };
+                if let Err(error) = inner.follow(&inner.redis, version).await {
+                    tracing::debug!(%error, "nobody says what is invalid");
+                }
+                drop(inner);
+                version = match heard.next().await {
+                    Some(Delivery::Message(message)) => std::str::from_utf8(message.payload())
+                        .ok()
+                        .and_then(|text| text.parse().ok()),
+                    Some(_) => None,
+                    None => return,
+                };
+            }
+        })));
+    }
+}
+
+impl<V: Send + Sync + 'static> Inner<V> {
+    async fn follow(&self, redis: &Redis, version: Option<u64>) -> Result<(), Error> {
+        let Some(tracked) = &self.tracked else { return Ok(()) };
+        tracked.journal.follow(redis, version, &self.here(tracked)).await
+    }
+}

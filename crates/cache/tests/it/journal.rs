@@ -1,0 +1,490 @@
+//! Caches with a journal: what is said to be invalid is so everywhere, and for what this process keeps in time.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use russet_cache::{Cache, Error, Freshness, Invalid, Invalidation, Load, Tier};
+use russet_core_conn::{Events, KeySpace, Notice, Redis};
+use russet_testkit::shared::Topology;
+use russet_testkit::{Conn, Server, contract};
+use tokio::sync::oneshot;
+
+use crate::support::{Origin, Route, patient, route, routes, space, url, users};
+
+const STALE: Duration = Duration::from_millis(400);
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn tracked(redis: &Redis, space: &KeySpace) -> Cache<Route> {
+    routes(redis, space).journal(STALE).build().unwrap()
+}
+
+fn local(redis: &Redis, space: &KeySpace) -> Cache<Route> {
+    routes(redis, space).journal(STALE).local(1_000).build().unwrap()
+}
+
+/// What the cache says, and loads otherwise.
+async fn ask(cache: &Cache<Route>, key: u64, fare: u32, tags: &[&str]) -> (u32, Tier) {
+    let load = Load::value(route(fare)).tags(tags);
+    let found = cache.get_or_load(key, move |_| async move { Ok::<_, Infallible>(load) }).await;
+    let found = found.unwrap();
+    (found.value().unwrap().fare, found.tier())
+}
+
+/// Asks until the answer is this one, for no longer than it may take; how long it took.
+async fn until(cache: &Cache<Route>, key: u64, fare: u32, tags: &[&str]) -> Duration {
+    let begun = Instant::now();
+    loop {
+        let asked = begun.elapsed();
+        if ask(cache, key, fare, tags).await.0 == fare {
+            return begun.elapsed();
+        }
+        assert!(asked <= STALE, "stale after {asked:?}");
+        tokio::time::sleep(ms(2)).await;
+    }
+}
+
+async fn next(events: &mut Events<Invalidation>) -> Invalidation {
+    let next = tokio::time::timeout(Duration::from_secs(10), events.next()).await;
+    match next.unwrap().unwrap() {
+        Notice::Event(event) => event,
+        other => panic!("{other:?}"),
+    }
+}
+
+contract!(tags_make_what_has_them_invalid_and_nothing_else);
+async fn tags_make_what_has_them_invalid_and_nothing_else(at: Topology) {
+    let (redis, space) = space(at, "tags").await;
+    for cache in [tracked(&redis, &space), local(&redis, &space)] {
+        cache.invalidate_all().await.unwrap();
+        for (key, tags) in [(1, &["a"][..]), (2, &["a", "b"]), (3, &["b"]), (4, &[])] {
+            assert_eq!(ask(&cache, key, 1, tags).await, (1, Tier::Origin));
+        }
+        let mut versions = vec![cache.invalidate_tags(["a"]).await.unwrap()];
+        for (key, tags, fare) in [(1, &["a"][..], 2), (2, &["b"], 2), (3, &["b"], 1), (4, &[], 1)] {
+            assert_eq!(ask(&cache, key, 2, tags).await.0, fare, "{key}");
+        }
+        // Its tags are those of its last load.
+        versions.push(cache.invalidate_tags(["a"]).await.unwrap());
+        assert_eq!(ask(&cache, 2, 3, &[]).await.0, 2);
+        versions.push(cache.invalidate_tags(["b", "c", "b"]).await.unwrap());
+        assert_eq!(ask(&cache, 2, 4, &[]).await.0, 4);
+        assert_eq!(ask(&cache, 3, 4, &["b"]).await.0, 4);
+        assert_eq!(ask(&cache, 4, 4, &[]).await.0, 1);
+        versions.push(cache.invalidate_all().await.unwrap());
+        assert_eq!(ask(&cache, 4, 5, &[]).await.0, 5);
+        assert!(versions.is_sorted_by(|one, next| one < next), "{versions:?}");
+        // What was loaded since is there to stay.
+        for key in 2..5 {
+            let now = ask(&cache, key, 6, &[]).await;
+            assert_eq!(ask(&cache, key, 7, &[]).await.0, now.0);
+            assert_ne!(ask(&cache, key, 7, &[]).await.1, Tier::Origin);
+        }
+    }
+}
+
+contract!(absence_and_batches_are_invalid_with_the_rest);
+async fn absence_and_batches_are_invalid_with_the_rest(at: Topology) {
+    let (redis, space) = space(at, "tags-batch").await;
+    for cache in [tracked(&redis, &space), local(&redis, &space)] {
+        cache.invalidate_all().await.unwrap();
+        let ask = async |fare: Option<u32>| {
+            let load = move |missing: Vec<u64>, _| async move {
+                let tag = |key: u64| if key.is_multiple_of(2) { "even" } else { "odd" };
+                let load = |key| {
+                    fare.map_or(Load::absent(), |fare| Load::value(route(fare))).tags([tag(key)])
+                };
+                Ok::<_, Infallible>(
+                    missing.into_iter().map(|key| (key, load(key))).collect::<Vec<_>>(),
+                )
+            };
+            let found = cache.get_or_load_many(0..20_u64, load).await.unwrap();
+            Vec::from_iter(found.iter().map(|lookup| lookup.value().map(|route| route.fare)))
+        };
+        assert_eq!(ask(None).await, [None; 20]);
+        assert_eq!(ask(Some(1)).await, [None; 20]);
+        cache.invalidate_tags(["even"]).await.unwrap();
+        let mixed: Vec<_> = (0..20).map(|key| (key % 2 == 0).then_some(2)).collect();
+        assert_eq!(ask(Some(2)).await, mixed);
+        assert_eq!(ask(Some(3)).await, mixed);
+        cache.invalidate_all().await.unwrap();
+        assert_eq!(ask(Some(4)).await, [Some(4); 20]);
+    }
+}
+
+contract!(an_invalidation_wins_over_a_load_that_began_before_it);
+async fn an_invalidation_wins_over_a_load_that_began_before_it(at: Topology) {
+    let (redis, space) = space(at, "tags-load").await;
+    for make in [tracked, local] {
+        let caches = [make(&redis, &space), make(&redis, &space)];
+        // By the process that loads, and by another.
+        for by in &caches {
+            for all in [false, true] {
+                let (cache, (begun, begins), (go, goes)) =
+                    (caches[0].clone(), oneshot::channel(), oneshot::channel::<()>());
+                cache.remove(1_u64).await.unwrap();
+                let loads = tokio::spawn(async move {
+                    let load = |_| async move {
+                        begun.send(()).unwrap();
+                        goes.await.unwrap();
+                        Ok::<_, Infallible>(Load::value(route(1)).tags(["t"]))
+                    };
+                    cache.get_or_load(1_u64, load).await.unwrap()
+                });
+                begins.await.unwrap();
+                match all {
+                    false => by.invalidate_tags(["t"]).await.unwrap(),
+                    true => by.invalidate_all().await.unwrap(),
+                };
+                // Whoever asks from here on does not get what is being loaded, though it may wait for it.
+                let asks = tokio::spawn({
+                    let by = by.clone();
+                    async move { ask(&by, 1, 2, &["t"]).await.0 }
+                });
+                tokio::time::sleep(ms(20)).await;
+                go.send(()).unwrap();
+                assert_eq!(loads.await.unwrap().value(), Some(&route(1)));
+                assert_eq!(asks.await.unwrap(), 2);
+                assert_eq!(ask(by, 1, 3, &["t"]).await.0, 2);
+                until(&caches[0], 1, 2, &["t"]).await;
+            }
+        }
+    }
+}
+
+contract!(other_processes_know_in_time);
+async fn other_processes_know_in_time(at: Topology) {
+    let (redis, space) = space(at, "others").await;
+    let [here, there] = [(); 2].map(|()| local(&redis, &space));
+    let mut quick = 0;
+    for round in 0..20_u32 {
+        ask(&here, 1, round, &["t"]).await;
+        assert_eq!(ask(&there, 1, 99, &["t"]).await.0, round);
+        assert_eq!(ask(&there, 1, 99, &["t"]).await, (round, Tier::Local));
+        let next = round + 1;
+        match round % 5 {
+            0 => drop(here.remove(1_u64).await.unwrap()),
+            1 => drop(here.invalidate_tags(["t"]).await.unwrap()),
+            2 => drop(here.invalidate_all().await.unwrap()),
+            3 => drop(here.expire(1_u64).await.unwrap()),
+            _ => here.insert(1_u64, Load::value(route(next)).tags(["t"])).await.unwrap(),
+        }
+        // Here at once.
+        assert_eq!(ask(&here, 1, next, &["t"]).await.0, next);
+        quick += usize::from(until(&there, 1, next, &["t"]).await < ms(50));
+    }
+    assert!(quick >= 15, "only {quick} of 20 heard of it");
+}
+
+contract!(a_hit_in_memory_asks_redis_nothing);
+async fn a_hit_in_memory_asks_redis_nothing(at: Topology) {
+    let (redis, space) = space(at, "silent").await;
+    let cache =
+        routes(&redis, &space).journal(Duration::from_secs(60)).local(1_000).build().unwrap();
+    let origin = Origin::default();
+    let asks = async |key: u64| {
+        let origin = origin.clone();
+        cache.get_or_load(key, move |_| origin.give(route(1))).await.unwrap()
+    };
+    asks(1).await;
+    assert_eq!(asks(1).await.tier(), Tier::Local);
+    assert_eq!(cache.get(1_u64).await.unwrap().unwrap().tier(), Tier::Local);
+    let batch = cache.get_or_load_many([1_u64, 1], |_, _| async {
+        Ok::<_, Infallible>(Vec::<(u64, Route)>::new())
+    });
+    assert!(batch.await.unwrap().iter().all(|lookup| lookup.tier() == Tier::Local));
+    // With the handle closed nothing can be asked.
+    redis.close().await;
+    for _ in 0..1_000 {
+        let found = asks(1).await;
+        assert_eq!((found.tier(), found.freshness()), (Tier::Local, Freshness::Fresh));
+    }
+    assert_eq!(origin.calls(), 1);
+    assert_eq!(cache.stats().local, 1_003);
+}
+
+contract!(memory_keeps_nothing_for_longer_than_redis);
+async fn memory_keeps_nothing_for_longer_than_redis(at: Topology) {
+    let (redis, space) = space(at, "local-ttl").await;
+    let cache = routes(&redis, &space).local(10).jitter(0.0);
+    let long = cache.clone().ttl(ms(300)).local_ttl(ms(60_000)).build().unwrap();
+    let begun = Instant::now();
+    ask(&long, 1, 1, &[]).await;
+    // From another one's fill, too.
+    let other = cache.local_ttl(ms(60_000)).build().unwrap();
+    tokio::time::sleep(ms(100)).await;
+    assert_eq!(ask(&other, 1, 2, &[]).await.1, Tier::Redis);
+    let mut near = 0;
+    for cache in [&long, &other].into_iter().cycle() {
+        let (fare, tier) = ask(cache, 1, 2, &[]).await;
+        if fare == 2 {
+            break;
+        }
+        near += usize::from(tier == Tier::Local);
+        assert!(begun.elapsed() < ms(400), "kept for {:?}", begun.elapsed());
+    }
+    assert!(near > 10, "{near}");
+    let brief = routes(&redis, &space).local(10).local_ttl(ms(20)).build().unwrap();
+    ask(&brief, 2, 1, &[]).await;
+    assert_eq!(ask(&brief, 2, 2, &[]).await, (1, Tier::Local));
+    tokio::time::sleep(ms(25)).await;
+    assert_eq!(ask(&brief, 2, 2, &[]).await, (1, Tier::Redis));
+}
+
+contract!(whoever_listens_hears_what_is_invalid_in_order);
+async fn whoever_listens_hears_what_is_invalid_in_order(at: Topology) {
+    let (redis, space) = space(at, "heard").await;
+    let [here, there] = [(); 2].map(|()| tracked(&redis, &space));
+    let (mut own, mut heard) = (here.invalidations().unwrap(), there.invalidations().unwrap());
+    // What was before it listened is nobody's news.
+    tokio::time::sleep(ms(50)).await;
+    here.get(1_u64).await.unwrap();
+    there.get(1_u64).await.unwrap();
+    here.insert(1_u64, route(1)).await.unwrap();
+    here.remove_many([1_u64, 2]).await.unwrap();
+    here.expire(3_u64).await.unwrap();
+    here.invalidate_tags(["b", "a"]).await.unwrap();
+    here.invalidate_all().await.unwrap();
+    let mut versions = Vec::new();
+    for number in 0..5 {
+        let (mine, other) = (next(&mut own).await, next(&mut heard).await);
+        assert_eq!((mine.own, other.own), (true, false));
+        assert_eq!((mine.version, &mine.what), (other.version, &other.what));
+        versions.push(mine.version);
+        match (number, mine.what) {
+            (0, Invalid::Written(keys)) | (2, Invalid::Expired(keys)) => assert_eq!(keys.len(), 1),
+            (1, Invalid::Removed(keys)) => assert_eq!(keys.len(), 2),
+            (3, Invalid::Tags(tags)) => assert_eq!(tags, ["a", "b"]),
+            (4, Invalid::All) => {}
+            (number, other) => panic!("{number}: {other:?}"),
+        }
+    }
+    assert!(versions.is_sorted_by(|one, next| one < next));
+}
+
+contract!(who_falls_too_far_behind_begins_anew);
+async fn who_falls_too_far_behind_begins_anew(at: Topology) {
+    let (redis, space) = space(at, "behind").await;
+    // It asks when it must, and is not told.
+    let strict = routes(&redis, &space).journal(Duration::ZERO).local(10).build().unwrap();
+    let writer = tracked(&redis, &space);
+    ask(&strict, 1, 1, &["t"]).await;
+    let mut heard = strict.invalidations().unwrap();
+    writer.remove(1_u64).await.unwrap();
+    assert!(matches!(next(&mut heard).await.what, Invalid::Removed(_)));
+    // More than the log holds, a key each.
+    drop(strict);
+    let slow = routes(&redis, &space).journal(Duration::from_secs(3_600)).build().unwrap();
+    ask(&slow, 2, 1, &["t"]).await;
+    assert_eq!(ask(&slow, 2, 2, &["t"]).await.0, 1);
+    for _ in 0..60 {
+        let all = (0..200_u64).map(|key| writer.remove(1_000 + key));
+        futures_util::future::try_join_all(all).await.unwrap();
+    }
+    writer.invalidate_tags(["t"]).await.unwrap();
+    let mut heard = slow.invalidations().unwrap();
+    assert_eq!(next(&mut heard).await.what, Invalid::Unknown);
+    assert_eq!(ask(&slow, 2, 3, &["t"]).await.0, 3);
+}
+
+contract!(tags_from_before_one_began_to_follow_are_asked_for);
+async fn tags_from_before_one_began_to_follow_are_asked_for(at: Topology) {
+    let (redis, space) = space(at, "earlier").await;
+    let writer = tracked(&redis, &space);
+    for key in 0..4 {
+        ask(&writer, key, 1, &[["a", "b"][(key % 2) as usize]]).await;
+    }
+    writer.invalidate_tags(["a"]).await.unwrap();
+    writer.invalidate_tags(["other"]).await.unwrap();
+    for cache in [tracked(&redis, &space), local(&redis, &space)] {
+        assert!(cache.get(0_u64).await.unwrap().is_none());
+        assert_eq!(ask(&cache, 1, 2, &["b"]).await.0, 1);
+        assert!(cache.get(2_u64).await.unwrap().is_none());
+        assert_eq!(ask(&cache, 3, 2, &["b"]).await.0, 1);
+    }
+}
+
+contract!(more_tags_than_are_remembered_are_invalid_rather_than_forgotten);
+async fn more_tags_than_are_remembered_are_invalid_rather_than_forgotten(at: Topology) {
+    let (redis, space) = space(at, "forgotten").await;
+    let cache = tracked(&redis, &space);
+    ask(&cache, 1, 1, &["first"]).await;
+    ask(&cache, 2, 1, &[]).await;
+    cache.invalidate_tags(["first"]).await.unwrap();
+    for piece in 0..202_u32 {
+        let tags = (0..500).map(|tag| format!("t{}", piece * 500 + tag));
+        cache.invalidate_tags(tags).await.unwrap();
+    }
+    ask(&cache, 3, 1, &["t1"]).await;
+    for cache in [&cache, &tracked(&redis, &space)] {
+        assert!(cache.get(1_u64).await.unwrap().is_none());
+        assert!(cache.get(2_u64).await.unwrap().is_some());
+        assert!(cache.get(3_u64).await.unwrap().is_some());
+    }
+}
+
+contract!(a_journal_that_is_lost_revives_nothing);
+async fn a_journal_that_is_lost_revives_nothing(at: Topology) {
+    let (redis, space) = space(at, "lost").await;
+    for make in [tracked, local] {
+        let cache = make(&redis, &space);
+        ask(&cache, 1, 1, &["t"]).await;
+        cache.invalidate_tags(["t"]).await.unwrap();
+        ask(&cache, 2, 1, &["u"]).await;
+        let mut heard = cache.invalidations().unwrap();
+        // As an eviction would: the entries are still there.
+        for mut primary in at.primaries().await.unwrap() {
+            let name = format!("{{{}:*}}:cache-*", space.prefix());
+            let found = primary.call(&["KEYS", &name]).await.unwrap();
+            for key in found.items().unwrap() {
+                primary.call(&["DEL", key.text().unwrap()]).await.unwrap();
+            }
+        }
+        let begun = Instant::now();
+        while cache.get(2_u64).await.unwrap().is_some() {
+            assert!(begun.elapsed() < STALE);
+            tokio::time::sleep(ms(5)).await;
+        }
+        assert_eq!(next(&mut heard).await.what, Invalid::Unknown);
+        assert!(cache.get(1_u64).await.unwrap().is_none());
+        assert_eq!(ask(&cache, 1, 2, &["t"]).await.0, 2);
+        assert_eq!(ask(&cache, 1, 3, &["t"]).await.0, 2);
+    }
+}
+
+/// A private server, and a cache on it that keeps values.
+async fn private() -> (Server, Conn, Cache<Route>) {
+    let server = Server::builder().acl_file(users("own")).start().await.unwrap();
+    let conn = server.conn().await.unwrap();
+    let redis = patient(&url(server.addr()));
+    let cache = routes(&redis, &KeySpace::new("own").unwrap())
+        .journal(STALE)
+        .local(100)
+        .budget(ms(100))
+        .without_breaker()
+        .build()
+        .unwrap();
+    (server, conn, cache)
+}
+
+#[tokio::test]
+async fn everything_deleted_at_once_is_noticed_in_time() {
+    let (_server, mut conn, cache) = private().await;
+    ask(&cache, 1, 1, &[]).await;
+    assert_eq!(ask(&cache, 1, 2, &[]).await, (1, Tier::Local));
+    conn.call(&["FLUSHALL"]).await.unwrap();
+    until(&cache, 1, 2, &[]).await;
+}
+
+#[tokio::test]
+async fn messages_that_are_lost_make_it_no_staler_than_it_may_be() {
+    let (server, mut conn, cache) = private().await;
+    let writer = tracked(&patient(&url(server.addr())), &KeySpace::new("own").unwrap());
+    let mut slow = 0;
+    for round in 0..6_u32 {
+        ask(&cache, 1, round, &[]).await;
+        assert_eq!(ask(&cache, 1, 99, &[]).await, (round, Tier::Local));
+        // Nobody may subscribe any more, and who has is cut off.
+        let kept = conn.call(&["ACL", "SETUSER", "russet-cache", "resetchannels"]).await.unwrap();
+        assert!(kept.is_ok());
+        conn.call(&["CLIENT", "KILL", "TYPE", "pubsub"]).await.unwrap();
+        conn.call(&["ACL", "SETUSER", "russet-cache", "&own:none"]).await.unwrap();
+        conn.call(&["DEL", "{own:0}:nothing"]).await.unwrap();
+        let removed = writer.remove(1_u64).await;
+        // It may not publish either, and says so; what it removed is removed.
+        assert!(removed.is_err());
+        conn.call(&["ACL", "SETUSER", "russet-cache", "allchannels"]).await.unwrap();
+        writer.remove(1_u64).await.unwrap();
+        slow += usize::from(until(&cache, 1, round + 1, &[]).await > ms(20));
+    }
+    assert!(slow > 0, "no message was lost");
+}
+
+#[tokio::test]
+async fn without_redis_memory_serves_for_no_longer_than_it_may_be_stale() {
+    let (server, _conn, cache) = private().await;
+    ask(&cache, 1, 1, &[]).await;
+    server.pause().await.unwrap();
+    let begun = Instant::now();
+    let mut near = 0;
+    loop {
+        let asked = begun.elapsed();
+        let (_, tier) = ask(&cache, 1, 1, &[]).await;
+        if tier == Tier::Origin {
+            break;
+        }
+        assert_eq!(tier, Tier::Local);
+        assert!(asked <= STALE, "{asked:?}");
+        near += 1;
+        tokio::time::sleep(ms(1)).await;
+    }
+    assert!(near > 10, "{near}");
+    server.resume().await.unwrap();
+    // Nothing that was loaded meanwhile was cached.
+    let begun = Instant::now();
+    while ask(&cache, 1, 2, &[]).await != (1, Tier::Local) {
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_went_back_is_noticed() {
+    let (_server, mut conn, cache) = private().await;
+    ask(&cache, 1, 1, &["t"]).await;
+    let keys = conn.call(&["KEYS", "{own:*}:cache-journal:route"]).await.unwrap();
+    let key = keys.items().unwrap()[0].text().unwrap().to_owned();
+    let version = cache.invalidate_tags(["t"]).await.unwrap();
+    let mut heard = cache.invalidations().unwrap();
+    // As a failover that loses the last writes.
+    conn.call(&["HSET", &key, "clock", &(version - 1).to_string()]).await.unwrap();
+    // Whoever uses it asks.
+    while cache.get(1_u64).await.is_ok() {
+        if let Ok(heard) = tokio::time::timeout(ms(10), heard.next()).await {
+            assert!(matches!(
+                heard,
+                Some(Notice::Event(Invalidation { what: Invalid::Unknown, .. }))
+            ));
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn caches_with_and_without_a_journal_are_misses_to_each_other() {
+    let (server, _conn, with) = private().await;
+    let without =
+        routes(&patient(&url(server.addr())), &KeySpace::new("own").unwrap()).build().unwrap();
+    ask(&with, 1, 1, &[]).await;
+    assert_eq!(ask(&without, 1, 2, &[]).await, (2, Tier::Origin));
+    assert_eq!(without.stats().unreadable, 1);
+    with.remove(2_u64).await.unwrap();
+    ask(&without, 2, 1, &[]).await;
+    assert_eq!(ask(&with, 2, 2, &[]).await, (2, Tier::Origin));
+    assert_eq!(with.stats().unreadable, 1);
+    let error = without.invalidate_all().await.unwrap_err();
+    assert!(matches!(error, Error::NoJournal(_)), "{error}");
+    assert!(matches!(without.invalidations(), Err(Error::NoJournal(_))));
+    let tagged = without.insert(3_u64, Load::value(route(1)).tags(["t"])).await.unwrap_err();
+    assert!(matches!(tagged, Error::NoJournal(_)), "{tagged}");
+}
+
+#[tokio::test]
+async fn tags_that_can_not_be_are_refused() {
+    let (_server, _conn, cache) = private().await;
+    let long = "x".repeat(129);
+    for tags in [vec![""], vec![long.as_str()]] {
+        let error = cache.invalidate_tags(&tags).await.unwrap_err();
+        assert!(matches!(error, Error::Tags(_)), "{error}");
+        let load = Load::value(route(1)).tags(&tags);
+        let error = cache.insert(1_u64, load).await.unwrap_err();
+        assert!(matches!(error, Error::Tags(_)), "{error}");
+    }
+    let error = cache.invalidate_tags(Vec::<String>::new()).await.unwrap_err();
+    assert!(error.to_string().contains("none"), "{error}");
+    let many = (0..65).map(|tag| tag.to_string());
+    let load = Load::value(route(1)).tags(many);
+    assert!(matches!(cache.insert(1_u64, load).await.unwrap_err(), Error::Tags(_)));
+    assert!(cache.get(1_u64).await.unwrap().is_none());
+}
