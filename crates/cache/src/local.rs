@@ -56,10 +56,14 @@ impl<V: Send + Sync + 'static> Local<V> {
     /// What is there, and good at this time by what the journal knows.
     #[inline]
     pub(crate) fn find(&self, name: &[u8], journal: &Journal, now: Instant) -> Option<Lookup<V>> {
+        let held = self.there(name)?;
+        (now < held.until && held.stands(journal)).then(|| held.lookup.clone())
+    }
+
+    #[inline]
+    fn there(&self, name: &[u8]) -> Option<Arc<Held<V>>> {
         let held = self.held.get(name)?;
-        let generation = self.generation.load(Acquire);
-        let valid = now < held.until && held.generation == generation;
-        (valid && held.stands(journal)).then(|| held.lookup.clone())
+        (held.generation == self.generation.load(Acquire)).then_some(held)
     }
 
     pub(crate) fn ticket(&self, name: &[u8]) -> Ticket {
@@ -129,5 +133,50 @@ impl<V> Held<V> {
 impl<V> std::fmt::Debug for Local<V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Local")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seal::Stamp;
+
+    const NAME: &[u8] = b":k";
+
+    fn keep(local: &Local<u8>, ticket: Ticket) {
+        let seal = Seal { stamp: Stamp::NEVER, tags: Vec::new() };
+        let lookup = Lookup::cached(Some(1), false);
+        local.put(Bytes::from_static(NAME), ticket, lookup, seal, Duration::from_secs(60));
+    }
+
+    fn kept(local: &Local<u8>) -> bool {
+        local.there(NAME).is_some()
+    }
+
+    #[test]
+    fn what_was_read_before_it_was_dropped_is_not_put_in() {
+        let local = Local::new(10, Duration::from_secs(60));
+        keep(&local, local.ticket(NAME));
+        assert!(kept(&local));
+        let ticket = local.ticket(NAME);
+        local.drop_one(NAME);
+        assert!(!kept(&local));
+        keep(&local, ticket);
+        assert!(!kept(&local));
+        keep(&local, local.ticket(NAME));
+        assert!(kept(&local));
+    }
+
+    #[test]
+    fn all_that_is_dropped_is_gone() {
+        let local = Local::new(10, Duration::from_secs(60));
+        keep(&local, local.ticket(NAME));
+        let ticket = local.ticket(NAME);
+        local.drop_all();
+        assert!(!kept(&local));
+        keep(&local, ticket);
+        assert!(!kept(&local));
+        keep(&local, local.ticket(NAME));
+        assert!(kept(&local));
     }
 }
