@@ -56,6 +56,24 @@ async fn without_a_server_the_loader_serves_and_the_rest_says_why() {
 }
 
 #[tokio::test]
+async fn no_lookup_waits_for_a_connection_that_is_known_to_be_away() {
+    let server = start(Server::builder()).await;
+    let redis = patient(&url(server.addr()));
+    let mut events = redis.events();
+    let cache = routes(&redis, &space()).without_breaker().build().unwrap();
+    cache.insert("k", route(1)).await.unwrap();
+    server.kill().await.unwrap();
+    events.find(|kind| matches!(kind, EventKind::Reconnecting { .. })).await.unwrap();
+    // The budget is 10 s.
+    let begun = Instant::now();
+    for _ in 0..5 {
+        let found = cache.get_or_load("k", |_| async { Ok::<_, std::io::Error>(route(2)) }).await;
+        assert_eq!(found.unwrap().tier(), Tier::Origin);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn a_hung_server_costs_the_budget_and_then_nothing() {
     let server = start(Server::builder()).await;
     let redis = Redis::builder(&url(server.addr()))
