@@ -189,6 +189,33 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         Ok(inner.tell(What::Written, &[&key]).await?)
     }
 
+    /// [`insert`](Self::insert), but only over an entry with an older [version](Load::version), or with none: what is not
+    /// cached stays so, and will not be filled by a load that is under way. For those who hear of changes of the origin, in
+    /// whichever order. Answers whether it was written. One round trip; another with a journal.
+    ///
+    /// # Errors
+    /// As for `insert`. It may be repeated.
+    pub async fn update(
+        &self,
+        key: impl Segments,
+        version: u64,
+        value: impl Into<Load<V>>,
+    ) -> Result<bool, Error> {
+        let (inner, load) = (&self.inner, value.into().version(version));
+        self.ready(&inner.redis, Instant::now()).await?;
+        let key = inner.keys.entry(&Canonical::of(&key));
+        let fill = self.encoded(&load, Duration::ZERO, inner.stamp())?;
+        let channel = inner.wakes.channel();
+        let updated = scripts::update(&inner.redis, &key, version, fill, channel).await;
+        inner.forget(&key);
+        let updated = updated?;
+        if updated {
+            inner.counters.fill(true);
+        }
+        inner.tell(What::Written, &[&key]).await?;
+        Ok(updated)
+    }
+
     pub(crate) fn encoded(
         &self,
         load: &Load<V>,
@@ -205,7 +232,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                 Some(Seal { stamp: stamp.unwrap_or(Stamp::NEVER), tags: tags.clone() })
             }
         };
-        let payload = entry::encode(&inner.codec, load.value.as_deref(), seal.as_ref())?;
+        let payload =
+            entry::encode(&inner.codec, load.value.as_deref(), load.version, seal.as_ref())?;
         // An absence is not used after its time: what is created should be seen.
         let timed = load.value.is_some() && self.policy.is_timed();
         let grace = if timed { self.policy.grace } else { Duration::ZERO };

@@ -5,10 +5,11 @@
 //! | 0 | nothing: it is known that there is no value |
 //! | 1 | the codec's envelope |
 //! | 2 | somebody loads it: the token of the lease (8 bytes), whether anybody waits (1) |
-//! | 3 | the same, then until when the lease is held, the value is fresh, it may be used (8 each, ms since the epoch), its time to live (8, ms), how long it took to load (4, ms); then what stands there by 0, 1 or 4 |
-//! | 4 | a [seal](crate::seal), then what stands there by 0 or 1: a value or its absence in a cache with a journal |
+//! | 3 | the same, then until when the lease is held, the value is fresh, it may be used (8 each, ms since the epoch), its time to live (8, ms), how long it took to load (4, ms); then what stands there by the others |
+//! | 5 | a version (8), then what stands there by 0 or 1 |
+//! | 4 | a [seal](crate::seal), then what stands there by 0, 1 or 5: a value or its absence in a cache with a journal |
 //!
-//! What begins with 0, 1 or 4 is fresh as long as it is there. The scripts read and write the rest, by the server's clock.
+//! What begins with 0, 1, 4 or 5 is fresh as long as it is there. The scripts read and write the rest, by the server's clock.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use russet_core_conn::{Codec, CodecError};
@@ -21,6 +22,7 @@ const ABSENT: u8 = 0;
 const VALUE: u8 = 1;
 const PENDING: u8 = 2;
 const TIMED: u8 = 3;
+const VERSIONED: u8 = 5;
 
 /// The lengths of what the scripts write.
 const PENDING_BYTES: usize = 10;
@@ -40,14 +42,19 @@ pub(crate) enum Entry {
 pub(crate) fn encode<V: Serialize>(
     codec: &Codec,
     value: Option<&V>,
+    version: Option<u64>,
     seal: Option<&Seal>,
 ) -> Result<Bytes, CodecError> {
-    if value.is_none() && seal.is_none() {
+    if value.is_none() && version.is_none() && seal.is_none() {
         return Ok(Bytes::from_static(&[ABSENT]));
     }
     let mut bytes = BytesMut::with_capacity(256);
     if let Some(seal) = seal {
         seal.put(&mut bytes);
+    }
+    if let Some(version) = version {
+        bytes.put_u8(VERSIONED);
+        bytes.put_u64(version);
     }
     match value {
         Some(value) => {
@@ -75,6 +82,9 @@ pub(crate) fn decode<V: DeserializeOwned>(
 ) -> Result<Option<V>, CodecError> {
     match bytes {
         [] => Err(CodecError::Empty),
+        [VERSIONED, rest @ ..] if rest.len() > 8 && rest[8] != VERSIONED => {
+            decode(codec, &rest[8..])
+        }
         [ABSENT] => Ok(None),
         [VALUE, envelope @ ..] => codec.decode(envelope).map(Some),
         [found, ..] => Err(CodecError::ForeignVersion { found: *found }),
@@ -88,16 +98,30 @@ mod tests {
     #[test]
     fn absence_is_not_a_value_that_is_none() {
         let codec = Codec::default();
-        let absent = encode::<Option<u8>>(&codec, None, None).unwrap();
-        let none = encode(&codec, Some(&None::<u8>), None).unwrap();
+        let absent = encode::<Option<u8>>(&codec, None, None, None).unwrap();
+        let none = encode(&codec, Some(&None::<u8>), None, None).unwrap();
         assert_eq!(decode::<Option<u8>>(&codec, &absent).unwrap(), None);
+        for value in [None, Some(&7)] {
+            let versioned = encode::<u8>(&codec, value, Some(1), None).unwrap();
+            assert_eq!(decode::<u8>(&codec, &versioned).unwrap(), value.copied());
+        }
         assert_eq!(decode::<Option<u8>>(&codec, &none).unwrap(), Some(None));
     }
 
     #[test]
     fn what_is_no_entry_is_an_error() {
         let codec = Codec::default();
-        for bytes in [&b""[..], b"\x00x", b"\x01", b"\x02abc", b"\x03abc", b"\x04abc", b"hello"] {
+        for bytes in [
+            &b""[..],
+            b"\x00x",
+            b"\x01",
+            b"\x02abc",
+            b"\x03abc",
+            b"\x04abc",
+            b"hello",
+            b"\x05abcdefgh",
+            b"\x05abcdefgh\x05abcdefgh\0",
+        ] {
             assert_eq!(read(bytes), Entry::Payload);
             assert!(decode::<String>(&codec, bytes).is_err(), "{bytes:?}");
         }

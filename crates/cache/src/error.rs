@@ -69,6 +69,21 @@ pub enum LoadError<E> {
     Aborted,
 }
 
+/// Why a write through the cache has not ended well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError<E> {
+    /// The error of whoever wrote the origin. Nothing is cached.
+    #[error("{0}")]
+    Origin(E),
+    /// The origin was written, and something that is out of date may still be cached.
+    #[error("the origin was written, the cache was not: {0}")]
+    Cache(Error),
+    /// The write panicked, or the runtime that it ran in has ended.
+    #[error("the write ended without a result")]
+    Aborted,
+}
+
 impl<E> LoadError<E> {
     /// The loader's error, if it is one.
     pub fn into_loader(self) -> Option<Arc<E>> {

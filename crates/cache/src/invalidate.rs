@@ -42,15 +42,21 @@ impl<V: Send + Sync + 'static> Cache<V> {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<u64, Error> {
+        let keys = keys.into_iter().map(|key| self.inner.keys.entry(&Canonical::of(&key)));
+        self.remove_keys(&keys.collect::<Vec<Key>>()).await
+    }
+
+    pub(crate) async fn remove_keys(&self, keys: &[Key]) -> Result<u64, Error> {
+        if keys.is_empty() {
+            return Ok(0);
+        }
         let inner = &self.inner;
-        let keys: Vec<Key> =
-            keys.into_iter().map(|key| inner.keys.entry(&Canonical::of(&key))).collect();
         inner.agree(&inner.redis).await?;
         let removals = keys.iter().map(|key| Cmd::idempotent("UNLINK").key(key));
         let replies = inner.redis.pipeline(removals).await;
         keys.iter().for_each(|key| inner.forget(key));
         let (mut removed, mut gone, mut failed) = (0, Vec::with_capacity(keys.len()), None);
-        for (reply, key) in replies.into_iter().zip(&keys) {
+        for (reply, key) in replies.into_iter().zip(keys) {
             match reply {
                 Ok(reply) => {
                     removed += u64::from(reply == Value::Int(1));

@@ -95,7 +95,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         let stamp = self.inner.stamp();
         let context = LoadContext::new(reason, stale);
         let leases = token.iter().map(|token| (key, token));
-        let loaded = self.guard(async { load(context).await.map(Into::into) }, leases).await;
+        let loading = self.inner.timed(async { load(context).await.map(Into::into) });
+        let loaded = self.guard(loading, leases).await;
         let took = began.elapsed();
         // What is invalidated from here on may be too late for the fill, and is for those who ask from here on.
         pilot.depart();
@@ -122,11 +123,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         let inner = &self.inner;
         let loaded = tokio::select! {
             biased;
-            loaded = AssertUnwindSafe(inner.timed(load)).catch_unwind() => loaded.ok(),
+            loaded = AssertUnwindSafe(load).catch_unwind() => loaded.ok(),
             never = renewed(&inner.budgeted, &self.policy, leases) => match never {},
         };
         if loaded.is_none() {
-            tracing::error!("a loader has panicked");
+            tracing::error!("a loader or writer has panicked");
         }
         loaded
     }

@@ -48,6 +48,9 @@
 //!   in all others within `max_staleness`, also where messages are lost, connections stall, everything is deleted or a
 //!   primary fails over: a value is only used if Redis was asked for news no longer ago than that, and answered. Where
 //!   the news has a hole in it, all that was kept is dropped.
+//! - **Nothing older than what was written.** [`write`](Cache::write) changes the origin while it has the key to itself,
+//!   so that a process that dies half-way, and others that write at the same time, leave nothing stale.
+//!   [`update`](Cache::update) is for those who hear of changes with their versions, in whichever order.
 //! - **Many keys are one trip.** [`Cache::get_or_load_many`] reads them in one, takes the leases on what is missing in one,
 //!   loads it with one call, and caches it in one.
 //! - **Absence is remembered**, for its own shorter time: what does not exist does not cost a load each time.
@@ -130,12 +133,14 @@ mod single;
 mod stats;
 mod tracked;
 mod wakes;
+mod write;
 
 pub use self::builder::CacheBuilder;
 pub use self::cache::Cache;
-pub use self::error::{Error, LoadError};
+pub use self::error::{Error, LoadError, WriteError};
 pub use self::invalidation::{Invalid, Invalidation};
 pub use self::load::{Load, LoadContext, Reason};
 pub use self::lookup::{Freshness, Lookup, Tier};
 pub use self::policy::RefreshAhead;
 pub use self::stats::Stats;
+pub use self::write::Written;

@@ -68,6 +68,7 @@ pub struct Load<V> {
     pub(crate) ttl: Option<Duration>,
     pub(crate) cache: bool,
     pub(crate) tags: Vec<Bytes>,
+    pub(crate) version: Option<u64>,
 }
 
 impl<V> Load<V> {
@@ -78,7 +79,7 @@ impl<V> Load<V> {
 
     /// There is no such value; that is remembered, too.
     pub fn absent() -> Self {
-        Self { value: None, ttl: None, cache: true, tags: Vec::new() }
+        Self { value: None, ttl: None, cache: true, tags: Vec::new(), version: None }
     }
 
     /// Its own time to live instead of the cache's, rounded up to a millisecond. Zero is [`skip_cache`](Self::skip_cache);
@@ -96,6 +97,13 @@ impl<V> Load<V> {
     #[must_use]
     pub fn tags<T: AsRef<[u8]>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags.extend(tags.into_iter().map(|tag| Bytes::copy_from_slice(tag.as_ref())));
+        self
+    }
+
+    /// Its version in the origin, by which [`Cache::update`](crate::Cache::update) tells what is newer.
+    #[must_use]
+    pub fn version(mut self, version: u64) -> Self {
+        self.version = Some(version);
         self
     }
 

@@ -212,7 +212,7 @@ where
             let loads = loaded.into_iter().map(|(key, load)| (key, load.into()));
             Ok(loads.collect::<HashMap<K, Load<V>>>())
         };
-        let loaded = cache.guard(loading, held).await;
+        let loaded = cache.guard(cache.inner.timed(loading), held).await;
         let took = begun.elapsed();
         let failed = match loaded {
             Some(Ok(mut loaded)) => {

@@ -21,6 +21,10 @@ static RENEW: LazyLock<Script> =
     LazyLock::new(|| Script::new("cache_renew", include_str!("scripts/renew.lua")));
 static RELEASE: LazyLock<Script> =
     LazyLock::new(|| Script::new("cache_release", include_str!("scripts/release.lua")));
+static SEIZE: LazyLock<Script> =
+    LazyLock::new(|| Script::new("cache_seize", include_str!("scripts/seize.lua")));
+static UPDATE: LazyLock<Script> =
+    LazyLock::new(|| Script::new("cache_update", include_str!("scripts/update.lua")));
 static EXPIRE: LazyLock<Script> =
     LazyLock::new(|| Script::new("cache_expire", include_str!("scripts/expire.lua")));
 
@@ -196,6 +200,29 @@ pub(crate) async fn release(
 ) -> Result<bool, Error> {
     let call = RELEASE.key(key).arg(token.0.clone()).arg(millis(pause)).arg(channel.to_bytes());
     yes(redis, call).await
+}
+
+/// The lease, whoever has it.
+pub(crate) async fn seize(
+    redis: &Redis,
+    key: &Key,
+    token: &Token,
+    lease: Duration,
+) -> Result<bool, Error> {
+    yes(redis, SEIZE.key(key).arg(token.0.clone()).arg(millis(lease))).await
+}
+
+/// Whether it was written: only over one that is older.
+pub(crate) async fn update(
+    redis: &Redis,
+    key: &Key,
+    version: u64,
+    fill: Fill,
+    channel: &Key,
+) -> Result<bool, Error> {
+    let call = UPDATE.key(key).arg(version.to_be_bytes().to_vec()).arg(fill.payload);
+    let call = call.arg(millis(fill.ttl)).arg(millis(fill.grace)).arg(u8::from(fill.timed));
+    yes(redis, call.arg(channel.to_bytes())).await
 }
 
 /// Whether there was anything.

@@ -19,8 +19,9 @@ if not incarnation then
 end
 local state = {incarnation, tonumber(clock), tonumber(floor or 0), tonumber(forgotten or 0)}
 local known = ARGV[3]
-if incarnation ~= ARGV[2] or tonumber(clock) < tonumber(known) then return {1, state} end
+if incarnation ~= ARGV[2] then return {1, state} end
 if clock == known then return {0, state, {}} end
 local entries = redis.call('XRANGE', log, '(' .. known .. '-0', '+', 'COUNT', ARGV[4])
+-- Also where the version went back: there is none then, or one that follows another.
 if #entries == 0 or entries[1][2][2] ~= known then return {1, state} end
 return {0, state, entries}

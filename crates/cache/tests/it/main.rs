@@ -11,3 +11,4 @@ mod processes;
 mod single;
 mod stampede;
 mod support;
+mod write;
