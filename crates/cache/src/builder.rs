@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::journal::Journal;
 use crate::keys::Keys;
 use crate::local::Local;
+use crate::origin::Origin;
 use crate::policy::{LONGEST_TTL, Policy, RefreshAhead};
 use crate::scripts::journal::JournalKeys;
 use crate::tracked::Tracked;
@@ -28,6 +29,7 @@ pub struct CacheBuilder<V> {
     staleness: Option<Duration>,
     local: Option<u64>,
     local_ttl: Option<Duration>,
+    origin: usize,
     value: PhantomData<fn() -> V>,
 }
 
@@ -62,6 +64,7 @@ impl<V> CacheBuilder<V> {
             staleness: None,
             local: None,
             local_ttl: None,
+            origin: 100,
             value: PhantomData,
         }
     }
@@ -191,6 +194,15 @@ impl<V> CacheBuilder<V> {
         self
     }
 
+    /// How many loads of this process may be under way at a time while Redis can't say who is to load: it is away, or the
+    /// holder of a lease has been too slow for too long. Up to 100 times as many wait their turn, and those beyond have
+    /// [`LoadError::Overloaded`](crate::LoadError::Overloaded). Default: 100, so that a cache that is lost does not become
+    /// an origin that is lost. With leases there is one load a key, and this bounds nothing.
+    pub fn origin_limit(mut self, loads: usize) -> Self {
+        self.origin = loads;
+        self
+    }
+
     /// Validates, and makes the cache. Nothing is sent.
     ///
     /// # Errors
@@ -231,6 +243,9 @@ impl<V> CacheBuilder<V> {
         if self.budget.is_zero() {
             return config("budget", "0".into(), "above zero");
         }
+        if self.origin == 0 {
+            return config("origin_limit", "0".into(), "at least one");
+        }
         if self.local == Some(0) {
             return config("local", "0".into(), "at least one entry");
         }
@@ -253,7 +268,8 @@ impl<V> CacheBuilder<V> {
             let ttl = self.local_ttl.unwrap_or(policy.ttl / 2);
             Tracked::new(journal, self.local.map(|entries| Local::new(entries, ttl)))
         });
-        Ok(Cache::assemble(self.redis, budgeted, keys, policy, self.codec, tracked))
+        let origin = Origin::new(self.origin);
+        Ok(Cache::assemble(self.redis, budgeted, keys, policy, self.codec, tracked, origin))
     }
 }
 
@@ -277,6 +293,7 @@ mod tests {
             (ok().grace_backoff(Duration::MAX), "grace_backoff"),
             (ok().hard_timeout(Duration::ZERO), "hard_timeout"),
             (ok().local(0), "local"),
+            (ok().origin_limit(0), "origin_limit"),
             (ok().journal(Duration::MAX), "journal"),
             (ok().lease(Duration::from_millis(1)), "lease"),
             (ok().refresh_ahead(RefreshAhead::at(1.0)), "refresh_ahead"),

@@ -1,10 +1,11 @@
 //! The cache: its handle, and what is done without a loader.
 
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use russet_core_conn::{Agreed, Breaker, Canonical, Cmd, Codec, KeySpace, Redis, Segments};
+use russet_core_conn::{Agreed, Breaker, Canonical, Cmd, Codec, Key, KeySpace, Redis, Segments};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -18,6 +19,8 @@ use crate::keys::Keys;
 use crate::load::Load;
 use crate::local::Local;
 use crate::lookup::Lookup;
+use crate::origin::Origin;
+use crate::owed::{Debt, Owed};
 use crate::policy::{LONGEST_TTL, Policy};
 use crate::scripts::{self, Fill};
 use crate::seal::{Seal, Stamp};
@@ -63,6 +66,8 @@ pub(crate) struct Inner<V> {
     pub(crate) wakes: Wakes,
     pub(crate) codec: Codec,
     pub(crate) tracked: Option<Tracked<V>>,
+    pub(crate) owed: Owed,
+    pub(crate) origin: Origin,
     agreed: Agreed,
     /// It was said that another layout is kept.
     pub(crate) warned: AtomicBool,
@@ -89,6 +94,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         policy: Policy,
         codec: Codec,
         tracked: Option<Tracked<V>>,
+        origin: Origin,
     ) -> Self {
         let inner = Inner {
             wakes: Wakes::new(redis.clone(), keys.channel()),
@@ -99,6 +105,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
             flights: Arc::default(),
             codec,
             tracked,
+            owed: Owed::default(),
+            origin,
             agreed: Agreed::default(),
             warned: AtomicBool::new(false),
         };
@@ -139,7 +147,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
     pub fn stats(&self) -> Stats {
         let local = self.inner.tracked.as_ref().and_then(|tracked| tracked.local.as_ref());
         let local_entries = local.map_or(0, Local::entries);
-        Stats { local_entries, ..self.inner.counters.snapshot() }
+        let owed = u64::try_from(self.inner.owed.count()).unwrap_or(u64::MAX);
+        Stats { local_entries, owed, ..self.inner.counters.snapshot() }
     }
 
     /// The breaker that lookups with a loader go through: for its state and events.
@@ -172,21 +181,27 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         if !load.cache {
             return Ok(());
         }
-        self.ready(&inner.redis, Instant::now()).await?;
         let key = inner.keys.entry(&Canonical::of(&key));
-        let fill = self.encoded(&load, Duration::ZERO, inner.stamp());
+        let inserted = self.put(&key, &load).await;
+        inner.forget(&key);
+        self.told(inserted, iter::once(Debt::Key(key)))
+    }
+
+    async fn put(&self, key: &Key, load: &Load<V>) -> Result<(), Error> {
+        let inner = &self.inner;
+        self.ready(&inner.redis, Instant::now()).await?;
+        let fill = self.encoded(load, Duration::ZERO, inner.stamp());
         let fill = fill.inspect_err(|_| inner.counters.fill(false))?;
         let filled = if fill.timed {
-            scripts::fill(&inner.redis, &key, None, fill, inner.wakes.channel()).await.map(drop)
+            scripts::fill(&inner.redis, key, None, fill, inner.wakes.channel()).await.map(drop)
         } else {
             let millis = u64::try_from(fill.ttl.as_millis()).unwrap_or(u64::MAX);
-            let set = Cmd::idempotent("SET").key(&key).arg(fill.payload).arg("PX").arg(millis);
+            let set = Cmd::idempotent("SET").key(key).arg(fill.payload).arg("PX").arg(millis);
             inner.redis.run::<()>(set).await
         };
-        inner.forget(&key);
         inner.counters.fill(filled.is_ok());
         filled?;
-        Ok(inner.tell(What::Written, &[&key]).await?)
+        Ok(inner.tell(What::Written, &[key]).await?)
     }
 
     /// [`insert`](Self::insert), but only over an entry with an older [version](Load::version), or with none: what is not
@@ -202,18 +217,21 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         value: impl Into<Load<V>>,
     ) -> Result<bool, Error> {
         let (inner, load) = (&self.inner, value.into().version(version));
-        self.ready(&inner.redis, Instant::now()).await?;
         let key = inner.keys.entry(&Canonical::of(&key));
-        let fill = self.encoded(&load, Duration::ZERO, inner.stamp())?;
-        let channel = inner.wakes.channel();
-        let updated = scripts::update(&inner.redis, &key, version, fill, channel).await;
+        let updated = async {
+            self.ready(&inner.redis, Instant::now()).await?;
+            let fill = self.encoded(&load, Duration::ZERO, inner.stamp())?;
+            let channel = inner.wakes.channel();
+            let updated = scripts::update(&inner.redis, &key, version, fill, channel).await?;
+            if updated {
+                inner.counters.fill(true);
+            }
+            inner.tell(What::Written, &[&key]).await?;
+            Ok(updated)
+        };
+        let updated = updated.await;
         inner.forget(&key);
-        let updated = updated?;
-        if updated {
-            inner.counters.fill(true);
-        }
-        inner.tell(What::Written, &[&key]).await?;
-        Ok(updated)
+        self.told(updated, iter::once(Debt::Key(key)))
     }
 
     pub(crate) fn encoded(

@@ -67,6 +67,9 @@ pub enum LoadError<E> {
     /// The loader panicked, or the runtime that it ran in has ended.
     #[error("the load ended without a result")]
     Aborted,
+    /// Redis is away, and too many wait for the [`origin`](crate::CacheBuilder::origin_limit).
+    #[error("too many wait for the origin")]
+    Overloaded,
 }
 
 /// Why a write through the cache has not ended well.
@@ -89,7 +92,7 @@ impl<E> LoadError<E> {
     pub fn into_loader(self) -> Option<Arc<E>> {
         match self {
             Self::Loader(error) => Some(error),
-            Self::Timeout(_) | Self::Aborted => None,
+            Self::Timeout(_) | Self::Aborted | Self::Overloaded => None,
         }
     }
 }
@@ -100,6 +103,7 @@ impl<E> Clone for LoadError<E> {
             Self::Loader(error) => Self::Loader(error.clone()),
             Self::Timeout(after) => Self::Timeout(*after),
             Self::Aborted => Self::Aborted,
+            Self::Overloaded => Self::Overloaded,
         }
     }
 }

@@ -35,9 +35,15 @@ pub(crate) enum Failure {
     Loader(Arc<dyn Any + Send + Sync>),
     /// It panicked, or its runtime has ended.
     Aborted,
+    /// Too many wait for the origin.
+    Overloaded,
 }
 
 impl<V> Landed<V> {
+    pub(crate) fn failed(failure: Failure, began: Instant) -> Self {
+        Self { outcome: Err(failure), began, sound: false, seal: None }
+    }
+
     /// Whether it answers who asked then: not what was read before, and perhaps invalidated before they asked.
     pub(crate) fn answers(&self, asked: Instant) -> bool {
         self.outcome.is_err() || self.sound || self.began >= asked
@@ -128,8 +134,7 @@ impl<V> Pilot<V> {
 impl<V> Drop for Pilot<V> {
     fn drop(&mut self) {
         if self.flight.landed.get().is_none() {
-            let (outcome, began) = (Err(Failure::Aborted), Instant::now());
-            self.land(Landed { outcome, began, sound: false, seal: None });
+            self.land(Landed::failed(Failure::Aborted, Instant::now()));
         }
     }
 }

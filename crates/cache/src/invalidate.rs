@@ -1,5 +1,6 @@
 //! What makes cached values invalid: by key, by tag, all of them.
 
+use std::iter;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use russet_core_conn::{Canonical, Cmd, Events, Key, Segments, Value};
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::invalidation::{Invalidation, What};
+use crate::owed::Debt;
 use crate::scripts;
 use crate::seal::{LONGEST_TAG, MOST_TAGS};
 use crate::tracked::Tracked;
@@ -21,17 +23,12 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// longer than [`max_staleness`](crate::CacheBuilder::journal).
     ///
     /// # Errors
-    /// Those of Redis; see their outcome. It may be repeated.
+    /// Those of Redis; see their outcome. It may be repeated. Where that may help, this process repeats it by itself until
+    /// Redis has taken it, in the order in which such things came up, and uses nothing that is cached under the key before
+    /// ([`Stats::owed`](crate::Stats)); a later write of the key makes it needless.
     pub async fn remove(&self, key: impl Segments) -> Result<bool, Error> {
-        let inner = &self.inner;
-        inner.agree(&inner.redis).await?;
-        let key = inner.keys.entry(&Canonical::of(&key));
-        let removed = inner.redis.run(Cmd::idempotent("UNLINK").key(&key)).await;
-        inner.forget(&key);
-        let removed = removed?;
-        // Only now: whoever hears of it must not find the entry any more.
-        inner.tell(What::Removed, &[&key]).await?;
-        Ok(removed)
+        let key = self.inner.keys.entry(&Canonical::of(&key));
+        Ok(self.remove_keys(&[key]).await? > 0)
     }
 
     /// [`remove`](Self::remove) for several keys: answers how many held anything. As many round trips, pipelined.
@@ -50,11 +47,16 @@ impl<V: Send + Sync + 'static> Cache<V> {
         if keys.is_empty() {
             return Ok(0);
         }
+        let result = self.unlink(keys).await;
+        keys.iter().for_each(|key| self.inner.forget(key));
+        self.told(result, keys.iter().cloned().map(Debt::Key))
+    }
+
+    async fn unlink(&self, keys: &[Key]) -> Result<u64, Error> {
         let inner = &self.inner;
         inner.agree(&inner.redis).await?;
         let removals = keys.iter().map(|key| Cmd::idempotent("UNLINK").key(key));
         let replies = inner.redis.pipeline(removals).await;
-        keys.iter().for_each(|key| inner.forget(key));
         let (mut removed, mut gone, mut failed) = (0, Vec::with_capacity(keys.len()), None);
         for (reply, key) in replies.into_iter().zip(keys) {
             match reply {
@@ -65,7 +67,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        // Also where others failed: these are gone.
+        // Only now: whoever hears of it must not find the entry any more. Also where others failed: these are gone.
         if !gone.is_empty() {
             inner.tell(What::Removed, &gone).await?;
         }
@@ -80,13 +82,16 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// Those of Redis; see their outcome. It may be repeated.
     pub async fn expire(&self, key: impl Segments) -> Result<bool, Error> {
         let inner = &self.inner;
-        inner.agree(&inner.redis).await?;
         let key = inner.keys.entry(&Canonical::of(&key));
-        let expired = scripts::expire(&inner.redis, &key).await;
+        let expired = async {
+            inner.agree(&inner.redis).await?;
+            let expired = scripts::expire(&inner.redis, &key).await?;
+            inner.tell(What::Expired, &[&key]).await?;
+            Ok(expired)
+        };
+        let expired = expired.await;
         inner.forget(&key);
-        let expired = expired?;
-        inner.tell(What::Expired, &[&key]).await?;
-        Ok(expired)
+        self.told(expired, iter::once(Debt::Key(key)))
     }
 
     /// Makes whatever has one of these tags invalid, in Redis and in all processes: what is cached, and what is being
@@ -124,8 +129,12 @@ impl<V: Send + Sync + 'static> Cache<V> {
     async fn invalidate(&self, what: What, of: &[Bytes]) -> Result<u64, Error> {
         let inner = &self.inner;
         let tracked = self.tracked("invalidation by tag, or of all")?;
-        self.ready(&inner.redis, Instant::now()).await?;
-        Ok(tracked.journal.write(&inner.redis, what, of, &inner.here(tracked)).await?)
+        let written = async {
+            self.ready(&inner.redis, Instant::now()).await?;
+            Ok(tracked.journal.write(&inner.redis, what, of, &inner.here(tracked)).await?)
+        };
+        let all = of.is_empty().then_some(Debt::All);
+        self.told(written.await, of.iter().cloned().map(Debt::Tag).chain(all))
     }
 
     /// What becomes invalid from now on, in this process and others, in the order of the journal. Nobody needs to

@@ -91,12 +91,20 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             Start::Leads { token, stale, reason } => (Some(token), stale, reason),
             Start::Claims { reason, .. } | Start::Without(reason) => (None, None, reason),
         };
+        let place = match &token {
+            Some(_) => None,
+            None => match self.inner.origin.enter().await {
+                Some(place) => Some(place),
+                None => return Landed::failed(Failure::Overloaded, Instant::now()),
+            },
+        };
         let (began, had) = (Instant::now(), stale.is_some());
         let stamp = self.inner.stamp();
         let context = LoadContext::new(reason, stale);
         let leases = token.iter().map(|token| (key, token));
         let loading = self.inner.timed(async { load(context).await.map(Into::into) });
         let loaded = self.guard(loading, leases).await;
+        drop(place);
         let took = began.elapsed();
         // What is invalidated from here on may be too late for the fill, and is for those who ask from here on.
         pilot.depart();
@@ -111,7 +119,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             None => Failure::Aborted,
         };
         self.give_up(key, token.as_ref(), had).await;
-        Landed { outcome: Err(failure), began, sound: false, seal: None }
+        Landed::failed(failure, began)
     }
 
     /// Loads, and keeps the leases meanwhile; `None` where the loader panicked.

@@ -85,6 +85,8 @@
 //! | the key is removed or written meanwhile | its fill is refused |
 //! | the message that wakes is lost | looks by itself every 50 to 100 ms |
 //! | Redis is away, hung, full | asks the loader, caches nothing |
+//! | the same, and many ask | [so many](CacheBuilder::origin_limit) at a time, the others wait; too many are [`LoadError::Overloaded`] |
+//! | it was away for a removal or the like | that is repeated until it is taken; until then, this process uses nothing of what it is about |
 //!
 //! # Keys
 //!
@@ -125,6 +127,8 @@ mod load;
 mod local;
 mod lookup;
 mod many;
+mod origin;
+mod owed;
 mod policy;
 mod read;
 mod scripts;

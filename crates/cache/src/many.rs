@@ -206,6 +206,16 @@ where
         let unavailable = due.iter().any(|due| due.reason == Reason::Unavailable);
         let reason = if unavailable { Reason::Unavailable } else { due[0].reason };
         let held = due.iter().filter_map(|due| Some((&self.keys[due.at].1, due.token.as_ref()?)));
+        let place = match due.iter().all(|due| due.token.is_some()) {
+            true => None,
+            false => match cache.inner.origin.enter().await {
+                Some(place) => Some(place),
+                None => {
+                    self.give_up(&due).await;
+                    return Err(LoadError::Overloaded);
+                }
+            },
+        };
         let (begun, stamp) = (Instant::now(), cache.inner.stamp());
         let loading = async {
             let loaded = load(asked, LoadContext::new(reason, None)).await?;
@@ -213,6 +223,7 @@ where
             Ok(loads.collect::<HashMap<K, Load<V>>>())
         };
         let loaded = cache.guard(cache.inner.timed(loading), held).await;
+        drop(place);
         let took = begun.elapsed();
         let failed = match loaded {
             Some(Ok(mut loaded)) => {
@@ -231,11 +242,15 @@ where
             Some(Err(error)) => LoadError::Loader(Arc::new(error)),
             None => LoadError::Aborted,
         };
+        self.give_up(&due).await;
+        Err(failed)
+    }
+
+    async fn give_up(&self, due: &[Due]) {
         join_all(due.iter().map(|due| {
             let had = due.reason == Reason::Refresh;
-            cache.give_up(&self.keys[due.at].1, due.token.as_ref(), had)
+            self.cache.give_up(&self.keys[due.at].1, due.token.as_ref(), had)
         }))
         .await;
-        Err(failed)
     }
 }

@@ -33,6 +33,9 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// One round trip; for an entry that keeps its own times, where the options of this cache do not say so, two.
     pub(crate) async fn read(&self, key: &Key, asked: Instant) -> Reading<V> {
         let inner = &self.inner;
+        if inner.owed.holds(key) {
+            return inner.counted(Reading::Misses(Bad::Nothing, Reason::Unavailable));
+        }
         if let Err(error) = self.ready(&inner.budgeted, asked).await {
             return inner.counted(inner.unavailable(&error));
         }
@@ -68,6 +71,9 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Cache<V> {
             }
         }
         let readings = plain.into_iter().zip(keys).map(async |(plain, key)| {
+            if inner.owed.holds(key) {
+                return inner.counted(Reading::Misses(Bad::Nothing, Reason::Unavailable));
+            }
             inner.counted(match plain {
                 None => self.claim(key, Bad::Nothing).await,
                 Some(Reading::Misses(bad, Reason::Missing | Reason::Unreadable)) => {
@@ -157,6 +163,9 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Cache<V> {
         asked: Instant,
     ) -> Result<Option<Lookup<V>>, Error> {
         let (inner, redis) = (&self.inner, &self.inner.redis);
+        if inner.owed.holds(key) {
+            return Ok(None);
+        }
         self.ready(redis, asked).await?;
         let reply = redis.run(Cmd::read("GET").key(key)).await;
         let reading = match inner.plain(redis, reply).await {

@@ -129,6 +129,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                     (Ok(lookup), _) => return Ok(lookup.clone()),
                     (Err(_), Some(stale)) => return Ok(stale),
                     (Err(Failure::Aborted), None) => return Err(LoadError::Aborted),
+                    (Err(Failure::Overloaded), None) => return Err(LoadError::Overloaded),
                     (Err(Failure::Loader(error)), None) => {
                         // One of another type is of another kind of call: this one has a loader of its own.
                         if let Ok(error) = error.clone().downcast::<E>() {

@@ -40,6 +40,8 @@ pub struct Stats {
     pub fills: u64,
     /// Entries that could not be written.
     pub fill_errors: u64,
+    /// Invalidations that Redis has not taken yet, and that this process repeats.
+    pub owed: u64,
     /// Entries that were not written, because the key had been removed, written or claimed by another since the load
     /// began.
     pub fills_refused: u64,

@@ -187,7 +187,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         if tracked.journal.is_due(now) {
             self.follow(tracked);
         }
-        if !tracked.journal.is_current(now) {
+        if !tracked.journal.is_current(now) || self.inner.owed.is_wide() {
             return None;
         }
         let lookup = local.find(name.as_bytes(), &tracked.journal, now)?;

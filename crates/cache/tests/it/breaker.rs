@@ -1,13 +1,16 @@
 //! Redis that hangs, and the breaker that keeps lookups from waiting for it.
 
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
-use russet_cache::Cache;
+use russet_cache::{Cache, LoadError, Tier};
 use russet_core_conn::{Breaker, BreakerState, KeySpace, Notice, Redis, RedisBuilder};
 use russet_testkit::Server;
+
+use crate::support::{patient, url, users};
 
 const TASKS: u64 = 64;
 const BUDGET: Duration = Duration::from_millis(100);
@@ -133,4 +136,44 @@ async fn a_breaker_is_the_caches_own_or_the_one_it_is_given() {
     assert!(error.contains("not connected"), "{error}");
     let found = cache.get_or_load("k", |_| async { Ok::<_, std::io::Error>(7) }).await.unwrap();
     assert_eq!((found.value(), cache.stats().unavailable), (Some(&7), 1));
+}
+
+#[tokio::test]
+async fn without_redis_the_origin_is_asked_by_so_many_at_a_time() {
+    let server = Server::builder().acl_file(users("limit")).start().await.unwrap();
+    let redis = patient(&url(server.addr()));
+    let cache: Cache<u64> = Cache::builder(&redis, &KeySpace::new("limit").unwrap(), "n")
+        .origin_limit(3)
+        .build()
+        .unwrap();
+    server.kill().await.unwrap();
+    let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let lookups = (0..400_u64).map(|key| {
+        let (cache, inside, most) = (cache.clone(), inside.clone(), most.clone());
+        tokio::spawn(async move {
+            let load = move |_| async move {
+                most.fetch_max(inside.fetch_add(1, SeqCst) + 1, SeqCst);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                inside.fetch_sub(1, SeqCst);
+                Ok::<_, Infallible>(key)
+            };
+            cache.get_or_load(key, load).await
+        })
+    });
+    let mut refused = 0;
+    for lookup in Vec::from_iter(lookups) {
+        match lookup.await.unwrap() {
+            Ok(found) => assert_eq!(found.tier(), Tier::Origin),
+            Err(error) => {
+                assert!(matches!(error, LoadError::Overloaded), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    // Three at once, 300 that waited.
+    assert_eq!((most.load(SeqCst), refused), (3, 97));
+    let batch = |missing: Vec<u64>, _| async move {
+        Ok::<_, Infallible>(missing.into_iter().map(|key| (key, key)).collect::<Vec<_>>())
+    };
+    assert_eq!(cache.get_or_load_many(0..9_u64, batch).await.unwrap().len(), 9);
 }

@@ -1,0 +1,209 @@
+//! Invalidations that Redis has not taken: this process repeats them until it has, and uses nothing of them before.
+
+use std::collections::HashSet;
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use russet_core_conn::{Cmd, Key};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::cache::{Cache, Inner};
+use crate::error::Error;
+use crate::invalidation::What;
+
+/// More than these become one where there is a journal: everything. Elsewhere the oldest end with their TTL.
+const MOST: usize = 10_000;
+
+/// How many are sent at once.
+const PIECE: usize = 500;
+
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Debt {
+    Key(Key),
+    Tag(Bytes),
+    All,
+}
+
+/// In the order in which they came up, none twice.
+#[derive(Debug, Default)]
+pub(crate) struct Owed {
+    debts: Mutex<Debts>,
+    count: AtomicUsize,
+    payer: Mutex<Option<AbortOnDropHandle<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Debts {
+    order: VecDeque<Debt>,
+    set: HashSet<Debt>,
+    /// Those that are more than a key.
+    wide: usize,
+}
+
+impl Debt {
+    fn is_wide(&self) -> bool {
+        !matches!(self, Self::Key(_))
+    }
+}
+
+impl Owed {
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Acquire)
+    }
+
+    /// Whether more is owed than keys: then nothing that is cached may be used before.
+    pub(crate) fn is_wide(&self) -> bool {
+        self.count() > 0 && self.lock().wide > 0
+    }
+
+    /// Whether what is cached under the key must not be used before.
+    pub(crate) fn holds(&self, key: &Key) -> bool {
+        if self.count() == 0 {
+            return false;
+        }
+        let owed = self.lock();
+        owed.wide > 0 || owed.set.contains(&Debt::Key(key.clone()))
+    }
+
+    fn add(&self, debts: impl Iterator<Item = Debt>, journal: bool) {
+        let mut owed = self.lock();
+        for debt in debts {
+            if owed.set.insert(debt.clone()) {
+                owed.wide += usize::from(debt.is_wide());
+                owed.order.push_back(debt);
+            }
+        }
+        if owed.order.len() > MOST && journal {
+            tracing::warn!("more invalidations are owed than are kept one by one: all is invalid");
+            let all = [Debt::All];
+            *owed = Debts { order: all.clone().into(), set: all.into(), wide: 1 };
+        }
+        while owed.order.len() > MOST {
+            tracing::warn!(
+                "too many invalidations are owed: one is given up, its entry ends by its TTL"
+            );
+            if let Some(oldest) = owed.order.pop_front() {
+                owed.set.remove(&oldest);
+            }
+        }
+        self.count.store(owed.order.len(), Release);
+    }
+
+    fn first(&self) -> Vec<Debt> {
+        self.lock().order.iter().take(PIECE).cloned().collect()
+    }
+
+    fn paid(&self, debts: impl Iterator<Item = Debt>) {
+        let mut owed = self.lock();
+        let before = owed.set.len();
+        for debt in debts {
+            if owed.set.remove(&debt) {
+                owed.wide -= usize::from(debt.is_wide());
+            }
+        }
+        if owed.set.len() < before {
+            let Debts { order, set, .. } = &mut *owed;
+            order.retain(|debt| set.contains(debt));
+            self.count.store(order.len(), Release);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Debts> {
+        self.debts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<V: Send + Sync + 'static> Cache<V> {
+    /// After Redis was told of these, or was to be: what it did not take is owed.
+    pub(crate) fn told<T>(
+        &self,
+        result: Result<T, Error>,
+        debts: impl Iterator<Item = Debt>,
+    ) -> Result<T, Error> {
+        let owed = &self.inner.owed;
+        match &result {
+            Ok(_) if owed.count() > 0 => owed.paid(debts),
+            Ok(_) => {}
+            Err(error) if error.is_retryable() => {
+                owed.add(debts, self.inner.tracked.is_some());
+                self.pay();
+            }
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// Also where the runtime of the one before has ended.
+    fn pay(&self) {
+        let mut payer = self.inner.owed.payer.lock().unwrap_or_else(PoisonError::into_inner);
+        if payer.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let inner = Arc::downgrade(&self.inner);
+        *payer = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut delay = FIRST_DELAY;
+            loop {
+                tokio::time::sleep(delay).await;
+                let Some(inner) = inner.upgrade() else { return };
+                match inner.pay_first().await {
+                    Ok(true) => return,
+                    Ok(false) => delay = Duration::ZERO,
+                    Err(error) => {
+                        tracing::debug!(%error, "invalidations are owed still");
+                        delay = (delay * 2).clamp(FIRST_DELAY, LONGEST_DELAY);
+                    }
+                }
+            }
+        })));
+    }
+}
+
+impl<V: Send + Sync + 'static> Inner<V> {
+    /// Whether nothing is owed any more.
+    async fn pay_first(&self) -> Result<bool, Error> {
+        let debts = self.owed.first();
+        let (mut keys, mut tags, mut all) = (Vec::new(), Vec::new(), false);
+        for debt in &debts {
+            match debt {
+                Debt::Key(key) => keys.push(key),
+                Debt::Tag(tag) => tags.push(tag.clone()),
+                Debt::All => all = true,
+            }
+        }
+        let paid = async {
+            self.agree(&self.redis).await?;
+            if !keys.is_empty() {
+                let removals = keys.iter().map(|key| Cmd::idempotent("UNLINK").key(key));
+                for reply in self.redis.pipeline(removals).await {
+                    reply?;
+                }
+                keys.iter().for_each(|key| self.forget(key));
+                self.tell(What::Removed, &keys).await?;
+            }
+            if let Some(tracked) = &self.tracked {
+                let here = self.here(tracked);
+                if !tags.is_empty() {
+                    tracked.journal.write(&self.redis, What::Tags, &tags, &here).await?;
+                }
+                if all {
+                    tracked.journal.write(&self.redis, What::All, &[], &here).await?;
+                }
+            }
+            Ok(())
+        };
+        match paid.await {
+            Err(error) if Error::is_retryable(&error) => return Err(error),
+            Err(error) => tracing::warn!(%error, "invalidations are refused, and not repeated"),
+            Ok(()) => {}
+        }
+        self.owed.paid(debts.into_iter());
+        Ok(self.owed.count() == 0)
+    }
+}
