@@ -134,6 +134,7 @@ mod reply;
 mod sentinel;
 mod server;
 pub mod shared;
+pub mod soak;
 #[cfg(feature = "tls")]
 mod tls;
 mod url;

@@ -4,6 +4,7 @@
 mod acl;
 mod batch;
 mod breaker;
+mod coherence;
 mod fault;
 mod grace;
 mod journal;

@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::future::poll_fn;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -12,11 +11,6 @@ use russet_core_conn::{
 };
 use russet_testkit::Conn;
 use russet_testkit::shared::Topology;
-
-/// The seed of this run: of `RUSSET_SEED`, or fixed.
-pub(crate) fn seed() -> u64 {
-    std::env::var("RUSSET_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7)
-}
 
 /// Whether handles go by fred unless they say otherwise.
 pub(crate) fn over_fred() -> bool {
@@ -67,43 +61,11 @@ pub(crate) fn key(prefix: &str, name: impl Display) -> Key {
     Key::raw(format!("{prefix}:{name}"))
 }
 
-/// Where the soak writes what it found.
-pub(crate) fn soak_report(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/soak").join(format!("{name}.json"))
-}
+pub(crate) use russet_testkit::soak::{record as record_figures, seed};
 
-/// Writes what a soak did and met; called when it has passed.
+/// The same without figures.
 pub(crate) fn record(name: &str, server: &str, sizes: &[(&str, u64)], faults: &[(&str, u64)]) {
     record_figures(name, server, sizes, faults, &[]);
-}
-
-/// The same, with what was measured.
-pub(crate) fn record_figures(
-    name: &str,
-    server: &str,
-    sizes: &[(&str, u64)],
-    faults: &[(&str, u64)],
-    figures: &[(&str, u64)],
-) {
-    let git = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().unwrap();
-    let commit = String::from_utf8(git.stdout).unwrap();
-    let object = |pairs: &[(&str, u64)]| {
-        let pairs: Vec<_> = pairs.iter().map(|(key, n)| format!("\"{key}\": {n}")).collect();
-        format!("{{{}}}", pairs.join(", "))
-    };
-    let report = format!(
-        "{{\"name\": \"{name}\", \"commit\": \"{}\", \"server\": \"{server}\", \"seed\": {}, \"sizes\": {}, \
-         \"faults\": {}, \"figures\": {}, \"result\": \"passed\"}}\n",
-        commit.trim(),
-        seed(),
-        object(sizes),
-        object(faults),
-        object(figures),
-    );
-    let path = soak_report(name);
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(&path, &report).unwrap();
-    print!("{report}");
 }
 
 pub(crate) const fn ms(ms: u64) -> Duration {

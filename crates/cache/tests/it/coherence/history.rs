@@ -1,0 +1,193 @@
+//! What the processes did and saw.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(super) const TAGS: u64 = 50;
+
+/// What an invalidation is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    Key(u64),
+    Tag(u64),
+    All,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => write!(f, "k {key}"),
+            Self::Tag(tag) => write!(f, "t {tag}"),
+            Self::All => f.write_str("a 0"),
+        }
+    }
+}
+
+impl Scope {
+    fn holds(self, key: u64) -> bool {
+        match self {
+            Self::Key(this) => key == this,
+            Self::Tag(tag) => key % TAGS == tag,
+            Self::All => true,
+        }
+    }
+}
+
+/// Times are µs, the same in all processes.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// By key: when a version was there at the latest, in order.
+    writes: HashMap<u64, Vec<(u64, u64)>>,
+    invalidations: Vec<Told>,
+    reads: Vec<Read>,
+    failed: u64,
+}
+
+#[derive(Debug)]
+struct Told {
+    process: usize,
+    scope: Scope,
+    begun: u64,
+    acknowledged: u64,
+}
+
+#[derive(Debug)]
+struct Read {
+    process: usize,
+    key: u64,
+    version: u64,
+    begun: u64,
+    tier: char,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    pub(super) reads: u64,
+    pub(super) near: u64,
+    /// Outside the windows of faults.
+    pub(super) clear: u64,
+    pub(super) clear_near: u64,
+    pub(super) origin: u64,
+    pub(super) acknowledged: u64,
+    pub(super) failed: u64,
+    pub(super) stale_here: u64,
+    pub(super) stale_there: u64,
+    pub(super) example: Option<String>,
+}
+
+impl History {
+    pub(super) fn read(files: impl Iterator<Item = PathBuf>) -> Self {
+        let mut history = Self::default();
+        for (process, file) in files.enumerate() {
+            for line in std::fs::read_to_string(file).unwrap().lines() {
+                history.note(process, line);
+            }
+        }
+        for writes in history.writes.values_mut() {
+            writes.sort_unstable();
+            // Versions only grow: whoever wrote a later one first has seen this one, too.
+            let mut newest = 0;
+            for (_, version) in writes {
+                newest = newest.max(*version);
+                *version = newest;
+            }
+        }
+        history
+    }
+
+    fn note(&mut self, process: usize, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let number = |at: usize| words[at].parse::<u64>().unwrap();
+        match words[0] {
+            "W" => self.writes.entry(number(1)).or_default().push((number(3), number(2))),
+            "R" => self.reads.push(Read {
+                process,
+                key: number(1),
+                version: number(2),
+                begun: number(3),
+                tier: words[4].chars().next().unwrap(),
+            }),
+            "I" => {
+                let scope = match words[1] {
+                    "k" => Scope::Key(number(2)),
+                    "t" => Scope::Tag(number(2)),
+                    _ => Scope::All,
+                };
+                let (begun, acknowledged) = (number(3), number(4));
+                self.invalidations.push(Told { process, scope, begun, acknowledged });
+            }
+            "F" => self.failed += 1,
+            other => panic!("{other}"),
+        }
+    }
+
+    /// The version of a key that was there then at the latest.
+    fn version(&self, key: u64, at: u64) -> u64 {
+        let Some(writes) = self.writes.get(&key) else { return 0 };
+        let later = writes.partition_point(|(written, _)| *written <= at);
+        if later == 0 { 0 } else { writes[later - 1].1 }
+    }
+
+    pub(super) fn judge(
+        &self,
+        keys: u64,
+        max_staleness: Duration,
+        faults: &[Range<u64>],
+    ) -> Verdict {
+        let allowed = u64::try_from(max_staleness.as_micros()).unwrap();
+        // By key: from when on which version is the oldest that may be read, in which process, and in the others.
+        let mut required: HashMap<u64, Vec<(u64, Option<usize>, u64)>> = HashMap::new();
+        for told in &self.invalidations {
+            for key in (0..keys).filter(|key| told.scope.holds(*key)) {
+                let version = self.version(key, told.begun);
+                let key = required.entry(key).or_default();
+                key.push((told.acknowledged, Some(told.process), version));
+                key.push((told.acknowledged + allowed, None, version));
+            }
+        }
+        let mut reads: HashMap<u64, Vec<&Read>> = HashMap::new();
+        for read in &self.reads {
+            reads.entry(read.key).or_default().push(read);
+        }
+        let mut verdict = Verdict {
+            reads: self.reads.len() as u64,
+            acknowledged: self.invalidations.len() as u64,
+            failed: self.failed,
+            ..Verdict::default()
+        };
+        for (key, mut reads) in reads {
+            reads.sort_unstable_by_key(|read| read.begun);
+            let mut required = required.remove(&key).unwrap_or_default();
+            required.sort_unstable();
+            let mut from = required.into_iter().peekable();
+            let (mut here, mut there) = (HashMap::<usize, u64>::new(), 0);
+            for read in reads {
+                while let Some((_, process, version)) = from.next_if(|(at, ..)| *at < read.begun) {
+                    match process {
+                        Some(process) => {
+                            let here = here.entry(process).or_default();
+                            *here = version.max(*here);
+                        }
+                        None => there = version.max(there),
+                    }
+                }
+                let here = here.get(&read.process).copied().unwrap_or_default();
+                verdict.stale_here += u64::from(read.version < here);
+                verdict.stale_there += u64::from(read.version < there);
+                if read.version < here.max(there) && verdict.example.is_none() {
+                    verdict.example = Some(format!("{read:?}, and {here} or {there} is due"));
+                }
+                let (near, origin) = (read.tier == 'l', read.tier == 'o');
+                let clear = !faults.iter().any(|window| window.contains(&read.begun));
+                verdict.near += u64::from(near);
+                verdict.origin += u64::from(origin);
+                verdict.clear += u64::from(clear);
+                verdict.clear_near += u64::from(clear && near);
+            }
+        }
+        verdict
+    }
+}
