@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(super) const TAGS: u64 = 50;
+pub(super) const TAGS: u64 = 1_000;
 
 /// What an invalidation is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

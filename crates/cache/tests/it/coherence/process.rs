@@ -165,14 +165,14 @@ impl Worker {
         let key = (share.powi(3) * self.keys as f64) as u64;
         match self.random.random_range(0..100_000) {
             0 => self.invalidate(Scope::All).await,
-            1..50 => self.invalidate(Scope::Tag(key % TAGS)).await,
-            50..1_000 => self.change(key).await,
+            1..500 => self.invalidate(Scope::Tag(key % TAGS)).await,
+            500..1_000 => self.change(key).await,
             _ => self.read(key).await,
         }
     }
 
     async fn read(&mut self, key: u64) {
-        let takes = Duration::from_micros(self.random.random_range(0..4_000));
+        let takes = Duration::from_micros(self.random.random_range(0..8_000));
         let (origin, begun) = (self.origin.clone(), now());
         let load = move |_| async move {
             let load = origin.read(key, takes).await?;
