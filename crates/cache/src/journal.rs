@@ -110,6 +110,11 @@ impl Journal {
             && !self.asks.swap(true, Relaxed)
     }
 
+    /// Whoever was told so has asked.
+    pub(crate) fn may_ask(&self) {
+        self.asks.store(false, Relaxed);
+    }
+
     fn age(&self, now: Instant) -> Option<Duration> {
         let asked = self.asked.load(Acquire).checked_sub(1)?;
         let now = now.saturating_duration_since(self.begun);
@@ -158,7 +163,6 @@ impl Journal {
     ) -> Result<(), Error> {
         let _one = self.asking.lock().await;
         let done = version.is_some_and(|version| self.lock().version >= version);
-        self.asks.store(false, Relaxed);
         if done { Ok(()) } else { self.ask(redis, heed).await }
     }
 

@@ -40,6 +40,13 @@ impl Keys {
         self.space.key_of(&self.kind, segments)
     }
 
+    /// What matches the keys of entries whose segments match a glob.
+    pub(crate) fn pattern(&self, segments: &str) -> String {
+        let any = self.space.global(&self.kind, ());
+        let any = String::from_utf8_lossy(any.as_bytes()).replacen('}', ":*}", 1);
+        format!("{any}:{segments}")
+    }
+
     /// The segments of the key of an entry, as they stand in it.
     pub(crate) fn name_of(entry: &Bytes) -> Bytes {
         // Neither the hash tag nor the kind has a brace or colon but these.
@@ -87,6 +94,7 @@ mod tests {
         let entry = keys.entry(&Canonical::of(&("SEA", "LAX")));
         assert_eq!(entry.as_bytes(), b"{shop:118}:cache.route:SEA:LAX");
         assert_eq!(Keys::name_of(&entry.to_bytes()), ":SEA:LAX");
+        assert_eq!(keys.pattern("SEA:*"), "{shop:*}:cache.route:SEA:*");
         assert_eq!(keys.channel().as_bytes(), b"{shop}:cache.route");
         let [journal, tags, log] =
             keys.journal().map(|key| String::from_utf8(key.to_bytes().to_vec()).unwrap());

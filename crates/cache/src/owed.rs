@@ -184,7 +184,6 @@ impl<V: Send + Sync + 'static> Inner<V> {
                 for reply in self.redis.pipeline(removals).await {
                     reply?;
                 }
-                keys.iter().for_each(|key| self.forget(key));
                 self.tell(What::Removed, &keys).await?;
             }
             if let Some(tracked) = &self.tracked {

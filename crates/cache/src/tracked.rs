@@ -29,6 +29,9 @@ pub(crate) struct Tracked<V> {
     listener: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
+/// After a question in the background that had no answer, the next one may be asked.
+const AGAIN: Duration = Duration::from_millis(50);
+
 /// What a payload says.
 #[derive(Debug)]
 pub(crate) struct Opened<V> {
@@ -108,8 +111,9 @@ impl<V: Send + Sync + 'static> Inner<V> {
         }
     }
 
-    /// Tells everybody else, where there is a journal.
+    /// What has become of these keys in Redis is known here, and told to everybody else, where there is a journal.
     pub(crate) async fn tell(&self, what: What, keys: &[&Key]) -> Result<(), Error> {
+        keys.iter().for_each(|key| self.forget(key));
         let Some(tracked) = &self.tracked else { return Ok(()) };
         let keys: Vec<Bytes> = keys.iter().map(|key| key.to_bytes()).collect();
         tracked.journal.write(&self.redis, what, &keys, &self.here(tracked)).await.map(drop)
@@ -203,6 +207,10 @@ impl<V: Send + Sync + 'static> Cache<V> {
         tokio::spawn(async move {
             if let Err(error) = inner.follow(&inner.budgeted, None).await {
                 tracing::debug!(%error, "nobody says what is invalid: this process's values rest");
+                tokio::time::sleep(AGAIN).await;
+            }
+            if let Some(tracked) = &inner.tracked {
+                tracked.journal.may_ask();
             }
         });
     }

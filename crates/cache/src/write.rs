@@ -124,7 +124,6 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         let seized = async {
             self.ready(&inner.redis, Instant::now()).await?;
             scripts::seize(&inner.redis, key, &token, self.policy.lease).await?;
-            inner.forget(key);
             inner.tell(What::Removed, &[key]).await
         };
         match seized.await {

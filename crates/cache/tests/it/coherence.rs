@@ -52,15 +52,17 @@ async fn soak_coherence() {
 async fn run(operations: u64, faults: usize) -> (String, Vec<(&'static str, u64)>, Verdict) {
     let server = Server::builder().acl_file(users("coherence")).start().await.unwrap();
     let origin = Server::start().await.unwrap();
-    let proxy = Proxy::start(server.addr()).await.unwrap();
     let keys = operations / 500;
     let folder = tempfile::tempdir().unwrap();
-    let processes = (0..PROCESSES).map(|number| {
+    let (mut processes, mut proxies) = (Vec::new(), Vec::new());
+    for number in 0..PROCESSES {
+        let proxy = Proxy::start(server.addr()).await.unwrap();
         let each = [operations / PROCESSES as u64, keys];
-        Process::start(number, proxy.addr(), origin.addr(), each, folder.path())
-    });
-    let mut processes: Vec<Process> = processes.collect();
-    let faults = tokio::spawn(Faults::new(server, proxy).run(faults));
+        let addrs = [proxy.addr(), origin.addr()];
+        processes.push(Process::start(number, addrs, each, folder.path()));
+        proxies.push(proxy);
+    }
+    let faults = tokio::spawn(Faults::new(server, proxies).run(faults));
     let faults = faults.await.unwrap();
     processes.iter_mut().for_each(Process::end);
     for process in &mut processes {

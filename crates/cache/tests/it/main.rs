@@ -12,4 +12,6 @@ mod processes;
 mod single;
 mod stampede;
 mod support;
+mod sweep;
+mod warm;
 mod write;

@@ -12,7 +12,8 @@ use super::process::now;
 
 pub(super) struct Faults {
     pub(super) server: Server,
-    proxy: Proxy,
+    /// One for each process: what strikes one may leave the others well.
+    proxies: Vec<Proxy>,
     random: SmallRng,
     /// When, in µs.
     pub(super) windows: Vec<Range<u64>>,
@@ -25,10 +26,10 @@ const KINDS: [&str; 6] = ["cut", "kill", "stall", "hang", "flush", "script flush
 const RECOVERY: Duration = Duration::from_millis(1_500);
 
 impl Faults {
-    pub(super) fn new(server: Server, proxy: Proxy) -> Self {
+    pub(super) fn new(server: Server, proxies: Vec<Proxy>) -> Self {
         let struck = KINDS.map(|kind| (kind, 0));
         let random = SmallRng::seed_from_u64(seed());
-        Self { server, proxy, random, windows: Vec::new(), struck }
+        Self { server, proxies, random, windows: Vec::new(), struck }
     }
 
     /// So many, each kind in turn.
@@ -51,9 +52,10 @@ impl Faults {
     async fn strike(&mut self, kind: &str) -> u64 {
         // Longer than anything may be stale, now and then.
         let time = Duration::from_millis(self.random.random_range(200..1_600));
+        let proxy = &self.proxies[self.random.random_range(0..self.proxies.len())];
         let mut conn = self.server.conn().await.unwrap();
         match kind {
-            "cut" => return self.proxy.cut_all().await.unwrap() as u64,
+            "cut" => return proxy.cut_all().await.unwrap() as u64,
             "kill" => {
                 let mut killed = 0;
                 for sort in ["normal", "pubsub"] {
@@ -63,9 +65,9 @@ impl Faults {
                 return u64::try_from(killed).unwrap();
             }
             "stall" => {
-                self.proxy.stall();
+                proxy.stall();
                 tokio::time::sleep(time).await;
-                self.proxy.unstall();
+                proxy.unstall();
             }
             "hang" => {
                 self.server.pause().await.unwrap();

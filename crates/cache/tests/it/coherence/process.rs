@@ -33,8 +33,7 @@ pub(super) struct Process(Child);
 impl Process {
     pub(super) fn start(
         number: usize,
-        server: SocketAddr,
-        origin: SocketAddr,
+        [server, origin]: [SocketAddr; 2],
         [operations, keys]: [u64; 2],
         folder: &Path,
     ) -> Self {

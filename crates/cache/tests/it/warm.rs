@@ -1,0 +1,98 @@
+//! Filling before it is asked.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use futures_util::stream;
+use russet_cache::{Cache, Tier};
+use russet_testkit::contract;
+use russet_testkit::shared::Topology;
+
+use crate::support::{Route, route, routes, space};
+
+fn some(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).unwrap()
+}
+
+/// Loads all keys below 1,000, and says how many batches it loads at a time.
+#[derive(Clone, Default)]
+struct Table {
+    calls: Arc<AtomicUsize>,
+    inside: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+}
+
+impl Table {
+    async fn load(self, keys: Vec<u64>) -> Result<Vec<(u64, Route)>, String> {
+        self.calls.fetch_add(1, SeqCst);
+        self.most.fetch_max(self.inside.fetch_add(1, SeqCst) + 1, SeqCst);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        self.inside.fetch_sub(1, SeqCst);
+        if keys.iter().any(|key| *key >= 1_000) {
+            return Err("no such route".into());
+        }
+        Ok(keys.into_iter().map(|key| (key, route(1))).collect())
+    }
+}
+
+contract!(warmers_load_what_is_missing_and_say_how_far_they_are);
+async fn warmers_load_what_is_missing_and_say_how_far_they_are(at: Topology) {
+    let (redis, space) = space(at, "warm").await;
+    let cache: Cache<Route> = routes(&redis, &space).build().unwrap();
+    for key in 0..20_u64 {
+        cache.insert(key, route(7)).await.unwrap();
+    }
+    let (table, bad) = (Table::default(), Table::default());
+    let warmer = cache.warmer("routes").batch(some(10)).concurrency(some(3));
+    let (one, two) = (table.clone(), bad.clone());
+    let mut warming = warmer.run(stream::iter(0..95), move |keys, _| one.clone().load(keys));
+    // Beside one that fails for a part of its keys.
+    let other = cache.warmer("bad").batch(some(10));
+    let other = other.run(stream::iter(980..1_020), move |keys, _| two.clone().load(keys));
+    let mut seen = vec![warming.progress()];
+    while let Some(progress) = warming.next().await {
+        seen.push(progress);
+    }
+    assert_eq!(seen[0].total, Some(95));
+    let done = |at: usize| seen[at].loaded + seen[at].cached;
+    assert!((1..seen.len()).all(|at| done(at) >= done(at - 1)) && seen.len() > 3, "{seen:?}");
+    let warmed = warming.await;
+    assert_eq!((warmed.name.as_str(), warmed.cancelled, warmed.error), ("routes", false, None));
+    let progress = warmed.progress;
+    assert_eq!((progress.loaded, progress.cached, progress.failed), (75, 20, 0));
+    assert_eq!((table.calls.load(SeqCst), table.most.load(SeqCst)), (8, 3));
+    let failed = other.await;
+    assert_eq!((failed.progress.loaded, failed.progress.failed), (20, 20));
+    assert_eq!(failed.error.as_deref(), Some("no such route"));
+    for key in [0_u64, 94, 999] {
+        assert_eq!(cache.get(key).await.unwrap().unwrap().tier(), Tier::Redis, "{key}");
+    }
+    assert!(cache.get(1_005_u64).await.unwrap().is_none());
+}
+
+contract!(a_warmer_goes_no_faster_than_it_may_and_ends_when_it_is_told);
+async fn a_warmer_goes_no_faster_than_it_may_and_ends_when_it_is_told(at: Topology) {
+    let (redis, space) = space(at, "warm-rate").await;
+    let cache: Cache<Route> = routes(&redis, &space).build().unwrap();
+    let table = Table::default();
+    let warm = |name: &str, keys| {
+        let table = table.clone();
+        let warmer = cache.warmer(name).batch(some(10)).concurrency(some(5)).rate(200.0);
+        warmer.run(stream::iter(keys), move |keys, _| table.clone().load(keys))
+    };
+    let begun = Instant::now();
+    let warmed = warm("paced", 0..100).await;
+    // The first of ten batches goes at once.
+    assert!(begun.elapsed() >= Duration::from_millis(450), "{:?}", begun.elapsed());
+    assert_eq!(warmed.progress.loaded, 100);
+    let mut warming = warm("cancelled", 100..1_000);
+    while warming.next().await.unwrap().loaded < 30 {}
+    warming.cancel();
+    let warmed = warming.await;
+    assert!(warmed.cancelled);
+    assert!((30..200).contains(&warmed.progress.loaded), "{warmed:?}");
+    assert_eq!(warmed.progress.total, Some(900));
+}
