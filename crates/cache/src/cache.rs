@@ -165,7 +165,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// Those of Redis.
     pub async fn get(&self, key: impl Segments) -> Result<Option<Lookup<V>>, Error> {
         let (name, asked) = (Canonical::of(&key), Instant::now());
-        if let Some(lookup) = self.near(&name) {
+        if let Some(lookup) = self.near(&name, asked) {
             return Ok(Some(lookup));
         }
         Ok(self.stands(&self.inner.keys.entry(&name), asked).await?)

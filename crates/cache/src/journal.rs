@@ -26,7 +26,8 @@ pub(crate) const MOST_TAGS: usize = 100_000;
 /// What one process knows of the journal.
 pub(crate) struct Journal {
     keys: JournalKeys,
-    max_staleness: Duration,
+    /// In ns.
+    max_staleness: u64,
     /// Who writes here.
     own: Bytes,
     begun: Instant,
@@ -76,7 +77,7 @@ impl Journal {
     pub(crate) fn new(keys: JournalKeys, max_staleness: Duration) -> Self {
         Self {
             keys,
-            max_staleness,
+            max_staleness: nanos(max_staleness),
             own: Bytes::copy_from_slice(&rand::random::<[u8; 8]>()),
             begun: Instant::now(),
             asked: AtomicU64::new(0),
@@ -102,12 +103,15 @@ impl Journal {
         self.age(now).is_some_and(|age| age <= self.max_staleness)
     }
 
-    /// Whether it soon will not be, and nobody has noticed yet: whoever is told so asks.
+    /// Whether it is so for long enough.
     #[inline]
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.age(now).is_some_and(|age| age > self.max_staleness / 2)
-            && !self.asks.load(Relaxed)
-            && !self.asks.swap(true, Relaxed)
+    pub(crate) fn is_young(&self, now: Instant) -> bool {
+        self.age(now).is_some_and(|age| age <= self.max_staleness / 2)
+    }
+
+    /// Whether somebody asks already; if not, whoever is told so does.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.asks.load(Relaxed) || self.asks.swap(true, Relaxed)
     }
 
     /// Whoever was told so has asked.
@@ -115,10 +119,11 @@ impl Journal {
         self.asks.store(false, Relaxed);
     }
 
-    fn age(&self, now: Instant) -> Option<Duration> {
+    /// In ns.
+    #[inline]
+    fn age(&self, now: Instant) -> Option<u64> {
         let asked = self.asked.load(Acquire).checked_sub(1)?;
-        let now = now.saturating_duration_since(self.begun);
-        Some(now.saturating_sub(Duration::from_nanos(asked)))
+        Some(nanos(now.saturating_duration_since(self.begun)).saturating_sub(asked))
     }
 
     pub(crate) fn era(&self) -> u64 {
@@ -182,8 +187,7 @@ impl Journal {
                 }
             };
             if all {
-                let sent = sent.saturating_duration_since(self.begun).as_nanos();
-                let sent = u64::try_from(sent).unwrap_or(u64::MAX - 1);
+                let sent = nanos(sent.saturating_duration_since(self.begun));
                 self.asked.fetch_max(sent + 1, Release);
                 return Ok(());
             }
@@ -309,6 +313,12 @@ impl Journal {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Enough for 500 years.
+#[inline]
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX - 1)
 }
 
 impl Known {

@@ -51,7 +51,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         Fut: Future<Output = Result<L, E>> + Send + 'static,
     {
         let (name, asked) = (Canonical::of(&key), Instant::now());
-        if let Some(lookup) = self.near(&name) {
+        if let Some(lookup) = self.near(&name, asked) {
             return Ok(lookup);
         }
         let key = self.inner.keys.entry(&name);

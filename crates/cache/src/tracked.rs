@@ -185,13 +185,13 @@ impl<V: Send + Sync + 'static> Cache<V> {
 
     /// What this process keeps, if that is vouched for.
     #[inline]
-    pub(crate) fn near(&self, name: &Canonical) -> Option<Lookup<V>> {
+    pub(crate) fn near(&self, name: &Canonical, now: Instant) -> Option<Lookup<V>> {
         let tracked = self.inner.tracked.as_ref()?;
-        let (local, now) = (tracked.local.as_ref()?, Instant::now());
-        if tracked.journal.is_due(now) {
-            self.follow(tracked);
+        let local = tracked.local.as_ref()?;
+        if !tracked.journal.is_young(now) && !self.is_good_still(tracked, now) {
+            return None;
         }
-        if !tracked.journal.is_current(now) || self.inner.owed.is_wide() {
+        if self.inner.owed.is_wide() {
             return None;
         }
         let lookup = local.find(name.as_bytes(), &tracked.journal, now)?;
@@ -199,8 +199,16 @@ impl<V: Send + Sync + 'static> Cache<V> {
         Some(lookup)
     }
 
-    /// Asks what is new, in the background.
+    /// Whether what is known is good enough still; what is new is asked for in the background.
     #[cold]
+    fn is_good_still(&self, tracked: &Tracked<V>, now: Instant) -> bool {
+        let current = tracked.journal.is_current(now);
+        if current && !tracked.journal.is_asking() {
+            self.follow(tracked);
+        }
+        current
+    }
+
     fn follow(&self, tracked: &Tracked<V>) {
         self.listen_if_it_keeps(tracked);
         let inner = self.inner.clone();

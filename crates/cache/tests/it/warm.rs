@@ -63,7 +63,8 @@ async fn warmers_load_what_is_missing_and_say_how_far_they_are(at: Topology) {
     assert_eq!((warmed.name.as_str(), warmed.cancelled, warmed.error), ("routes", false, None));
     let progress = warmed.progress;
     assert_eq!((progress.loaded, progress.cached, progress.failed), (75, 20, 0));
-    assert_eq!((table.calls.load(SeqCst), table.most.load(SeqCst)), (8, 3));
+    assert_eq!(table.calls.load(SeqCst), 8);
+    assert!((2..=3).contains(&table.most.load(SeqCst)), "{:?}", table.most);
     let failed = other.await;
     assert_eq!((failed.progress.loaded, failed.progress.failed), (20, 20));
     assert_eq!(failed.error.as_deref(), Some("no such route"));

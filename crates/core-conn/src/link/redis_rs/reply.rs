@@ -13,7 +13,8 @@ pub(super) fn value(value: RedisValue) -> Result<Value, LinkError> {
     Ok(match value {
         RedisValue::Nil => Value::Nil,
         RedisValue::Int(number) => Value::Int(number),
-        RedisValue::BulkString(bytes) | RedisValue::BigNumber(bytes) => Value::Bytes(bytes.into()),
+        RedisValue::BulkString(bytes) => Value::Bytes(bytes.into()),
+        RedisValue::BigNumber(number) => Value::Bytes(number.to_string().into()),
         RedisValue::Okay => Value::Bytes(Bytes::from_static(b"OK")),
         RedisValue::SimpleString(text) | RedisValue::VerbatimString { text, .. } => {
             Value::Bytes(text.into())
