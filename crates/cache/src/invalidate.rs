@@ -96,7 +96,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
 
     /// Makes whatever has one of these tags invalid, in Redis and in all processes: what is cached, and what is being
     /// loaded now. Answers the version from which on that is so. One round trip, however many entries that are; up to
-    /// 500 tags each. In this process it holds at once, in others within
+    /// 100 tags each. In this process it holds at once, in others within
     /// [`max_staleness`](crate::CacheBuilder::journal).
     ///
     /// # Errors

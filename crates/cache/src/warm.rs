@@ -24,7 +24,8 @@ use crate::pace::Pace;
 /// own: one that fails stops no other.
 ///
 /// ```no_run
-/// # /// # use russet_cache::Cache;
+/// # use std::time::Duration;
+/// # use russet_cache::Cache;
 /// # async fn top_by_views(_: u32) -> Vec<u64> { vec![] }
 /// # async fn active_since(_: Duration) -> Vec<u64> { vec![] }
 /// # async fn from_database(ids: Vec<u64>) -> Result<Vec<(u64, String)>, std::io::Error> { Ok(vec![]) }

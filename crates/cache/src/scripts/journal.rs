@@ -23,8 +23,8 @@ const LOG: usize = 10_000;
 /// How many are read at once.
 const PIECE: usize = 500;
 
-/// How many keys or tags one of them is about.
-pub(crate) const MOST_OF_ONE: usize = 500;
+/// How many keys or tags one of them is about, so that the log has its bound in bytes, too.
+pub(crate) const MOST_OF_ONE: usize = 100;
 
 /// Where the journal lies, and where it is told of.
 #[derive(Debug)]
