@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `{prefix:p}:cache.<name>:<segment>:…` | string | one entry: a value or its absence, the lease on loading it, or both | by its TTL |
 //! | `{prefix:q}:cache-journal:<name>` | hash | the journal's incarnation, its version, and what is invalid altogether | with the cache |
-//! | `{prefix:q}:cache-tags:<name>` | sorted set | the tags, by the version that made them invalid; bounded | with the cache |
+//! | `{prefix:q}:cache-tags:<name>` | zset | the tags, by the version that made them invalid; bounded | with the cache |
 //! | `{prefix:q}:cache-log:<name>` | stream | the last invalidations; bounded | with the cache |
 //!
 //! `p` is the partition of the segments, so that what belongs to an entry can be decided in one script, and `q` that of

@@ -94,7 +94,7 @@
 //! |---|---|---|---|
 //! | `{prefix:p}:cache.<name>:<segment>:…` | string | one entry, the lease on loading it, or both | by its TTL |
 //! | `{prefix:q}:cache-journal:<name>` | hash | the journal's incarnation, its version, and what is invalid altogether | with the cache |
-//! | `{prefix:q}:cache-tags:<name>` | sorted set | up to 100,000 tags, by the version that made them invalid | with the cache |
+//! | `{prefix:q}:cache-tags:<name>` | zset | up to 100,000 tags, by the version that made them invalid | with the cache |
 //! | `{prefix:q}:cache-log:<name>` | stream | about the last 10,000 invalidations, of up to 100 keys or tags each | with the cache |
 //! | `{prefix}:layout` | hash | the layout version and number of partitions | with the key space |
 //!

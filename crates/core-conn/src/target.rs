@@ -54,6 +54,7 @@ pub(crate) struct Access {
     /// Whether a replica of a cluster is to answer what its primary would (`READONLY`).
     pub(crate) stale_reads: bool,
     /// Whether calls of a burst go out together: see [`gather`](crate::link).
+    #[cfg_attr(not(feature = "fred"), expect(dead_code, reason = "only fred gains by it"))]
     pub(crate) gathers: bool,
 }
 

@@ -10,12 +10,15 @@ use crate::invalidation::What;
 use crate::journal::MOST_TAGS;
 use crate::keys::Keys;
 
-static WRITE: LazyLock<Script> =
-    LazyLock::new(|| Script::new("cache_journal_write", include_str!("journal_write.lua")));
-static READ: LazyLock<Script> =
-    LazyLock::new(|| Script::new("cache_journal_read", include_str!("journal_read.lua")));
-static TAGS: LazyLock<Script> =
-    LazyLock::new(|| Script::new("cache_journal_tags", include_str!("journal_tags.lua")));
+static WRITE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("cache_journal_write", include_str!("../scripts/journal_write.lua"))
+});
+static READ: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("cache_journal_read", include_str!("../scripts/journal_read.lua"))
+});
+static TAGS: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("cache_journal_tags", include_str!("../scripts/journal_tags.lua"))
+});
 
 /// How many invalidations the log holds at least: who has not asked for longer starts anew.
 const LOG: usize = 10_000;

@@ -1,5 +1,7 @@
 -- Reads what became invalid after a version, and begins the journal where it is not there.
--- KEYS[1]: the journal; KEYS[2]: the tags; KEYS[3]: the log
+-- KEYS[1]: the journal
+-- KEYS[2]: the tags
+-- KEYS[3]: the log
 -- ARGV[1]: an incarnation, for a journal that is not there
 -- ARGV[2]: the incarnation that is known, or empty
 -- ARGV[3]: the version that is known

@@ -1,7 +1,8 @@
 #!lua flags=no-writes
 -- Reads when tags were last invalid.
--- KEYS[1]: the journal; KEYS[2]: the tags
--- ARGV[1]...: tags
+-- KEYS[1]: the journal
+-- KEYS[2]: the tags
+-- ARGV[1..]: tags
 -- Returns: {0, incarnation, forgotten, {version or 0, ...}}; {1}: there is no journal
 -- Idempotent: yes
 local incarnation, forgotten = unpack(redis.call('HMGET', KEYS[1], 'incarnation', 'forgotten'))

@@ -1,10 +1,14 @@
 -- Tells everybody what is invalid from here on, under the next version.
--- KEYS[1]: the journal; KEYS[2]: the tags; KEYS[3]: the log
+-- KEYS[1]: the journal
+-- KEYS[2]: the tags
+-- KEYS[3]: the log
 -- ARGV[1]: an incarnation, for a journal that is not there
--- ARGV[2]: the most entries of the log; ARGV[3]: the most tags
--- ARGV[4]: the channel; ARGV[5]: who says it
+-- ARGV[2]: the most entries of the log
+-- ARGV[3]: the most tags
+-- ARGV[4]: the channel
+-- ARGV[5]: who says it
 -- ARGV[6]: "removed", "written" or "expired" (keys follow), "tags" (tags follow) or "all"
--- ARGV[7]...: keys or tags, none of them twice
+-- ARGV[7..]: keys or tags, none of them twice
 -- Returns: {1, incarnation, version, the version before}
 -- Idempotent: yes
 local journal, tags, log = KEYS[1], KEYS[2], KEYS[3]
