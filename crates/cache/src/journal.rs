@@ -225,14 +225,7 @@ impl Journal {
         let first = {
             let mut known = self.lock();
             let first = known.incarnation == 0;
-            *known = Known {
-                incarnation: state.incarnation,
-                version: state.version,
-                since: state.version,
-                floor: state.floor,
-                forgotten: state.forgotten,
-                tags: HashMap::new(),
-            };
+            known.begin_anew(state);
             first
         };
         self.next_era();
@@ -322,6 +315,23 @@ fn nanos(time: Duration) -> u64 {
 }
 
 impl Known {
+    fn begin_anew(&mut self, state: &State) {
+        let mut before = std::mem::take(self);
+        if before.incarnation != state.incarnation {
+            before = Self::default();
+        }
+        // What was written here while the answer was on its way is not in it.
+        before.tags.retain(|_, version| *version > state.version);
+        *self = Self {
+            incarnation: state.incarnation,
+            version: state.version,
+            since: state.version,
+            floor: state.floor.max(before.floor),
+            forgotten: state.forgotten,
+            tags: before.tags,
+        };
+    }
+
     fn note(&mut self, version: u64, what: What, of: &[Bytes]) {
         match what {
             What::All => self.floor = self.floor.max(version),
@@ -365,5 +375,28 @@ impl Known {
 impl fmt::Debug for Journal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Journal")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_while_an_answer_was_on_its_way_stays_known() {
+        let state = State { incarnation: 1, version: 100, floor: 0, forgotten: 0 };
+        let mut known = Known { incarnation: 1, version: 90, ..Known::default() };
+        let tag = Bytes::from_static(b"t");
+        known.note(95, What::Tags, &[Bytes::from_static(b"earlier")]);
+        known.note(105, What::Tags, std::slice::from_ref(&tag));
+        known.begin_anew(&state);
+        let stamp = Stamp { incarnation: 1, version: 100 };
+        assert_eq!(known.judge(&Seal { stamp, tags: vec![tag] }), Verdict::Invalid);
+        assert_eq!(known.tags.len(), 1);
+        known.note(110, What::All, &[]);
+        known.begin_anew(&state);
+        assert_eq!(known.judge(&Seal { stamp, tags: Vec::new() }), Verdict::Invalid);
+        known.begin_anew(&State { incarnation: 2, ..state });
+        assert_eq!((known.tags.len(), known.floor), (0, 0));
     }
 }

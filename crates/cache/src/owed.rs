@@ -1,7 +1,6 @@
 //! Invalidations that Redis has not taken: this process repeats them until it has, and uses nothing of them before.
 
-use std::collections::HashSet;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,15 +40,36 @@ pub(crate) struct Owed {
 
 #[derive(Debug, Default)]
 struct Debts {
-    order: VecDeque<Debt>,
-    set: HashSet<Debt>,
+    order: BTreeMap<u64, Debt>,
+    /// When it came up last: what is owed again meanwhile is not paid by what was sent before.
+    places: HashMap<Debt, u64>,
     /// Those that are more than a key.
     wide: usize,
+    last: u64,
+    /// Somebody pays, and looks again before it ends.
+    paying: bool,
 }
 
 impl Debt {
     fn is_wide(&self) -> bool {
         !matches!(self, Self::Key(_))
+    }
+}
+
+impl Debts {
+    fn add(&mut self, debt: Debt) {
+        self.remove(&debt);
+        self.last += 1;
+        self.wide += usize::from(debt.is_wide());
+        self.order.insert(self.last, debt.clone());
+        self.places.insert(debt, self.last);
+    }
+
+    fn remove(&mut self, debt: &Debt) {
+        if let Some(place) = self.places.remove(debt) {
+            self.order.remove(&place);
+            self.wide -= usize::from(debt.is_wide());
+        }
     }
 }
 
@@ -69,50 +89,57 @@ impl Owed {
             return false;
         }
         let owed = self.lock();
-        owed.wide > 0 || owed.set.contains(&Debt::Key(key.clone()))
+        owed.wide > 0 || owed.places.contains_key(&Debt::Key(key.clone()))
     }
 
     fn add(&self, debts: impl Iterator<Item = Debt>, journal: bool) {
         let mut owed = self.lock();
-        for debt in debts {
-            if owed.set.insert(debt.clone()) {
-                owed.wide += usize::from(debt.is_wide());
-                owed.order.push_back(debt);
-            }
-        }
+        debts.for_each(|debt| owed.add(debt));
         if owed.order.len() > MOST && journal {
             tracing::warn!("more invalidations are owed than are kept one by one: all is invalid");
-            let all = [Debt::All];
-            *owed = Debts { order: all.clone().into(), set: all.into(), wide: 1 };
+            let Debts { last, paying, .. } = *owed;
+            *owed = Debts { last, paying, ..Debts::default() };
+            owed.add(Debt::All);
         }
         while owed.order.len() > MOST {
             tracing::warn!(
                 "too many invalidations are owed: one is given up, its entry ends by its TTL"
             );
-            if let Some(oldest) = owed.order.pop_front() {
-                owed.set.remove(&oldest);
+            if let Some((_, oldest)) = owed.order.pop_first() {
+                owed.places.remove(&oldest);
             }
         }
         self.count.store(owed.order.len(), Release);
     }
 
-    fn first(&self) -> Vec<Debt> {
-        self.lock().order.iter().take(PIECE).cloned().collect()
+    fn first(&self) -> Vec<(u64, Debt)> {
+        let owed = self.lock();
+        owed.order.iter().take(PIECE).map(|(place, debt)| (*place, debt.clone())).collect()
     }
 
-    fn paid(&self, debts: impl Iterator<Item = Debt>) {
+    /// What was said of them after that stands.
+    fn paid(&self, debts: impl Iterator<Item = (u64, Debt)>) {
         let mut owed = self.lock();
-        let before = owed.set.len();
-        for debt in debts {
-            if owed.set.remove(&debt) {
-                owed.wide -= usize::from(debt.is_wide());
+        for (place, debt) in debts {
+            if owed.places.get(&debt) == Some(&place) {
+                owed.remove(&debt);
             }
         }
-        if owed.set.len() < before {
-            let Debts { order, set, .. } = &mut *owed;
-            order.retain(|debt| set.contains(debt));
-            self.count.store(order.len(), Release);
-        }
+        self.count.store(owed.order.len(), Release);
+    }
+
+    /// A later write has made them needless.
+    fn settled(&self, debts: impl Iterator<Item = Debt>) {
+        let mut owed = self.lock();
+        debts.for_each(|debt| owed.remove(&debt));
+        self.count.store(owed.order.len(), Release);
+    }
+
+    /// Whether nothing is left, and whoever pays may go: what comes up from here on needs another.
+    fn ends(&self) -> bool {
+        let mut owed = self.lock();
+        owed.paying = !owed.order.is_empty();
+        !owed.paying
     }
 
     fn lock(&self) -> MutexGuard<'_, Debts> {
@@ -129,7 +156,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     ) -> Result<T, Error> {
         let owed = &self.inner.owed;
         match &result {
-            Ok(_) if owed.count() > 0 => owed.paid(debts),
+            Ok(_) if owed.count() > 0 => owed.settled(debts),
             Ok(_) => {}
             Err(error) if error.is_retryable() => {
                 owed.add(debts, self.inner.tracked.is_some());
@@ -143,7 +170,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// Also where the runtime of the one before has ended.
     fn pay(&self) {
         let mut payer = self.inner.owed.payer.lock().unwrap_or_else(PoisonError::into_inner);
-        if payer.as_ref().is_some_and(|task| !task.is_finished()) {
+        let alive = payer.as_ref().is_some_and(|task| !task.is_finished());
+        if std::mem::replace(&mut self.inner.owed.lock().paying, true) && alive {
             return;
         }
         let inner = Arc::downgrade(&self.inner);
@@ -170,7 +198,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
     async fn pay_first(&self) -> Result<bool, Error> {
         let debts = self.owed.first();
         let (mut keys, mut tags, mut all) = (Vec::new(), Vec::new(), false);
-        for debt in &debts {
+        for (_, debt) in &debts {
             match debt {
                 Debt::Key(key) => keys.push(key),
                 Debt::Tag(tag) => tags.push(tag.clone()),
@@ -203,6 +231,29 @@ impl<V: Send + Sync + 'static> Inner<V> {
             Ok(()) => {}
         }
         self.owed.paid(debts.into_iter());
-        Ok(self.owed.count() == 0)
+        Ok(self.owed.ends())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &'static str) -> Debt {
+        Debt::Key(Key::raw(name))
+    }
+
+    #[test]
+    fn what_is_owed_again_meanwhile_is_not_paid_by_what_was_sent_before() {
+        let owed = Owed::default();
+        owed.add([key("a"), key("b")].into_iter(), false);
+        let sent = owed.first();
+        owed.add([key("a"), Debt::All].into_iter(), false);
+        owed.paid(sent.into_iter());
+        let left: Vec<Debt> = owed.first().into_iter().map(|(_, debt)| debt).collect();
+        assert_eq!(left, [key("a"), Debt::All]);
+        assert!(owed.is_wide() && !owed.ends());
+        owed.settled(left.into_iter());
+        assert!(!owed.is_wide() && owed.ends() && owed.count() == 0);
     }
 }
