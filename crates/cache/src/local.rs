@@ -25,8 +25,10 @@ pub(crate) struct Local<V> {
 
 const GATES: usize = 64;
 
-struct Held<V> {
-    lookup: Lookup<V>,
+/// What is kept of one key.
+#[derive(Debug)]
+pub(crate) struct Held<V> {
+    pub(crate) value: Option<Arc<V>>,
     until: Instant,
     seal: Seal,
     generation: u64,
@@ -57,7 +59,7 @@ impl<V: Send + Sync + 'static> Local<V> {
     #[inline]
     pub(crate) fn find(&self, name: &[u8], journal: &Journal, now: Instant) -> Option<Lookup<V>> {
         let held = self.there(name)?;
-        (now < held.until && held.stands(journal)).then(|| held.lookup.clone())
+        (now < held.until && held.stands(journal)).then(|| Lookup::held(held))
     }
 
     #[inline]
@@ -76,7 +78,7 @@ impl<V: Send + Sync + 'static> Local<V> {
         &self,
         name: Bytes,
         ticket: Ticket,
-        lookup: Lookup<V>,
+        value: Option<Arc<V>>,
         seal: Seal,
         left: Duration,
     ) {
@@ -85,7 +87,7 @@ impl<V: Send + Sync + 'static> Local<V> {
         if *gate == ticket.drops {
             // It was judged before it was put in, and is again with the first hit.
             let (generation, era) = (ticket.generation, AtomicU64::new(u64::MAX));
-            let held = Held { lookup: lookup.held(), until, seal, generation, era };
+            let held = Held { value, until, seal, generation, era };
             self.held.insert(name, Arc::new(held));
         }
     }
@@ -145,8 +147,8 @@ mod tests {
 
     fn keep(local: &Local<u8>, ticket: Ticket) {
         let seal = Seal { stamp: Stamp::NEVER, tags: Vec::new() };
-        let lookup = Lookup::cached(Some(1), false);
-        local.put(Bytes::from_static(NAME), ticket, lookup, seal, Duration::from_secs(60));
+        let value = Some(Arc::new(1));
+        local.put(Bytes::from_static(NAME), ticket, value, seal, Duration::from_secs(60));
     }
 
     fn kept(local: &Local<u8>) -> bool {

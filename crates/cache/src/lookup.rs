@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::local::Held;
+
 /// How current the answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -31,9 +33,16 @@ pub enum Tier {
 /// A value or its absence, how current that is, and where it came from.
 #[derive(Debug)]
 pub struct Lookup<V> {
-    value: Option<Arc<V>>,
+    answer: Answer<V>,
     freshness: Freshness,
     tier: Tier,
+}
+
+#[derive(Debug)]
+enum Answer<V> {
+    Own(Option<Arc<V>>),
+    /// As this process keeps it: a hit counts one more owner of that, and of nothing else. All threads count there.
+    Held(Arc<Held<V>>),
 }
 
 impl<V> Lookup<V> {
@@ -44,32 +53,46 @@ impl<V> Lookup<V> {
             Some(_) => Freshness::Fresh,
             None => Freshness::Absent,
         };
-        Self { value: value.map(Arc::new), freshness, tier: Tier::Redis }
+        Self { answer: Answer::Own(value.map(Arc::new)), freshness, tier: Tier::Redis }
     }
 
     pub(crate) fn loaded(value: Option<Arc<V>>) -> Self {
         let freshness = if value.is_some() { Freshness::Loaded } else { Freshness::Absent };
-        Self { value, freshness, tier: Tier::Origin }
+        Self { answer: Answer::Own(value), freshness, tier: Tier::Origin }
     }
 
-    /// The same from this process's memory.
-    pub(crate) fn held(self) -> Self {
-        let freshness = if self.value.is_some() { Freshness::Fresh } else { Freshness::Absent };
-        Self { freshness, tier: Tier::Local, ..self }
+    /// From this process's memory.
+    #[inline]
+    pub(crate) fn held(held: Arc<Held<V>>) -> Self {
+        let there = held.value.is_some();
+        let freshness = if there { Freshness::Fresh } else { Freshness::Absent };
+        Self { answer: Answer::Held(held), freshness, tier: Tier::Local }
+    }
+
+    #[inline]
+    fn owned(&self) -> &Option<Arc<V>> {
+        match &self.answer {
+            Answer::Own(value) => value,
+            Answer::Held(held) => &held.value,
+        }
     }
 
     /// The value; `None` if there is no such value.
+    #[inline]
     pub fn value(&self) -> Option<&V> {
-        self.value.as_deref()
+        self.owned().as_deref()
     }
 
     pub(crate) fn shared(&self) -> Option<Arc<V>> {
-        self.value.clone()
+        self.owned().clone()
     }
 
     /// The value, shared.
     pub fn into_value(self) -> Option<Arc<V>> {
-        self.value
+        match self.answer {
+            Answer::Own(value) => value,
+            Answer::Held(held) => held.value.clone(),
+        }
     }
 
     /// How current it is.
@@ -90,6 +113,10 @@ impl<V> Lookup<V> {
 
 impl<V> Clone for Lookup<V> {
     fn clone(&self) -> Self {
-        Self { value: self.value.clone(), ..*self }
+        let answer = match &self.answer {
+            Answer::Own(value) => Answer::Own(value.clone()),
+            Answer::Held(held) => Answer::Held(held.clone()),
+        };
+        Self { answer, ..*self }
     }
 }

@@ -99,7 +99,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         if let (Some(local), Some(ticket), Some(seal)) = (local, ticket, seal) {
             // A name of its own: the whole key would be kept along with a part of it.
             let name = Bytes::copy_from_slice(&Keys::name_of(&key.to_bytes()));
-            local.put(name, ticket, lookup.clone(), seal, left);
+            local.put(name, ticket, lookup.shared(), seal, left);
         }
     }
 
