@@ -1,8 +1,8 @@
 //! What the benches of single calls do: a value that is read, and a script that counts.
 
-use crate::Result;
+use crate::{Ops, Result, Side};
 use bytes::Bytes;
-use russet_core_conn::Script;
+use russet_core_conn::{Cmd, Key, Redis, Script};
 use std::sync::LazyLock;
 
 /// What a GET finds.
@@ -42,4 +42,32 @@ pub fn same_length(value: Option<Bytes>) -> Result {
 /// No count.
 pub fn counted(count: i64) -> Result {
     if count > 0 { Ok(()) } else { Err(format!("another count: {count}").into()) }
+}
+
+/// Reads one value.
+pub fn russet_get(redis: &Redis, key: &'static str) -> impl Side + use<> {
+    let (redis, key) = (redis.clone(), Key::raw(key));
+    move |mut ops: Ops| {
+        let (redis, key) = (redis.clone(), key.clone());
+        async move {
+            while ops.next() {
+                same_length(redis.run(Cmd::read("GET").key(&key)).await?)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Runs the script on one counter.
+pub fn russet_script(redis: &Redis, counter: &'static str) -> impl Side + use<> {
+    let (redis, counter) = (redis.clone(), Key::raw(counter));
+    move |mut ops: Ops| {
+        let (redis, counter) = (redis.clone(), counter.clone());
+        async move {
+            while ops.next() {
+                counted(redis.script(SCRIPT.key(&counter).arg(LIFE)).await?)?;
+            }
+            Ok(())
+        }
+    }
 }

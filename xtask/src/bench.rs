@@ -8,7 +8,12 @@ use crate::{
 use clap::Args;
 use russet_testkit::Server;
 use serde_json::{Value, json};
-use std::{fs, path::Path, process::ExitCode, thread};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread,
+};
 
 /// Run the benchmarks, ours and the rival in turn, and judge the ratios
 #[derive(Args)]
@@ -29,28 +34,40 @@ pub(crate) struct Bench {
     rows: Vec<String>,
 }
 
-/// The benchmarks, each a binary of `benchmarks/`.
-const NAMES: [&str; 6] = ["core", "cluster", "hub", "cache", "breaker", "lease"];
+/// The benchmarks: of each its parts, a binary of `benchmarks/` and the features that it is built with.
+///
+/// Ours is built as a program has it that has chosen one link: another beside it, or TLS, makes all calls dearer.
+const BENCHES: [(&str, &[(&str, &str)]); 6] = [
+    ("core", &[("core", "fred"), ("links", "fred,redis-rs,tls")]),
+    ("cluster", &[("cluster", "fred"), ("cluster", "redis-rs")]),
+    ("hub", &[("hub", "fred")]),
+    ("cache", &[("cache", "fred"), ("cache", "fred,caches"), ("cache", "redis-rs,caches")]),
+    ("breaker", &[("breaker", "fred")]),
+    ("lease", &[("lease", "fred")]),
+];
 
 /// What each row has, and nothing else.
 const FIELDS: [&str; 8] = ["name", "unit", "ours", "other", "against", "ratio", "floor", "pairs"];
 
 impl Bench {
     pub(crate) async fn run(&self) -> Result<ExitCode> {
-        let names = match &self.name {
-            None => NAMES.to_vec(),
-            Some(name) => match NAMES.iter().find(|known| *known == name) {
-                Some(known) => vec![*known],
-                None => return Err(format!("{name:?} is none of {}", NAMES.join(", ")).into()),
-            },
-        };
+        let asked = |known: &str| self.name.as_ref().is_none_or(|name| known == name);
+        let benches = Vec::from_iter(BENCHES.into_iter().filter(|(known, _)| asked(known)));
+        if benches.is_empty() {
+            let known = BENCHES.map(|(known, _)| known).join(", ");
+            return Err(format!("{:?} is none of {known}", self.name).into());
+        }
         let binary = server::find(self.server.as_ref().unwrap_or(&Wanted::Any))?;
         let mut slow = Vec::new();
-        for name in names {
-            // A server each, so that one benchmark's keys are no load on the next.
-            let server = Server::builder().binary(&binary.path).start().await?;
-            eprintln!("bench: {name} on {binary}");
-            let rows = self.bench(name, &server.url(), &binary.path)?;
+        for (name, parts) in benches {
+            let mut all = Vec::new();
+            for part in parts {
+                // A server each, so that one benchmark's keys are no load on the next.
+                let server = Server::builder().binary(&binary.path).start().await?;
+                eprintln!("bench: {name} on {binary}");
+                all.extend(self.part(*part, &server.url(), &binary.path)?);
+            }
+            let rows = self.keep(name, all)?;
             slow.extend(below_floor(&rows).into_iter().map(|row| format!("{name}: {row}")));
             if self.record {
                 record(&sh::root().join("benchmarks/figures.json"), name, &rows, &binary)?;
@@ -62,34 +79,51 @@ impl Bench {
         Ok(if slow.is_empty() || self.report { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn bench(&self, name: &str, url: &str, server: &Path) -> Result<Value> {
-        let folder = sh::target().join("bench");
-        fs::create_dir_all(&folder)?;
-        let file = folder.join(format!("{name}.json"));
+    fn part(&self, part: (&str, &str), url: &str, server: &Path) -> Result<Vec<Value>> {
+        let (binary, features) = part;
+        let file = folder()?.join(format!("{binary}.part.json"));
         let mut cargo = sh::cargo();
-        cargo.args(["run", "--release", "--manifest-path", "benchmarks/Cargo.toml", "--bin", name]);
+        cargo.args(["run", "--release", "--manifest-path", "benchmarks/Cargo.toml"]);
+        cargo.args(["--no-default-features", "--features", features, "--bin", binary]);
         cargo.arg("--").args(&self.rows);
         cargo.env("RUSSET_BENCH_URL", url).env("RUSSET_BENCH_OUT", &file);
         // For a benchmark that starts another one by itself.
         cargo.env("RUSSET_SERVER", server);
         sh::run(&mut cargo)?;
         let rows = serde_json::from_str(&fs::read_to_string(&file)?)?;
+        fs::remove_file(file)?;
+        Ok(rows)
+    }
+
+    /// Writes the rows of all parts, where there is one: of those asked for a part may have none.
+    fn keep(&self, name: &str, all: Vec<Value>) -> Result<Value> {
+        let file = folder()?.join(format!("{name}.json"));
+        let rows = Value::Array(all);
         check_shape(&rows).map_err(|wrong| format!("{}: {wrong}", file.display()))?;
+        // A row a line, so that a diff of figures can be read.
+        let lines = Vec::from_iter(rows_of(&rows).map(Value::to_string));
+        fs::write(&file, format!("[\n{}\n]\n", lines.join(",\n")))?;
         println!("wrote {}", file.display());
         Ok(rows)
     }
 }
 
-fn rows(rows: &Value) -> impl Iterator<Item = &Value> {
+fn folder() -> Result<PathBuf> {
+    let folder = sh::target().join("bench");
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+fn rows_of(rows: &Value) -> impl Iterator<Item = &Value> {
     rows.as_array().into_iter().flatten()
 }
 
 /// The format that other tools read is kept to the letter.
 fn check_shape(all: &Value) -> Result<()> {
-    if rows(all).next().is_none() {
+    if rows_of(all).next().is_none() {
         return Err("no rows".into());
     }
-    for row in rows(all) {
+    for row in rows_of(all) {
         let fields = row.as_object().ok_or("a row is no object")?;
         if fields.len() != FIELDS.len() || !FIELDS.iter().all(|field| fields.contains_key(*field)) {
             return Err(format!("a row has not exactly {}: {row}", FIELDS.join(", ")).into());
@@ -103,7 +137,7 @@ fn check_shape(all: &Value) -> Result<()> {
 
 /// The rows whose ratio is below its floor; a floor of null is only reported.
 fn below_floor(all: &Value) -> Vec<String> {
-    let judged = rows(all).filter_map(|row| {
+    let judged = rows_of(all).filter_map(|row| {
         let floor = row["floor"].as_f64()?;
         // A ratio that is no number is below every floor.
         let reached = row["ratio"].as_f64().is_some_and(|ratio| ratio >= floor);

@@ -9,19 +9,16 @@ use fred::{
 use redis::cluster_async::ClusterConnection;
 use russet_benchmarks::{
     Ops, Result, Side, Suite,
-    rivals::{self, FRED_CLUSTERED, REDIS_RS_CLUSTER},
+    rivals::{self, FRED_CLUSTERED, REDIS_RS_CLUSTER, RUSSET},
     workload::{LIFE, SCRIPT, TEXT, VALUE, counted, same_length},
 };
-use russet_core_conn::{Client as Link, Cmd, Key, Redis};
+use russet_core_conn::{Cmd, Key, Redis};
 use russet_testkit::Cluster;
 use std::{
     fs, iter,
     process::ExitCode,
     sync::{Arc, LazyLock},
 };
-
-const RUSSET: &str = "russet over fred, default options";
-const OVER_REDIS_RS: &str = "russet over redis-rs, default options";
 
 /// Three in four slots have one of them.
 static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
@@ -55,45 +52,47 @@ fn main() -> ExitCode {
         // The same against the same: what the harness calls a difference where there is none.
         for tasks in [64, 256] {
             let (a, b) = (("fred", fred_get(&fred)), ("fred, the same", fred_get(&twin)));
-            suite.row(format!("a/a get {tasks}")).tasks(tasks).run(a, b).await?;
+            suite.row(named("a/a get", tasks)).tasks(tasks).run(a, b).await?;
         }
-        for (tasks, floor) in [(1, 0.95), (64, 0.80), (256, 0.95)] {
+        let floors = if OVER_FRED { [0.95, 0.80, 0.95] } else { [0.0, 1.1, 1.5] };
+        for (tasks, floor) in [1, 64, 256].into_iter().zip(floors) {
             let (ours, other) = ((RUSSET, russet_get(&russet)), (FRED_CLUSTERED, fred_get(&fred)));
-            let row = suite.row(format!("fred get {tasks}")).tasks(tasks).floor(Some(floor));
+            let row = suite.row(named("get", tasks)).tasks(tasks).floor(asked(floor));
             row.run(ours, other).await?;
         }
         for tasks in [64, 256] {
             let ours = (RUSSET, russet_script(&russet));
             let other = (FRED_CLUSTERED, fred_script(&fred, &sha));
-            let row = suite.row(format!("fred evalsha {tasks}")).tasks(tasks).floor(Some(1.25));
+            let row = suite.row(named("evalsha", tasks)).tasks(tasks).floor(Some(1.25));
             row.run(ours, other).await?;
         }
-        let second = Redis::builder(&cluster.url()).client(Link::RedisRs).build()?;
-        second.ready().await?;
-        for (tasks, floor) in [(64, 1.1), (256, 1.5)] {
-            let ours = (OVER_REDIS_RS, russet_get(&second));
-            let other = (FRED_CLUSTERED, fred_get(&fred));
-            let row = suite.row(format!("redis-rs get {tasks}")).tasks(tasks).floor(Some(floor));
-            row.run(ours, other).await?;
-        }
-        for (tasks, floor) in [(64, 1.7), (256, 2.5)] {
-            let ours = (OVER_REDIS_RS, russet_get(&second));
-            let other = (REDIS_RS_CLUSTER, redis_rs_get(&redis_rs));
-            let row = suite.row(format!("peer get {tasks}")).tasks(tasks).floor(Some(floor));
-            row.run(ours, other).await?;
-        }
-        // Reported only: what is promised against this one is promised of the other link.
-        for tasks in [64, 256] {
+        // What is promised against this one is promised of the link over the same client.
+        let floors = if OVER_FRED { [0.0, 0.0] } else { [1.7, 2.5] };
+        for (tasks, floor) in [64, 256].into_iter().zip(floors) {
             let ours = (RUSSET, russet_get(&russet));
             let other = (REDIS_RS_CLUSTER, redis_rs_get(&redis_rs));
-            suite.row(format!("fred peer get {tasks}")).tasks(tasks).run(ours, other).await?;
+            let name = if OVER_FRED { "fred peer get" } else { "peer get" };
+            let row = suite.row(format!("{name} {tasks}")).tasks(tasks).floor(asked(floor));
+            row.run(ours, other).await?;
         }
-        second.close().await;
         russet.close().await;
         fred.quit().await?;
         twin.quit().await?;
         Ok(())
     })
+}
+
+/// It is built for either link by itself, as a program that has chosen one is.
+const OVER_FRED: bool = cfg!(feature = "fred");
+
+fn named(workload: &str, tasks: usize) -> String {
+    let link = if OVER_FRED { "fred" } else { "redis-rs" };
+    format!("{link} {workload} {tasks}")
+}
+
+/// A floor of 0 only reports.
+fn asked(floor: f64) -> Option<f64> {
+    (floor > 0.0).then_some(floor)
 }
 
 fn nodes(cluster: &Cluster) -> Vec<(String, u16)> {
@@ -103,7 +102,11 @@ fn nodes(cluster: &Cluster) -> Vec<(String, u16)> {
 /// What one more connection to a node takes while it does nothing, in the first round: later ones find memory that the
 /// round before has left.
 async fn memory(suite: &mut Suite, cluster: &Cluster) -> Result {
-    const ROW: &str = "memory of an idle connection";
+    const ROW: &str = if OVER_FRED {
+        "memory of an idle connection"
+    } else {
+        "memory of an idle connection over redis-rs"
+    };
     const EACH: usize = 16;
     static DONE: std::sync::Once = std::sync::Once::new();
     if DONE.is_completed() || !suite.runs(ROW) {

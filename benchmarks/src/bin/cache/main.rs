@@ -2,6 +2,7 @@
 //! both beside other caches.
 
 mod memory;
+#[cfg(feature = "caches")]
 mod versus;
 
 use bytes::Bytes;
@@ -16,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use std::{io, process::ExitCode};
 
 /// What a shop would cache; 512 bytes as an entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, hitbox_fn::CacheableResponse)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "caches", derive(hitbox_fn::CacheableResponse))]
 struct Fare {
     route: u32,
     origin: String,
@@ -47,23 +49,33 @@ fn main() -> ExitCode {
             return Err(format!("the rival would read {} other bytes", entry.len()).into());
         }
 
-        for tasks in [1, 64, 256] {
-            let floor = (tasks == 64).then_some(0.90);
-            let other = format!("GET and decode by {FRED}");
-            let row = suite.row(format!("redis hit {tasks}")).tasks(tasks).floor(floor);
-            row.run(("get_or_load", hit(&cache)), (&other, fred_hit(&fred, &raw))).await?;
-        }
-        let many = || ("get_or_load_many", hit_many(&cache));
-        let row = suite.row(format!("many {BATCH}")).floor(Some(10.0));
-        row.run(many(), ("get_or_load, one after the other", hit_sequentially(&cache))).await?;
-        let other = format!("pipeline and decode by {FRED}");
-        let row = suite.row(format!("many {BATCH} pipeline"));
-        row.run(many(), (&other, fred_pipeline(&fred, &raw))).await?;
-
         let local = memory::cache(&redis, &keys).await?;
-        memory::rows(suite, &local).await?;
-        versus::rows(suite, &cache, &local).await
+        // Other caches bring much with them, so they are measured in a build of its own.
+        #[cfg(feature = "caches")]
+        versus::rows(suite, &cache, &local).await?;
+        if !cfg!(feature = "caches") {
+            hits(suite, &cache, &fred, &raw).await?;
+            memory::rows(suite, &local).await?;
+        }
+        Ok(())
     })
+}
+
+/// In Redis.
+async fn hits(suite: &mut Suite, cache: &Cache<Fare>, fred: &Client, raw: &[Bytes]) -> Result {
+    for tasks in [1, 64, 256] {
+        let floor = (tasks == 64).then_some(0.90);
+        let other = format!("GET and decode by {FRED}");
+        let row = suite.row(format!("redis hit {tasks}")).tasks(tasks).floor(floor);
+        row.run(("get_or_load", hit(cache)), (&other, fred_hit(fred, raw))).await?;
+    }
+    let many = || ("get_or_load_many", hit_many(cache));
+    let row = suite.row(format!("many {BATCH}")).floor(Some(10.0));
+    row.run(many(), ("get_or_load, one after the other", hit_sequentially(cache))).await?;
+    let other = format!("pipeline and decode by {FRED}");
+    let row = suite.row(format!("many {BATCH} pipeline"));
+    row.run(many(), (&other, fred_pipeline(fred, raw))).await?;
+    Ok(())
 }
 
 impl Fare {

@@ -20,7 +20,8 @@ use crate::{
     memory::{self, LOCAL, Turn},
 };
 
-const OURS: &str = "get_or_load";
+const OURS: &str =
+    if cfg!(feature = "fred") { "get_or_load over fred" } else { "get_or_load over redis-rs" };
 
 pub(crate) async fn rows(suite: &mut Suite, cache: &Cache<Fare>, local: &Cache<Fare>) -> Result {
     let url = suite.url().to_owned();
@@ -61,7 +62,9 @@ pub(crate) async fn rows(suite: &mut Suite, cache: &Cache<Fare>, local: &Cache<F
 }
 
 fn row<'a>(suite: &'a mut Suite, name: &str) -> Row<'a> {
-    suite.row(name).tasks(64).floor(Some(1.0))
+    // They all stand on redis-rs.
+    let link = if cfg!(feature = "fred") { "" } else { ", both over redis-rs" };
+    suite.row(format!("{name}{link}")).tasks(64).floor(Some(1.0))
 }
 
 fn cached_hit(cache: &AsyncRedisCache<u32, Fare>) -> impl Side {
