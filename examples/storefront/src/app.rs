@@ -9,20 +9,24 @@ use russet_core_conn::{Backoff, Redis};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{Catalog, CatalogError};
-use crate::connection::{self, Timeline};
+use crate::connection;
 use crate::feed::Feed;
 use crate::http::{self, Site};
 use crate::ledger::Ledger;
 use crate::load::{Draw, Load, Mix, Popularity, Progress};
 use crate::origin::{Origin, OriginError, fill};
-use crate::shelves::{PRODUCT_TTL, Shelves};
-use crate::shop::Shop;
+use crate::shelves::{PRODUCT_TTL, STALENESS, Shelves};
+use crate::shop::{Common, Shop};
 
 /// How long requests may take that are on their way when the web server ends.
 const WEB_DRAIN: Duration = Duration::from_secs(5);
+
+/// How many instances of the shop there are, each with its own connection and memory.
+const INSTANCES: usize = 2;
 
 /// How often an owed removal is tried again.
 const SETTLE_EVERY: Duration = Duration::from_millis(500);
@@ -32,7 +36,7 @@ const SETTLE_EVERY: Duration = Duration::from_millis(500);
 pub struct Settings {
     /// URL of the Redis server.
     pub redis: String,
-    /// Where to listen; port 0 takes a free one.
+    /// Where the first instance listens; port 0 takes a free one, as the others do.
     pub listen: SocketAddr,
     /// Products in all, at least one for each route.
     pub products: u32,
@@ -83,16 +87,21 @@ pub enum AppError {
 /// A shop that runs.
 #[derive(Debug)]
 pub struct App {
-    address: SocketAddr,
-    shop: Shop,
+    instances: Vec<Instance>,
     feed: Feed,
     progress: Arc<Progress>,
     load: Task,
-    web: Task,
     background: Vec<Task>,
-    redis: Redis,
     // Dropped last: the database lies in it.
     folder: Folder,
+}
+
+#[derive(Debug)]
+struct Instance {
+    address: SocketAddr,
+    shop: Shop,
+    redis: Redis,
+    web: Task,
 }
 
 #[derive(Debug)]
@@ -114,7 +123,8 @@ impl App {
         settings: Settings,
         filled: impl FnMut(u32) + Send + 'static,
     ) -> Result<Self, AppError> {
-        let redis = connect(&settings.redis)?;
+        let connect = || connect(&settings.redis);
+        let handles = (0..INSTANCES).map(|_| connect()).collect::<Result<Vec<_>, _>>()?;
         let catalog = Arc::new(Catalog::load()?);
         let folder = Folder::open(settings.data.as_deref())?;
         let (products, delay) = (settings.products, settings.origin_delay);
@@ -126,48 +136,59 @@ impl App {
             tokio::task::spawn_blocking(open).await.map_err(|_| OriginError::Interrupted)??
         };
         let departures = fill::departures(&catalog, products);
-        let ledger = Ledger::new(origin.all_fares().await?, &departures, PRODUCT_TTL);
+        let ledger = Ledger::new(origin.all_fares().await?, &departures, PRODUCT_TTL, STALENESS);
         let draw = Draw::new(&catalog, &departures, settings.popularity, settings.mix)?;
-        let shelves = Shelves::new(&redis, origin.identity()).map_err(AppError::Redis)?;
-        let events = redis.events();
-        let shop = Shop::new(catalog, departures, origin, shelves, ledger, Timeline::default())?;
+        let identity = origin.identity().to_owned();
+        let common = Arc::new(Common::new(catalog, departures, origin, ledger)?);
+        let shop = |(number, redis)| {
+            let shelves = Shelves::new(redis, &identity).map_err(AppError::Redis)?;
+            Ok(Shop::new(number, Arc::clone(&common), shelves))
+        };
+        let shops: Vec<Shop> =
+            handles.iter().enumerate().map(shop).collect::<Result<_, AppError>>()?;
+        let mut background = Vec::new();
+        for (shop, redis) in shops.iter().zip(&handles) {
+            let events = redis.events();
+            background.push(Task::spawn(|end| settle(shop.clone(), end)));
+            background.push(Task::spawn(|end| connection::watch(events, shop.clone(), end)));
+        }
         let progress = Arc::new(Progress::new(settings.rate)?);
-        let feed = Feed::new(shop.clone(), Arc::clone(&progress));
+        let feed = Feed::new(shops.clone(), Arc::clone(&progress));
+        background.push(Task::spawn(|end| feed.clone().run(end)));
 
-        let cannot = |source| AppError::Io { what: settings.listen.to_string(), source };
-        let listener = TcpListener::bind(settings.listen).await.map_err(cannot)?;
-        let address = listener.local_addr().map_err(cannot)?;
-        let web = Task::spawn(|end| {
-            let (shop, feed, progress) = (shop.clone(), feed.clone(), Arc::clone(&progress));
-            let router = http::router(Site { shop, feed, progress, end: end.clone() });
-            async move {
-                let served =
-                    axum::serve(listener, router).with_graceful_shutdown(end.cancelled_owned());
-                if let Err(error) = served.await {
-                    tracing::error!(%error, "the web server ended");
-                }
-            }
-        });
-        let load = Load::new(shop.clone(), draw, Arc::clone(&progress), address, settings.seed);
+        let mut instances = Vec::new();
+        for (shop, redis) in shops.iter().zip(handles) {
+            let port = if instances.is_empty() { settings.listen.port() } else { 0 };
+            let site = |end| Site {
+                shop: shop.clone(),
+                shops: shops.clone(),
+                feed: feed.clone(),
+                progress: Arc::clone(&progress),
+                end,
+            };
+            let (address, web) = serve((settings.listen.ip(), port).into(), site).await?;
+            instances.push(Instance { address, shop: shop.clone(), redis, web });
+        }
+        let addresses = instances.iter().map(|instance| instance.address).collect();
+        let load = Load::new(shops, draw, Arc::clone(&progress), addresses, settings.seed);
         let load = Task::spawn(|end| load.run(end));
-        let background = vec![
-            Task::spawn(|end| feed.clone().run(end)),
-            Task::spawn(|end| settle(shop.clone(), end)),
-            Task::spawn(|end| connection::watch(events, shop.clone(), end)),
-        ];
-        Ok(Self { address, shop, feed, progress, load, web, background, redis, folder })
+        Ok(Self { instances, feed, progress, load, background, folder })
     }
 
-    /// Where the shop listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where the instances listen. The dashboard is at each of them.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.instances.iter().map(|instance| instance.address)
     }
 
-    /// The shop.
+    /// The instances.
+    pub fn shops(&self) -> impl Iterator<Item = &Shop> {
+        self.instances.iter().map(|instance| &instance.shop)
+    }
+
+    /// The first of them; what they have in common is in any.
     #[must_use]
     pub fn shop(&self) -> &Shop {
-        &self.shop
+        &self.instances[0].shop
     }
 
     /// What browsers hear.
@@ -204,13 +225,16 @@ impl App {
     /// last Redis, which those requests still need. Removes temporary data.
     pub async fn close(mut self) {
         self.end_load().await;
-        self.web.end.cancel();
-        if tokio::time::timeout(WEB_DRAIN, &mut self.web.handle).await.is_err() {
-            self.web.handle.abort();
-        }
-        let report = self.redis.close().await;
-        if !report.is_clean() {
-            tracing::warn!(?report, "some calls to Redis were left undone");
+        self.instances.iter().for_each(|instance| instance.web.end.cancel());
+        let over = Instant::now() + WEB_DRAIN;
+        for Instance { web, redis, .. } in &mut self.instances {
+            if tokio::time::timeout_at(over, &mut web.handle).await.is_err() {
+                web.handle.abort();
+            }
+            let report = redis.close().await;
+            if !report.is_clean() {
+                tracing::warn!(?report, "some calls to Redis were left undone");
+            }
         }
         for task in &mut self.background {
             task.end.cancel();
@@ -253,6 +277,27 @@ impl Folder {
             Self::Temporary(folder) => folder.path(),
         }
     }
+}
+
+/// Listens there, and serves what `site` is.
+async fn serve(
+    listen: SocketAddr,
+    site: impl FnOnce(CancellationToken) -> Site,
+) -> Result<(SocketAddr, Task), AppError> {
+    let cannot = |source| AppError::Io { what: listen.to_string(), source };
+    let listener = TcpListener::bind(listen).await.map_err(cannot)?;
+    let address = listener.local_addr().map_err(cannot)?;
+    let web = Task::spawn(|end| {
+        let router = http::router(site(end.clone()));
+        async move {
+            let served =
+                axum::serve(listener, router).with_graceful_shutdown(end.cancelled_owned());
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the web server ended");
+            }
+        }
+    });
+    Ok((address, web))
 }
 
 /// A lazy handle. It never gives up: the shop goes on without Redis for as long as it takes.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::{Event, State};
 use crate::load::Progress;
 use crate::metrics::{Latencies, Totals};
+use crate::shelves::Tiers;
 use crate::shop::Shop;
 
 /// Frames a second.
@@ -28,7 +29,7 @@ const HISTORY: usize = 120;
 const MOST_LIT: usize = 300;
 
 /// What was measured in one second.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Second {
     /// Its end, in milliseconds since 1970.
     pub at: u64,
@@ -52,6 +53,8 @@ pub struct Second {
     pub owed: u64,
     /// Requests a second that the load aims at.
     pub rate: u32,
+    /// What answered the lookups of each instance.
+    pub tiers: Vec<Tiers>,
 }
 
 #[derive(Serialize)]
@@ -85,7 +88,7 @@ pub struct Feed {
 
 #[derive(Debug)]
 struct Inner {
-    shop: Shop,
+    shops: Vec<Shop>,
     progress: Arc<Progress>,
     frames: broadcast::Sender<Arc<str>>,
     history: Mutex<VecDeque<Second>>,
@@ -95,14 +98,15 @@ struct Inner {
 }
 
 impl Feed {
-    /// A feed about `shop` and the load on it; frames are made while [`Feed::run`] runs.
+    /// A feed about these instances and the load on them; frames are made while [`Feed::run`] runs.
+    /// The connection that it shows is that of the first one.
     #[must_use]
-    pub fn new(shop: Shop, progress: Arc<Progress>) -> Self {
+    pub fn new(shops: Vec<Shop>, progress: Arc<Progress>) -> Self {
         let (frames, _) = broadcast::channel(BACKLOG);
         let (history, browsers) = (Mutex::default(), AtomicU64::new(0));
         let latest = watch::Sender::new(None);
         let boot = unix_ms();
-        let inner = Inner { shop, progress, frames, history, latest, boot, browsers };
+        let inner = Inner { shops, progress, frames, history, latest, boot, browsers };
         Self { inner: Arc::new(inner) }
     }
 
@@ -111,16 +115,16 @@ impl Feed {
         let mut tick = tokio::time::interval(Duration::from_millis(1_000 / FRAMES));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut count, mut heard) = (0, 0);
-        let mut before = (self.inner.shop.metrics().totals(), self.inner.shop.origin().queries());
+        let mut before = self.inner.counts();
         while end.run_until_cancelled(tick.tick()).await.is_some() {
             count += 1;
             let second = (count % FRAMES == 0).then(|| self.second(&mut before));
-            let events = self.inner.shop.timeline().after(heard);
+            let events = self.inner.shop().timeline().after(heard);
             heard = events.last().map_or(heard, |event| event.seq);
             let frame = Frame {
                 at: unix_ms(),
-                state: self.inner.shop.timeline().state(),
-                lit: self.inner.shop.metrics().take_lit(MOST_LIT),
+                state: self.inner.shop().timeline().state(),
+                lit: self.inner.shop().metrics().take_lit(MOST_LIT),
                 second: second.as_ref(),
                 events,
             };
@@ -138,13 +142,13 @@ impl Feed {
         let history = self.inner.history.lock().unwrap_or_else(PoisonError::into_inner);
         let hello = Hello {
             at: unix_ms(),
-            state: self.inner.shop.timeline().state(),
+            state: self.inner.shop().timeline().state(),
             boot: self.inner.boot,
-            totals: self.inner.shop.metrics().totals(),
-            queries: self.inner.shop.origin().queries(),
+            totals: self.inner.shop().metrics().totals(),
+            queries: self.inner.shop().origin().queries(),
             rate: self.inner.progress.rate(),
             history: &history,
-            events: self.inner.shop.timeline().after(0),
+            events: self.inner.shop().timeline().after(0),
         };
         (serde_json::to_string(&hello).unwrap_or_default(), frames)
     }
@@ -163,31 +167,58 @@ impl Feed {
         (counted < most).then_some(browser)
     }
 
-    fn second(&self, before: &mut (Totals, u64)) -> Second {
-        let Inner { shop, progress, .. } = &*self.inner;
-        let (totals, queries) = (shop.metrics().totals(), shop.origin().queries());
+    fn second(&self, before: &mut Counts) -> Second {
+        let Inner { shops, progress, .. } = &*self.inner;
+        let (shop, counts) = (self.inner.shop(), self.inner.counts());
         let checks = progress.checks();
         let second = Second {
             at: unix_ms(),
-            counts: totals.since(&before.0),
-            queries: queries - before.1,
+            counts: counts.totals.since(&before.totals),
+            queries: counts.queries - before.queries,
             latencies: shop.metrics().take_second(),
             state: shop.timeline().state(),
             checked: checks.right + checks.late + checks.wrong,
             late: checks.late,
             wrong: checks.wrong,
-            owed: shop.owed() as u64,
+            owed: shops.iter().map(|shop| shop.owed() as u64).sum(),
             rate: progress.rate(),
+            tiers: counts
+                .tiers
+                .iter()
+                .zip(&before.tiers)
+                .map(|(now, was)| now.since(was))
+                .collect(),
         };
-        *before = (totals, queries);
+        *before = counts;
         let mut history = self.inner.history.lock().unwrap_or_else(PoisonError::into_inner);
         if history.len() == HISTORY {
             history.pop_front();
         }
-        history.push_back(second);
+        history.push_back(second.clone());
         drop(history);
-        self.inner.latest.send_replace(Some(second));
+        self.inner.latest.send_replace(Some(second.clone()));
         second
+    }
+}
+
+/// What is counted from the beginning on.
+struct Counts {
+    totals: Totals,
+    queries: u64,
+    tiers: Vec<Tiers>,
+}
+
+impl Inner {
+    fn shop(&self) -> &Shop {
+        &self.shops[0]
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            totals: self.shop().metrics().totals(),
+            queries: self.shop().origin().queries(),
+            tiers: self.shops.iter().map(Shop::tiers).collect(),
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use crate::app::App;
 use crate::feed::Second;
 use crate::load::Checks;
 use crate::metrics::{Latencies, Quantiles, Totals};
+use crate::shelves::{STALENESS, Tiers};
+use crate::shop::Shop;
 
 /// The least hit rate of a run that is right, after warm-up.
 const LEAST_HIT_RATE: f64 = 0.5;
@@ -29,6 +31,7 @@ pub struct Summary {
     whole: Quantiles,
     differing: usize,
     allowed_age: Duration,
+    tiers: Vec<Tiers>,
 }
 
 /// Lets the load run for so many seconds (`None`: it was interrupted before), printing how it goes
@@ -41,7 +44,7 @@ pub async fn run(app: &mut App, seconds: u64) -> Summary {
     for second in 1..=seconds {
         // The sender lives as long as the feed, which outlives this.
         drop(measured.changed().await);
-        let last = *measured.borrow_and_update();
+        let last = measured.borrow_and_update().clone();
         if second == warm_up {
             before = app.shop().metrics().totals();
             app.shop().metrics().take_run();
@@ -73,6 +76,7 @@ async fn summarize(app: &App, seconds: u64, warm_up: u64, before: &Totals) -> Su
         whole: app.progress().take_latency(),
         differing: shop.audit().await.unwrap_or(usize::MAX),
         allowed_age: shop.ledger().allowed_age(),
+        tiers: app.shops().map(Shop::tiers).collect(),
     }
 }
 
@@ -169,14 +173,33 @@ impl Summary {
             number(checks.right + checks.late + checks.wrong),
             format!("wrong {}", number(checks.wrong)),
         );
+        let oldest = if checks.late > 0 {
+            format!("up to {:.1?} old; ", checks.oldest)
+        } else {
+            String::new()
+        };
         row(
-            "late fills",
+            "late fares",
             number(checks.late),
-            match checks.late {
-                0 => format!("allowed for {:.0?}", self.allowed_age),
-                _ => format!("up to {:.1?} old; allowed {:.0?}", checks.oldest, self.allowed_age),
-            },
+            format!(
+                "{oldest}allowed from another instance's memory for {:.0?}, after an outage for {:.0?}",
+                STALENESS, self.allowed_age
+            ),
         );
+        for (instance, tiers) in self.tiers.iter().enumerate() {
+            let all = tiers.memory + tiers.redis + tiers.stale + tiers.loads;
+            row(
+                &format!("instance {}", instance + 1),
+                number(all),
+                format!(
+                    "lookups: memory {}, Redis {}, stale {}, loads {}",
+                    of(tiers.memory, all),
+                    of(tiers.redis, all),
+                    of(tiers.stale, all),
+                    of(tiers.loads, all),
+                ),
+            );
+        }
         if let Some(figures) = table.column_mut(1) {
             figures.set_cell_alignment(CellAlignment::Right);
         }

@@ -28,8 +28,10 @@ const LONGEST_BODY: usize = 4_096;
 /// What every handler knows.
 #[derive(Debug, Clone)]
 pub struct Site {
-    /// The shop.
+    /// The instance that answers.
     pub shop: Shop,
+    /// All of them.
+    pub shops: Vec<Shop>,
     /// What browsers hear.
     pub feed: Feed,
     /// The load, whose rate can be set.
@@ -54,6 +56,7 @@ pub fn router(site: Site) -> Router {
         .route("/events", get(dashboard::events))
         .route("/api/map", get(dashboard::map))
         .route("/api/load", post(api::set_rate))
+        .route("/api/stampede", post(api::stampede))
         .merge(measured)
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)

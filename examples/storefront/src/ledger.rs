@@ -1,26 +1,24 @@
 //! What every fare was, and when: the judge of what the shop serves.
 //!
 //! A request that began after a fare change was acknowledged should see the new fare. It may see
-//! the old one for two reasons only, and then no longer than a cached fare lives:
-//! - **A late fill.** Somebody read the old row just before the change and stored it just after
-//!   the removal. Without a lease on the fill, nothing stops that.
-//! - **An outage.** What was sent before the connection was lost may be applied after the removal,
-//!   and a server that lost its memory may have taken the removal back.
+//! the old one for two reasons only:
+//! - **The memory of another instance** than the one that changed it, for as long as that may be
+//!   stale and no longer.
+//! - **An outage**, for no longer than a cached fare lives. What was sent before the connection was
+//!   lost may be applied after the removal, and a server that lost its memory may have taken the
+//!   removal back.
 //!
 //! An old fare without such a reason is wrong at once; so is one that the product never had.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::origin::ProductId;
 
-/// How long after a read of the database its fill may still be on its way: twice the deadline of
-/// a Redis call, and some.
-pub const FILL_WINDOW: Duration = Duration::from_secs(2);
-
-/// The most reads that are remembered for [`FILL_WINDOW`]; older ones go first.
-const MOST_READS: usize = 100_000;
+/// How long what was sent before the connection was lost may still be on its way: twice the
+/// deadline of a Redis call, and some.
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
 
 /// How a served fare compares with the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,25 +37,34 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    /// Whether it may be served without a reason.
+    #[must_use]
+    pub fn is_right(self) -> bool {
+        self == Self::Right
+    }
+}
+
 /// The history of all fares.
 #[derive(Debug)]
 pub struct Ledger {
     first: Vec<u32>,
     offsets: Vec<usize>,
     allowed_age: Duration,
+    staleness: Duration,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     changes: HashMap<ProductId, Vec<Change>>,
-    reads: VecDeque<(Instant, ProductId)>,
     outage: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Change {
     fare: u32,
+    by: usize,
     began: Instant,
     written: bool,
     settled: Option<Settled>,
@@ -71,9 +78,15 @@ struct Settled {
 
 impl Ledger {
     /// A ledger that begins with the fares of the database: `fares` by route and number (4 bytes
-    /// each), `departures` by route. `allowed_age` is the longest that an entry lives in the cache.
+    /// each), `departures` by route. `allowed_age` is the longest that an entry lives in the cache,
+    /// `staleness` that an instance's memory may be behind.
     #[must_use]
-    pub fn new(fares: Vec<u32>, departures: &[u32], allowed_age: Duration) -> Self {
+    pub fn new(
+        fares: Vec<u32>,
+        departures: &[u32],
+        allowed_age: Duration,
+        staleness: Duration,
+    ) -> Self {
         let offsets = departures
             .iter()
             .scan(0, |next, count| {
@@ -82,7 +95,7 @@ impl Ledger {
                 Some(offset)
             })
             .collect();
-        Self { first: fares, offsets, allowed_age, state: Mutex::default() }
+        Self { first: fares, offsets, allowed_age, staleness, state: Mutex::default() }
     }
 
     /// The longest that a replaced fare may be served.
@@ -91,23 +104,9 @@ impl Ledger {
         self.allowed_age
     }
 
-    /// A read of these products begins.
-    pub fn reading(&self, ids: impl IntoIterator<Item = ProductId>, now: Instant) {
-        let mut state = self.state();
-        while state.reads.front().is_some_and(|(at, _)| now.duration_since(*at) > FILL_WINDOW * 2) {
-            state.reads.pop_front();
-        }
-        for id in ids {
-            if state.reads.len() == MOST_READS {
-                state.reads.pop_front();
-            }
-            state.reads.push_back((now, id));
-        }
-    }
-
-    /// A change begins, before it is written. Changes of one product begin in the order in which
-    /// they are written.
-    pub fn changing(&self, id: ProductId, fare: u32, now: Instant) {
+    /// A change begins in the instance `by`, before it is written. Changes of one product begin in
+    /// the order in which they are written.
+    pub fn changing(&self, id: ProductId, fare: u32, by: usize, now: Instant) {
         let mut state = self.state();
         let changes = state.changes.entry(id).or_default();
         // What was replaced so long ago may not be served any more, so it need not be known.
@@ -118,7 +117,7 @@ impl Ledger {
         {
             changes.remove(0);
         }
-        changes.push(Change { fare, began: now, written: false, settled: None });
+        changes.push(Change { fare, by, began: now, written: false, settled: None });
     }
 
     /// The change that began last is in the database.
@@ -147,12 +146,11 @@ impl Ledger {
     /// after that is acknowledged. Gives whether none is left unsettled.
     pub fn settled(&self, id: ProductId, count: usize, now: Instant) -> bool {
         let mut state = self.state();
-        let State { changes, reads, outage } = &mut *state;
+        let State { changes, outage } = &mut *state;
         let Some(changes) = changes.get_mut(&id) else { return true };
         for change in changes.iter_mut().filter(|c| c.written && c.settled.is_none()).take(count) {
-            let since = change.began.checked_sub(FILL_WINDOW).unwrap_or(change.began);
-            let raced = reads.iter().any(|(at, read)| *read == id && *at >= since)
-                || outage.is_some_and(|at| at >= since);
+            let since = change.began.checked_sub(ON_ITS_WAY).unwrap_or(change.began);
+            let raced = outage.is_some_and(|at| at >= since);
             change.settled = Some(Settled { at: now, raced });
         }
         unsettled(changes).next().is_none()
@@ -178,16 +176,23 @@ impl Ledger {
         state.changes.iter().filter_map(|(id, c)| Some((*id, c.last()?.fare))).collect()
     }
 
-    /// Judges a fare that was served to a request.
+    /// Judges a fare that the instance `at` served to a request.
     #[must_use]
-    pub fn check(&self, id: ProductId, fare: u32, began: Instant, ended: Instant) -> Verdict {
+    pub fn check(
+        &self,
+        id: ProductId,
+        fare: u32,
+        at: usize,
+        began: Instant,
+        ended: Instant,
+    ) -> Verdict {
         let state = self.state();
         let Some(changes) = state.changes.get(&id).filter(|changes| !changes.is_empty()) else {
             let right = self.first(id) == Some(fare);
             return if right { Verdict::Right } else { Verdict::Wrong { age: None } };
         };
         let replaced = |by: usize| changes.get(by).and_then(|change| change.settled).map(|s| s.at);
-        let mut latest: Option<Instant> = None;
+        let mut latest: Option<(usize, Instant)> = None;
         for (index, held) in
             std::iter::once(self.first(id)).chain(changes.iter().map(|c| Some(c.fare))).enumerate()
         {
@@ -196,16 +201,22 @@ impl Ledger {
                 continue;
             }
             match replaced(index) {
-                Some(at) if at < began => latest = Some(at),
+                Some(when) if when < began => latest = Some((index, when)),
                 _ => return Verdict::Right,
             }
         }
-        let Some(replaced) = latest else { return Verdict::Wrong { age: None } };
+        let Some((by, replaced)) = latest else { return Verdict::Wrong { age: None } };
         let age = began - replaced;
+        // Its own changes an instance sees at once.
+        let remembered = age <= self.staleness
+            && changes[by..]
+                .iter()
+                .filter(|change| change.settled.is_some_and(|s| s.at < began))
+                .all(|change| change.by != at);
         let last = changes.iter().filter_map(|c| c.settled).rfind(|s| s.at < began);
         let excused =
             last.is_some_and(|s| s.raced || state.outage.is_some_and(|outage| outage > s.at));
-        if excused && age <= self.allowed_age {
+        if remembered || excused && age <= self.allowed_age {
             Verdict::Late { age }
         } else {
             Verdict::Wrong { age: Some(age) }

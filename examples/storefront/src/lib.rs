@@ -24,9 +24,10 @@
 //! # What is promised
 //! - A fare change writes the database first and the cache's removals second. If Redis is away the
 //!   removal is owed: this process reads that product from the database until it went through.
-//! - After an acknowledged change, this process may serve the old fare only if somebody was reading
-//!   the old row just then (a *late fill*) or the server was lost since, and never longer than the
-//!   entry's time to live. [`ledger`] judges every fare that the load gets.
+//! - There are two instances, each with its own connection and memory. After an acknowledged change
+//!   the instance that made it serves the new fare, and the other one too, at most a second later.
+//!   Only if the server was lost since may an old one be served for longer, and never longer than
+//!   the entry's time to live. [`ledger`] judges every fare that the load gets.
 //! - While Redis is away, everything is served from the database.
 //!
 //! # Order of files
@@ -47,3 +48,4 @@ pub mod metrics;
 pub mod origin;
 pub mod shelves;
 pub mod shop;
+pub mod stampede;

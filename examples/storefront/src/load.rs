@@ -5,7 +5,7 @@ mod client;
 mod draw;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -140,10 +140,11 @@ impl Progress {
         latency.saturating_record(took.as_micros() as u64);
     }
 
-    fn judge(&self, shop: &Shop, product: &Product, began: Instant, ended: Instant) {
-        let verdict = shop.ledger().check(
+    fn judge(&self, by: &Shop, product: &Product, began: Instant, ended: Instant) {
+        let verdict = by.ledger().check(
             product.id(),
             product.fare_cents,
+            by.number(),
             began.into_std(),
             ended.into_std(),
         );
@@ -165,24 +166,27 @@ impl Progress {
 /// A load, ready to run.
 #[derive(Debug)]
 pub struct Load {
-    shop: Shop,
+    shops: Vec<Shop>,
     draw: Draw,
     progress: Arc<Progress>,
     client: Client,
     seed: u64,
+    turn: AtomicUsize,
 }
 
 impl Load {
-    /// A load on the shop that listens at `address`. The same seed draws the same requests.
+    /// A load on the instances that listen at these addresses, in turn. The same seed draws the
+    /// same requests.
     #[must_use]
     pub fn new(
-        shop: Shop,
+        shops: Vec<Shop>,
         draw: Draw,
         progress: Arc<Progress>,
-        address: SocketAddr,
+        addresses: Vec<SocketAddr>,
         seed: u64,
     ) -> Self {
-        Self { shop, draw, progress, client: Client::new(address, CONNECTIONS), seed }
+        let client = Client::new(addresses, CONNECTIONS);
+        Self { shops, draw, progress, client, seed, turn: AtomicUsize::new(0) }
     }
 
     /// Runs until `end`, then waits for the answers that are on their way. Requests begin at
@@ -235,7 +239,8 @@ impl Load {
 
     async fn one(&self, ask: Ask, due: Instant) {
         let began = Instant::now();
-        let Ok((status, body)) = self.client.send(&ask, self.shop.catalog()).await else {
+        let shop = &self.shops[self.turn.fetch_add(1, Relaxed) % self.shops.len()];
+        let Ok((status, body)) = self.client.send(shop.number(), &ask, shop.catalog()).await else {
             self.progress.lost.fetch_add(1, Relaxed);
             return;
         };
@@ -244,7 +249,7 @@ impl Load {
         match client::products(&ask, status, &body) {
             Some(products) => {
                 for product in &products {
-                    self.progress.judge(&self.shop, product, began, ended);
+                    self.progress.judge(shop, product, began, ended);
                 }
             }
             None => drop(self.progress.failed.fetch_add(1, Relaxed)),

@@ -32,7 +32,9 @@ async fn run(args: &Args) -> Result<ExitCode, AppError> {
         opened = App::open(settings, move |filled| progress(filled, scale)) => opened?,
         () = signals.next() => return Ok(ExitCode::FAILURE),
     };
-    eprintln!("Shop on http://{}  Redis at {}", opened.address(), redacted(&redis));
+    let shops: Vec<String> =
+        opened.addresses().map(|address| format!("http://{address}")).collect();
+    eprintln!("Shop on {}  Redis at {}", shops.join(" and "), redacted(&redis));
 
     let mut app = opened;
     let mut summary = None;

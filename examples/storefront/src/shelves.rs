@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use russet_cache::{Cache, LoadError, Lookup};
+use russet_cache::{Cache, LoadError, Lookup, Stats};
 use russet_core_conn::{KeySpace, Part, Redis, Segments};
+use serde::Serialize;
 
 use crate::origin::{OriginError, Place, Product, ProductId};
 
@@ -17,6 +18,15 @@ pub const PRODUCT_TTL: Duration = Duration::from_secs(3_600);
 
 /// How long a block of a list lives.
 pub const BLOCK_TTL: Duration = Duration::from_secs(60);
+
+/// For how long after that it is shown while it is read anew.
+const BLOCK_GRACE: Duration = Duration::from_secs(30);
+
+/// For how long an instance may not know what another one has changed.
+pub const STALENESS: Duration = Duration::from_secs(1);
+
+/// How many values of each kind an instance keeps in its own memory.
+const KEPT: u64 = 10_000;
 
 /// A value, and whether the database was not asked for it.
 #[derive(Debug, Clone)]
@@ -36,6 +46,38 @@ pub struct Wanted {
     pub origin: String,
     /// IATA code of its destination.
     pub destination: String,
+}
+
+/// Lookups by what answered them, since the instance began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Tiers {
+    /// The instance's own memory.
+    pub memory: u64,
+    /// Redis.
+    pub redis: u64,
+    /// Redis, with a value past its time.
+    pub stale: u64,
+    /// Another caller's load, waited for.
+    pub joined: u64,
+    /// Calls of the database, each for whatever was missing at once.
+    pub loads: u64,
+    /// Lookups that Redis did not answer in time, which went on without it.
+    pub unanswered: u64,
+}
+
+impl Tiers {
+    /// What was added since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            memory: self.memory - earlier.memory,
+            redis: self.redis - earlier.redis,
+            stale: self.stale - earlier.stale,
+            joined: self.joined - earlier.joined,
+            loads: self.loads - earlier.loads,
+            unanswered: self.unanswered - earlier.unanswered,
+        }
+    }
 }
 
 /// The two caches of one database. Entries of another database are never seen.
@@ -80,9 +122,33 @@ impl Shelves {
         let redis = redis.without_waiting();
         Ok(Self {
             database: database.to_owned(),
-            products: Cache::builder(&redis, &keys, "product").ttl(PRODUCT_TTL).build()?,
-            blocks: Cache::builder(&redis, &keys, "block").ttl(BLOCK_TTL).build()?,
+            products: Cache::builder(&redis, &keys, "product")
+                .ttl(PRODUCT_TTL)
+                .journal(STALENESS)
+                .local(KEPT)
+                .build()?,
+            blocks: Cache::builder(&redis, &keys, "block")
+                .ttl(BLOCK_TTL)
+                .grace(BLOCK_GRACE)
+                .journal(STALENESS)
+                .local(KEPT)
+                .build()?,
         })
+    }
+
+    /// What has answered.
+    #[must_use]
+    pub fn tiers(&self) -> Tiers {
+        let (products, blocks) = (self.products.stats(), self.blocks.stats());
+        let both = |of: fn(&Stats) -> u64| of(&products) + of(&blocks);
+        Tiers {
+            memory: both(|stats| stats.local),
+            redis: both(|stats| stats.hits + stats.absent),
+            stale: both(|stats| stats.stale),
+            joined: both(|stats| stats.joined + stats.waits),
+            loads: both(|stats| stats.loads),
+            unanswered: both(|stats| stats.unavailable),
+        }
     }
 
     pub(crate) async fn product<F>(

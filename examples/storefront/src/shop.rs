@@ -1,8 +1,9 @@
 //! The shop: products and lists through the cache, fare changes past it.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -11,7 +12,7 @@ use crate::connection::Timeline;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::origin::{Origin, OriginError, Place, Product, ProductId};
-use crate::shelves::{Found, Shelves, Wanted};
+use crate::shelves::{Found, Shelves, Tiers, Wanted};
 
 /// Routes in one cached block of a list, and the default length of a page.
 pub const BLOCK: u32 = 20;
@@ -53,7 +54,7 @@ pub enum Removal {
     Owed,
 }
 
-/// The shop. Cheap to clone.
+/// One instance of the shop. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Shop {
     inner: Arc<Inner>,
@@ -61,42 +62,55 @@ pub struct Shop {
 
 #[derive(Debug)]
 struct Inner {
+    number: usize,
+    common: Arc<Common>,
+    shelves: Shelves,
+    timeline: Timeline,
+    owed: Mutex<HashSet<ProductId>>,
+}
+
+/// What all instances have in common: the database, and what judges and measures them.
+#[derive(Debug)]
+pub struct Common {
     catalog: Arc<Catalog>,
     departures: Vec<u32>,
     origin: Origin,
-    shelves: Shelves,
     ledger: Ledger,
     metrics: Metrics,
-    timeline: Timeline,
-    owed: Mutex<HashSet<ProductId>>,
     writing: tokio::sync::Mutex<()>,
 }
 
-impl Shop {
-    /// A shop with so many `departures` of each route, which reads `origin` through `shelves` and
-    /// tells `ledger` what it changes.
+impl Common {
+    /// So many `departures` of each route in `origin`, whose fares `ledger` has.
     pub fn new(
         catalog: Arc<Catalog>,
         departures: Vec<u32>,
         origin: Origin,
-        shelves: Shelves,
         ledger: Ledger,
-        timeline: Timeline,
     ) -> Result<Self, hdrhistogram::CreationError> {
         let metrics = Metrics::new(catalog.routes.len())?;
-        let (owed, writing) = (Mutex::default(), tokio::sync::Mutex::default());
-        let inner = Inner {
-            catalog,
-            departures,
-            origin,
-            shelves,
-            ledger,
-            metrics,
-            timeline,
-            owed,
-            writing,
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { catalog, departures, origin, ledger, metrics, writing: Default::default() })
+    }
+}
+
+impl Shop {
+    /// The instance of this number, which reads the database through `shelves`.
+    #[must_use]
+    pub fn new(number: usize, common: Arc<Common>, shelves: Shelves) -> Self {
+        let (timeline, owed) = (Timeline::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { number, common, shelves, timeline, owed }) }
+    }
+
+    /// Which instance it is, from 0.
+    #[must_use]
+    pub fn number(&self) -> usize {
+        self.inner.number
+    }
+
+    /// What has answered its lookups.
+    #[must_use]
+    pub fn tiers(&self) -> Tiers {
+        self.inner.shelves.tiers()
     }
 
     /// One product by the codes of its airports (in capitals), or that there is none. One round
@@ -107,7 +121,7 @@ impl Shop {
         destination: &str,
         number: u32,
     ) -> Result<Served<Option<Product>>, OriginError> {
-        let route = self.inner.catalog.route(origin, destination);
+        let route = self.inner.common.catalog.route(origin, destination);
         let id = route.map(|route| ProductId { route, number });
         let found = if id.is_some_and(|id| self.owes(id)) {
             Found {
@@ -120,7 +134,7 @@ impl Shop {
             self.inner.shelves.product(origin, destination, number, load).await?
         };
         if let Some(route) = route {
-            self.inner.metrics.lit(route, found.cached);
+            self.inner.common.metrics.lit(route, found.cached);
         }
         Ok(Served { value: found.value, from_cache: found.cached, without_cache: 1 })
     }
@@ -195,52 +209,54 @@ impl Shop {
     #[must_use]
     pub fn routes_from(&self, place: &Place) -> &[u32] {
         match place {
-            Place::Airport(iata) => self.inner.catalog.routes_from(iata),
-            Place::State(state) => self.inner.catalog.routes_from_state(state).unwrap_or(&[]),
+            Place::Airport(iata) => self.inner.common.catalog.routes_from(iata),
+            Place::State(state) => {
+                self.inner.common.catalog.routes_from_state(state).unwrap_or(&[])
+            }
         }
     }
 
     /// Departures of a route.
     #[must_use]
     pub fn departures_of(&self, route: u32) -> u32 {
-        self.inner.departures.get(route as usize).copied().unwrap_or(0)
+        self.inner.common.departures.get(route as usize).copied().unwrap_or(0)
     }
 
     /// Products of all routes.
     #[must_use]
     pub fn products_in_all(&self) -> u64 {
-        self.inner.departures.iter().map(|count| u64::from(*count)).sum()
+        self.inner.common.departures.iter().map(|count| u64::from(*count)).sum()
     }
 
     /// Compares the database with the ledger: how many changed fares differ. Not counted as
     /// queries.
     pub async fn audit(&self) -> Result<usize, OriginError> {
-        let changed = self.inner.ledger.changed();
-        self.inner.origin.differing(changed).await
+        let changed = self.inner.common.ledger.changed();
+        self.inner.common.origin.differing(changed).await
     }
 
     /// The airports and routes.
     #[must_use]
     pub fn catalog(&self) -> &Arc<Catalog> {
-        &self.inner.catalog
+        &self.inner.common.catalog
     }
 
     /// The database.
     #[must_use]
     pub fn origin(&self) -> &Origin {
-        &self.inner.origin
+        &self.inner.common.origin
     }
 
     /// The history of fares.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
-        &self.inner.ledger
+        &self.inner.common.ledger
     }
 
     /// What the shop measures.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
-        &self.inner.metrics
+        &self.inner.common.metrics
     }
 
     /// What happened to the connection.
@@ -249,16 +265,38 @@ impl Shop {
         &self.inner.timeline
     }
 
+    /// Takes a product out of the cache; whether that is certain.
+    pub(crate) async fn forget(&self, id: ProductId) -> bool {
+        self.inner.shelves.remove_product(self.wanted(id)).await
+    }
+
+    /// A product from a database that takes so much longer, which counts how often it is asked.
+    pub(crate) async fn slow_product(
+        &self,
+        id: ProductId,
+        slow: Duration,
+        queries: Arc<AtomicU32>,
+    ) -> Result<Option<Product>, OriginError> {
+        let Wanted { origin, destination, .. } = self.wanted(id);
+        let (shop, from, to) = (self.clone(), origin.clone(), destination.clone());
+        let load = move || async move {
+            queries.fetch_add(1, Relaxed);
+            tokio::time::sleep(slow).await;
+            shop.load_product(from, to, id.number).await
+        };
+        let found = self.inner.shelves.product(&origin, &destination, id.number, load).await?;
+        Ok(found.value)
+    }
+
+    fn wanted(&self, id: ProductId) -> Wanted {
+        let (from, to) = self.inner.common.catalog.ends(id.route);
+        Wanted { id, origin: from.iata.clone(), destination: to.iata.clone() }
+    }
+
     async fn products(&self, ids: &[ProductId]) -> Result<Found<Vec<Product>>, OriginError> {
         let owed: Vec<ProductId> = ids.iter().copied().filter(|id| self.owes(*id)).collect();
-        let wanted: Vec<Wanted> = ids
-            .iter()
-            .filter(|id| !owed.contains(id))
-            .map(|id| {
-                let (from, to) = self.inner.catalog.ends(id.route);
-                Wanted { id: *id, origin: from.iata.clone(), destination: to.iata.clone() }
-            })
-            .collect();
+        let wanted: Vec<Wanted> =
+            ids.iter().filter(|id| !owed.contains(id)).map(|id| self.wanted(*id)).collect();
         let shop = self.clone();
         let load = move |missing| {
             let shop = shop.clone();
@@ -279,14 +317,11 @@ impl Shop {
         destination: String,
         number: u32,
     ) -> Result<Option<Product>, OriginError> {
-        let route = self.inner.catalog.route(&origin, &destination);
-        self.inner.ledger.reading(route.map(|route| ProductId { route, number }), Instant::now());
-        self.inner.origin.product(origin, destination, number).await
+        self.inner.common.origin.product(origin, destination, number).await
     }
 
     async fn load_products(&self, ids: Vec<ProductId>) -> Result<Vec<Product>, OriginError> {
-        self.inner.ledger.reading(ids.iter().copied(), Instant::now());
-        self.inner.origin.products(ids).await
+        self.inner.common.origin.products(ids).await
     }
 
     /// Loads blocks in the order asked, by one query for the span that holds them all.
@@ -297,8 +332,12 @@ impl Shop {
     ) -> Result<Vec<Vec<u32>>, OriginError> {
         let first = blocks.iter().min().copied().unwrap_or(0);
         let last = blocks.iter().max().copied().unwrap_or(0);
-        let span =
-            self.inner.origin.cheapest(place, first * BLOCK, (last - first + 1) * BLOCK).await?;
+        let span = self
+            .inner
+            .common
+            .origin
+            .cheapest(place, first * BLOCK, (last - first + 1) * BLOCK)
+            .await?;
         let block = |n: &u32| span.iter().skip(((n - first) * BLOCK) as usize).take(BLOCK as usize);
         Ok(blocks.iter().map(|n| block(n).copied().collect()).collect())
     }
@@ -310,14 +349,14 @@ impl Shop {
     ) -> Result<Option<Removal>, OriginError> {
         {
             // One change at a time, so that the ledger knows the order of the writes.
-            let _turn = self.inner.writing.lock().await;
-            self.inner.ledger.changing(id, fare_cents, Instant::now());
-            let written = self.inner.origin.set_fare(id, fare_cents).await;
+            let _turn = self.inner.common.writing.lock().await;
+            self.inner.common.ledger.changing(id, fare_cents, self.number(), Instant::now());
+            let written = self.inner.common.origin.set_fare(id, fare_cents).await;
             if !matches!(written, Ok(true)) {
-                self.inner.ledger.abandoned(id);
+                self.inner.common.ledger.abandoned(id);
                 return written.map(|_| None);
             }
-            self.inner.ledger.written(id);
+            self.inner.common.ledger.written(id);
             // From here until the removal is acknowledged, this shop does not trust the cache.
             self.lock_owed().insert(id);
         }
@@ -326,16 +365,15 @@ impl Shop {
 
     /// Removes the product and the lists that show it; whether that is certain.
     async fn remove(&self, id: ProductId) -> bool {
-        let (from, to) = self.inner.catalog.ends(id.route);
-        let product = Wanted { id, origin: from.iata.clone(), destination: to.iata.clone() };
+        let (from, _) = self.inner.common.catalog.ends(id.route);
         // Lists show the first departure of each route and are sorted by its fare.
         let shown: &[Place] = if id.number == 1 {
             &[Place::Airport(from.iata.clone()), Place::State(from.state.clone())]
         } else {
             &[]
         };
-        let changes = self.inner.ledger.pending(id);
-        if !self.inner.shelves.remove_product(product).await {
+        let changes = self.inner.common.ledger.pending(id);
+        if !self.forget(id).await {
             return false;
         }
         for place in shown {
@@ -345,7 +383,7 @@ impl Shop {
             }
         }
         // A change that was written meanwhile has its own removal, and still owes it.
-        if self.inner.ledger.settled(id, changes, Instant::now()) {
+        if self.inner.common.ledger.settled(id, changes, Instant::now()) {
             self.lock_owed().remove(&id);
         }
         true

@@ -10,6 +10,7 @@ use super::{ApiError, Site, answer, input};
 use crate::metrics::Answer;
 use crate::origin::{Place, Product, ProductId};
 use crate::shop::{Page, Removal, Served};
+use crate::stampede::{self, Stampede};
 
 /// Where an answer came from.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -98,6 +99,13 @@ pub(super) async fn set_rate(
     let rate = input::rate(&query)?;
     site.progress.set_rate(rate);
     Ok(Json(json!({ "rate": rate })))
+}
+
+/// On the busiest route.
+pub(super) async fn stampede(State(site): State<Site>) -> Result<Json<Stampede>, ApiError> {
+    let routes = site.shop.catalog().routes.iter().enumerate();
+    let busiest = routes.max_by_key(|(_, route)| route.flights).map_or(0, |(id, _)| id);
+    Ok(Json(stampede::run(&site.shops, busiest as u32).await?))
 }
 
 /// The product that a path and a query name. Also a pair of airports without a route goes to the

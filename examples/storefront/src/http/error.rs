@@ -88,8 +88,7 @@ pub(super) async fn no_such_path(uri: Uri) -> ApiError {
 }
 
 pub(super) async fn no_such_method(method: Method, uri: Uri) -> ApiError {
-    let allowed =
-        if uri.path().ends_with("/fare") || uri.path() == "/api/load" { "POST" } else { "GET" };
+    let allowed = if POSTED.iter().any(|end| uri.path().ends_with(end)) { "POST" } else { "GET" };
     ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method",
@@ -101,4 +100,7 @@ pub(super) async fn no_such_method(method: Method, uri: Uri) -> ApiError {
 
 const PATHS: &str = "/, /route/{origin}/{destination}, /airport/{iata}, /state/{state}, \
      /api/route/{origin}/{destination}, /api/route/{origin}/{destination}/fare, \
-     /api/departures/airport/{iata}, /api/departures/state/{state}, /api/load?rate=, /api/map, /events";
+     /api/departures/airport/{iata}, /api/departures/state/{state}, /api/load?rate=, /api/stampede, /api/map, /events";
+
+/// How the paths end that change something.
+const POSTED: [&str; 3] = ["/fare", "/api/load", "/api/stampede"];

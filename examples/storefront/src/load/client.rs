@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Client {
     http: legacy::Client<HttpConnector, Full<Bytes>>,
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
 }
 
 /// The answer did not come.
@@ -39,25 +39,26 @@ struct PageAnswer {
 }
 
 impl Client {
-    pub(super) fn new(address: SocketAddr, connections: usize) -> Self {
+    pub(super) fn new(addresses: Vec<SocketAddr>, connections: usize) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(connections)
             .build(connector);
-        Self { http, address }
+        Self { http, addresses }
     }
 
     pub(super) async fn send(
         &self,
+        instance: usize,
         ask: &Ask,
         catalog: &Catalog,
     ) -> Result<(StatusCode, Bytes), Lost> {
         let (method, path, body) = request(ask, catalog);
         let request = Request::builder()
             .method(method)
-            .uri(format!("http://{}{path}", self.address))
+            .uri(format!("http://{}{path}", self.addresses[instance]))
             .body(Full::new(Bytes::from(body)))
             .map_err(|_| Lost)?;
         let answer = async {

@@ -1,8 +1,11 @@
 //! What is cached, and fare changes.
 
+use std::time::Instant;
+
 use russet_storefront::app::App;
 use russet_storefront::headless;
 use russet_storefront::load::Mix;
+use russet_storefront::shelves::STALENESS;
 use russet_testkit::Server;
 use serde_json::Value;
 
@@ -37,6 +40,51 @@ async fn a_fare_change_is_seen_at_once() {
         let (_, again) = visitor.get(path).await;
         assert_eq!(fare(&again), new);
         assert!(from_cache(&again));
+    }
+    app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_instance_sees_a_change_at_most_a_second_later() {
+    let server = Server::start().await.unwrap();
+    let (app, one) = opened(&server).await;
+    let other = Visitor::each(&app).pop().unwrap();
+    let path = "/api/route/SEA/LAX";
+    for _ in 0..3 {
+        one.get(path).await;
+        other.get(path).await;
+    }
+    assert!(app.shops().all(|shop| shop.tiers().memory > 0), "both have it in their memory");
+    for new in 0..20_u64 {
+        let body = format!(r#"{{"fare_cents":{}}}"#, 20_000 + new);
+        let (_, changed) = one.post(&format!("{path}/fare"), &body).await;
+        let acknowledged = Instant::now();
+        assert_eq!(changed["cache"], "removed");
+        assert_eq!(fare(&one.get(path).await.1), 20_000 + new, "its own change, at once");
+        loop {
+            let asked = Instant::now();
+            let (_, seen) = other.get(path).await;
+            if fare(&seen) == 20_000 + new {
+                break;
+            }
+            let age = asked - acknowledged;
+            assert!(age <= STALENESS, "an old fare {age:?} after the change");
+        }
+    }
+    app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_callers_ask_the_database_once() {
+    let server = Server::start().await.unwrap();
+    let (app, visitor) = opened(&server).await;
+    for _ in 0..3 {
+        let (status, stampede) = visitor.post("/api/stampede", "").await;
+        assert_eq!(status, 200, "{stampede}");
+        assert_eq!((&stampede["callers"], &stampede["instances"]), (&1_000.into(), &2.into()));
+        // Where the machine is so slow that Redis does not answer in time, callers go on without it.
+        assert!(stampede["queries"] == 1 || stampede["unanswered"] != 0, "{stampede}");
+        assert_eq!(stampede["right"], 1_000, "{stampede}");
     }
     app.close().await;
 }
@@ -129,9 +177,17 @@ async fn a_run_with_many_changes_is_right() {
     let checks = app.progress().checks();
     assert!(checks.right > 500, "{checks:?}");
     assert!(app.shop().metrics().totals().changes > 10, "changes must have happened");
-    for row in
-        ["requests", "errors", "hit rate", "origin queries", "hit p50", "miss p50", "late fills"]
-    {
+    for row in [
+        "requests",
+        "errors",
+        "hit rate",
+        "origin queries",
+        "hit p50",
+        "miss p50",
+        "late fares",
+        "instance 1",
+        "instance 2",
+    ] {
         assert!(summary.table().contains(row), "the table lacks {row}");
     }
     app.close().await;

@@ -40,8 +40,16 @@ pub(crate) struct Visitor {
 
 impl Visitor {
     pub(crate) fn of(app: &App) -> Self {
-        let http = Client::builder(TokioExecutor::new()).build_http();
-        Self { http, base: format!("http://{}", app.address()) }
+        Self::each(app).swap_remove(0)
+    }
+
+    /// One of each instance.
+    pub(crate) fn each(app: &App) -> Vec<Self> {
+        let of = |address| {
+            let http = Client::builder(TokioExecutor::new()).build_http();
+            Self { http, base: format!("http://{address}") }
+        };
+        app.addresses().map(of).collect()
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
