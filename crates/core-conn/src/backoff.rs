@@ -105,6 +105,14 @@ impl Backoff {
         self
     }
 
+    /// How long to wait before this attempt (from 1), for whoever tries something else than to connect: drawn, with its
+    /// jitter; `None` after the last one. A [`custom`](Self::custom) rule has none, since it asks for an error of this
+    /// crate, and [`max_elapsed`](Self::max_elapsed) is not looked at.
+    pub fn before(&self, attempt: u32) -> Option<Duration> {
+        let over = self.max_attempts.is_some_and(|max| attempt > max);
+        (!over && !matches!(self.shape, Shape::Custom(_))).then(|| self.endless_delay(attempt))
+    }
+
     pub(crate) fn validate(&self, field: &'static str) -> Result<(), Error> {
         let allowed = "a delay above zero, a first delay no longer than the longest";
         let bad = match &self.shape {
@@ -276,6 +284,14 @@ mod tests {
             panic!("went on")
         };
         assert!(reason.starts_with("no more"), "{reason}");
+    }
+
+    #[test]
+    fn others_may_ask_for_its_delays() {
+        let three = Backoff::exponential(ms(50), ms(300)).jitter(0.0).max_attempts(3);
+        let delays: Vec<_> = (1..=4).map(|attempt| three.before(attempt)).collect();
+        assert_eq!(delays, [Some(ms(50)), Some(ms(100)), Some(ms(200)), None]);
+        assert_eq!(Backoff::custom(|_, _| ControlFlow::Continue(ms(1))).before(1), None);
     }
 
     #[test]
