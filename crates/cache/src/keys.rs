@@ -6,10 +6,16 @@
 //! | `{prefix:q}:cache-journal:<name>` | hash | the journal's incarnation, its version, and what is invalid altogether | with the cache |
 //! | `{prefix:q}:cache-tags:<name>` | zset | the tags, by the version that made them invalid; bounded | with the cache |
 //! | `{prefix:q}:cache-log:<name>` | stream | the last invalidations; bounded | with the cache |
+//! | `{prefix:r}:cache-behind:<name>:<lane>` | hash | what is pending, by entity, and the lane's clock, fence and counts; bounded | with the buffer |
+//! | `{prefix:r}:cache-fresh:<name>:<lane>` | zset | the entities that wait to be committed, by when the first write came (µs) | when they are |
+//! | `{prefix:r}:cache-retry:<name>:<lane>` | zset | those that are tried again, by when (µs) | when they are committed |
+//! | `{prefix:r}:cache-dead:<name>:<lane>` | zset | those that nobody tries any more, by since when (µs) | when they are redriven or discarded |
 //!
-//! `p` is the partition of the segments, so that what belongs to an entry can be decided in one script, and `q` that of
-//! the name. The channel `{prefix}:cache.<name>` wakes those who wait for a load, `{prefix}:cache-log.<name>` tells of
-//! invalidations.
+//! `p` is the partition of the segments, so that what belongs to an entry can be decided in one script, `q` that of
+//! the name, and `r` that of the name and the lane, of which a write-behind buffer has 16. The channel
+//! `{prefix}:cache.<name>` wakes those who wait for a load, `{prefix}:cache-log.<name>` tells of invalidations, and
+//! `{prefix}:cache-behind.<name>` of lanes with a whole batch. The lease on a lane is the core's, of the name
+//! `cache-behind`, the buffer's and the lane's.
 
 use bytes::Bytes;
 use russet_core_conn::{Canonical, Key, KeySpace};
@@ -71,6 +77,39 @@ impl Keys {
     }
 }
 
+/// How many lanes a write-behind buffer has. An entity's order is kept by its lane, so this must never change: it is a
+/// part of the layout.
+pub(crate) const LANES: usize = 16;
+
+/// The keys of a lane of a write-behind buffer.
+#[derive(Debug, Clone)]
+pub(crate) struct Lane {
+    pub(crate) pending: Key,
+    pub(crate) fresh: Key,
+    pub(crate) retry: Key,
+    pub(crate) dead: Key,
+}
+
+impl Lane {
+    /// `{prefix:r}:cache-behind:<name>:<lane>` and the like
+    pub(crate) fn of(space: &KeySpace, name: &str, lane: usize) -> Self {
+        let key = |kind| space.key(kind, (name, lane));
+        let [pending, fresh, retry, dead] =
+            ["cache-behind", "cache-fresh", "cache-retry", "cache-dead"].map(key);
+        Self { pending, fresh, retry, dead }
+    }
+
+    /// `{prefix}:cache-behind.<name>`, a channel.
+    pub(crate) fn channel(space: &KeySpace, name: &str) -> Key {
+        space.global(&format!("cache-behind.{name}"), ())
+    }
+
+    /// Of the lease on it.
+    pub(crate) fn lease(name: &str, lane: usize) -> (&'static str, &str, usize) {
+        ("cache-behind", name, lane)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +141,15 @@ mod tests {
         assert_eq!(tags, "{shop:102}:cache-tags:route");
         assert_eq!(log, "{shop:102}:cache-log:route");
         assert_eq!(keys.journal_channel().as_bytes(), b"{shop}:cache-log.route");
+        let space = KeySpace::new("shop").unwrap();
+        let Lane { pending, fresh, retry, dead } = Lane::of(&space, "orders", 7);
+        let lane =
+            [pending, fresh, retry, dead].map(|key| key.as_bytes().escape_ascii().to_string());
+        assert_eq!(
+            lane,
+            ["behind", "fresh", "retry", "dead"]
+                .map(|kind| format!("{{shop:8}}:cache-{kind}:orders:7"))
+        );
+        assert_eq!(Lane::channel(&space, "orders").as_bytes(), b"{shop}:cache-behind.orders");
     }
 }

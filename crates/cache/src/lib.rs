@@ -51,6 +51,8 @@
 //! - **Nothing older than what was written.** [`write`](Cache::write) changes the origin while it has the key to itself,
 //!   so that a process that dies half-way, and others that write at the same time, leave nothing stale.
 //!   [`update`](Cache::update) is for those who hear of changes with their versions, in whichever order.
+//! - **Or written later.** [`WriteBehind`] takes writes as soon as Redis has them, merges those of one entity, and commits them
+//!   to a database in batches, in order, with nothing lost; lookups see what was written meanwhile.
 //! - **Many keys are one trip.** [`Cache::get_or_load_many`] reads them in one, takes the leases on what is missing in one,
 //!   loads it with one call, and caches it in one.
 //! - **Absence is remembered**, for its own shorter time: what does not exist does not cost a load each time.
@@ -96,11 +98,16 @@
 //! | `{prefix:q}:cache-journal:<name>` | hash | the journal's incarnation, its version, and what is invalid altogether | with the cache |
 //! | `{prefix:q}:cache-tags:<name>` | zset | up to 100,000 tags, by the version that made them invalid | with the cache |
 //! | `{prefix:q}:cache-log:<name>` | stream | about the last 10,000 invalidations, of up to 100 keys or tags each | with the cache |
+//! | `{prefix:r}:cache-behind:<name>:<lane>` | hash | what is pending in a lane of a write-behind buffer, by entity, its clock, fence and counts; bounded by [`capacity`](WriteBehindBuilder::capacity) | with the buffer |
+//! | `{prefix:r}:cache-fresh:<name>:<lane>` | zset | the entities that wait to be committed, by when the first write came | when they are |
+//! | `{prefix:r}:cache-retry:<name>:<lane>` | zset | those that are tried again, by when | when they are committed |
+//! | `{prefix:r}:cache-dead:<name>:<lane>` | zset | those that nobody tries any more, by since when | when they are redriven or discarded |
 //! | `{prefix}:layout` | hash | the layout version and number of partitions | with the key space |
 //!
 //! The channel `{prefix}:cache.<name>` wakes those who wait; a cache subscribes to it when it waits for the first time.
 //! The journal is there where one is kept, and `{prefix}:cache-log.<name>` tells of what is new in it. Where it is evicted
-//! or lost, nothing is revived: all entries from before are invalid.
+//! or lost, nothing is revived: all entries from before are invalid. A write-behind buffer has 16 lanes, the lease on each of
+//! which is `{prefix:s}:lease:cache-behind:<name>:<lane>`; `{prefix}:cache-behind.<name>` tells of those with a whole batch.
 //!
 //! # Features
 //!
@@ -112,7 +119,11 @@
 //! | `russet_cache_loads_total` | counter | `cache`, `result`: `ok`, `error` |
 //! | `russet_cache_load_seconds` | histogram | `cache`: one loader call |
 //! | `russet_cache_fills_total` | counter | `cache`, `result`: `ok`, `error`, `refused` |
+//! | `russet_cache_behind_writes_total` | counter | `buffer`, `result`: `ok`, `gone`, `full`, `error` |
+//! | `russet_cache_behind_entities_total` | counter | `buffer`, `result`: `committed`, `redelivered`, `failed`, `dead`; `away`, `deposed` (batches) |
+//! | `russet_cache_behind_commit_seconds` | histogram | `buffer`: one call of a sink |
 
+mod behind;
 mod builder;
 mod cache;
 mod entry;
@@ -142,6 +153,11 @@ mod wakes;
 mod warm;
 mod write;
 
+pub use self::behind::{
+    Batch, BehindError, BehindStats, Change, CommitError, Committed, Dead, Entities, Left, Op,
+    Patch, Pending, ReadError, Sink, Worker, WorkerBuilder, WorkerStats, WriteBehind,
+    WriteBehindBuilder,
+};
 pub use self::builder::CacheBuilder;
 pub use self::cache::Cache;
 pub use self::error::{Error, LoadError, WriteError};

@@ -1,5 +1,6 @@
 //! The scripts of an entry: their arguments as fields, their answers as enums.
 
+pub(crate) mod behind;
 pub(crate) mod journal;
 
 use std::fmt;

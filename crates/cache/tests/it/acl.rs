@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use russet_cache::{Cache, Error, Load};
-use russet_core_conn::{Client, Cmd, Key, KeySpace, Redis, SendOutcome, ServerError};
+use russet_cache::{
+    Batch, BehindError, Cache, CommitError, Committed, Error, Load, Sink, WriteBehind,
+};
+use russet_core_conn::{Backoff, Client, Cmd, Key, KeySpace, Redis, SendOutcome, ServerError};
 use russet_testkit::shared::{self, Topology};
 use russet_testkit::{Conn, Server, contract};
 
@@ -95,6 +97,46 @@ async fn everything(redis: &Redis, space: &KeySpace, conn: &mut Conn) -> Result<
     kept().get("k").await?;
     cache.remove(1_u64).await?;
     cache.remove_many(2..5_u64).await?;
+    write_behind(redis, space).await.map_err(|error| match error {
+        BehindError::Redis(error) => Error::Redis(error),
+        error => panic!("{error}"),
+    })
+}
+
+/// Commits what is above 0.
+struct Picky;
+
+impl Sink<u64, u64> for Picky {
+    async fn commit(&self, batch: Batch<'_, u64, u64>) -> Result<Committed, CommitError> {
+        let zero = batch.changes.iter().position(|change| change.key == 0);
+        Ok(zero.map_or_else(Committed::all, |at| Committed::all().except(at, "zero")))
+    }
+}
+
+async fn write_behind(redis: &Redis, space: &KeySpace) -> Result<(), BehindError> {
+    let buffer = WriteBehind::builder(redis, space, "behind")
+        .flush_every(Duration::from_millis(1))
+        .batch(1)
+        .retry(Backoff::constant(Duration::from_millis(1)).max_attempts(1))
+        .allow_eviction()
+        .build()?;
+    let numbers = buffer.entities::<u64, u64>("n")?;
+    for key in 0..3 {
+        numbers.put(&key, &key).await?;
+    }
+    numbers.pending(&1).await?;
+    let worker = buffer.worker().sink(&numbers, Picky).start().await?;
+    // In vain, where it may not do its work.
+    let begun = Instant::now();
+    let mut dead = Vec::new();
+    while dead.is_empty() && begun.elapsed() < Duration::from_millis(500) {
+        dead = buffer.dead(1).await?;
+    }
+    buffer.redrive(&dead).await?;
+    worker.shutdown(Duration::from_millis(500)).await;
+    for dead in &dead {
+        numbers.discard(dead).await?;
+    }
     Ok(())
 }
 

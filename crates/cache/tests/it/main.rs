@@ -3,6 +3,7 @@
 
 mod acl;
 mod batch;
+mod behind;
 mod breaker;
 mod coherence;
 mod fault;
