@@ -54,8 +54,8 @@ impl WriteBehindBuilder {
 
     /// How many entities may be pending, those that are dead among them: from 16 to 100 million, the same for all
     /// programs that write. Each lane holds a sixteenth of it, rounded up, and refuses more ([`BehindError::Full`]); entities
-    /// are spread by a hash, so the first refusal comes a little before the whole is full. Default: 10,000: at a kilobyte
-    /// each, 10 MB of Redis.
+    /// are spread by a hash, so the first refusal comes a little before the whole is full. Default: 10,000: with values of a
+    /// kilobyte about 13 MB of Redis.
     pub fn capacity(mut self, entities: u64) -> Self {
         self.options.capacity = entities;
         self
