@@ -1,58 +1,16 @@
-//! Caches with a journal: what is said to be invalid is so everywhere, and for what this process keeps in time.
+//! Caches with a journal: what is said to be invalid is so everywhere.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use russet_cache::{Cache, Error, Freshness, Invalid, Invalidation, Load, Tier};
-use russet_core_conn::{Events, KeySpace, Notice, Redis};
+use russet_cache::{Error, Invalid, Invalidation, Load, Tier};
+use russet_core_conn::{KeySpace, Notice};
+use russet_testkit::contract;
 use russet_testkit::shared::Topology;
-use russet_testkit::{Conn, Server, contract};
 use tokio::sync::oneshot;
 
-use crate::support::{Origin, Route, patient, route, routes, space, url, users};
-
-const STALE: Duration = Duration::from_millis(400);
-
-fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
-fn tracked(redis: &Redis, space: &KeySpace) -> Cache<Route> {
-    routes(redis, space).journal(STALE).build().unwrap()
-}
-
-fn local(redis: &Redis, space: &KeySpace) -> Cache<Route> {
-    routes(redis, space).journal(STALE).local(1_000).build().unwrap()
-}
-
-/// What the cache says, and loads otherwise.
-async fn ask(cache: &Cache<Route>, key: u64, fare: u32, tags: &[&str]) -> (u32, Tier) {
-    let load = Load::value(route(fare)).tags(tags);
-    let found = cache.get_or_load(key, move |_| async move { Ok::<_, Infallible>(load) }).await;
-    let found = found.unwrap();
-    (found.value().unwrap().fare, found.tier())
-}
-
-/// Asks until the answer is this one, for no longer than it may take; how long it took.
-async fn until(cache: &Cache<Route>, key: u64, fare: u32, tags: &[&str]) -> Duration {
-    let begun = Instant::now();
-    loop {
-        let asked = begun.elapsed();
-        if ask(cache, key, fare, tags).await.0 == fare {
-            return begun.elapsed();
-        }
-        assert!(asked <= STALE, "stale after {asked:?}");
-        tokio::time::sleep(ms(2)).await;
-    }
-}
-
-async fn next(events: &mut Events<Invalidation>) -> Invalidation {
-    let next = tokio::time::timeout(Duration::from_secs(10), events.next()).await;
-    match next.unwrap().unwrap() {
-        Notice::Event(event) => event,
-        other => panic!("{other:?}"),
-    }
-}
+use crate::support::journal::{STALE, ask, local, ms, next, private, tracked, until};
+use crate::support::{patient, route, routes, space, url};
 
 contract!(tags_make_what_has_them_invalid_and_nothing_else);
 async fn tags_make_what_has_them_invalid_and_nothing_else(at: Topology) {
@@ -152,85 +110,6 @@ async fn an_invalidation_wins_over_a_load_that_began_before_it(at: Topology) {
             }
         }
     }
-}
-
-contract!(other_processes_know_in_time);
-async fn other_processes_know_in_time(at: Topology) {
-    let (redis, space) = space(at, "others").await;
-    let [here, there] = [(); 2].map(|()| local(&redis, &space));
-    let mut quick = 0;
-    for round in 0..20_u32 {
-        ask(&here, 1, round, &["t"]).await;
-        assert_eq!(ask(&there, 1, 99, &["t"]).await.0, round);
-        assert_eq!(ask(&there, 1, 99, &["t"]).await, (round, Tier::Local));
-        let next = round + 1;
-        match round % 5 {
-            0 => drop(here.remove(1_u64).await.unwrap()),
-            1 => drop(here.invalidate_tags(["t"]).await.unwrap()),
-            2 => drop(here.invalidate_all().await.unwrap()),
-            3 => drop(here.expire(1_u64).await.unwrap()),
-            _ => here.insert(1_u64, Load::value(route(next)).tags(["t"])).await.unwrap(),
-        }
-        // Here at once.
-        assert_eq!(ask(&here, 1, next, &["t"]).await.0, next);
-        quick += usize::from(until(&there, 1, next, &["t"]).await < ms(50));
-    }
-    assert!(quick >= 15, "only {quick} of 20 heard of it");
-}
-
-contract!(a_hit_in_memory_asks_redis_nothing);
-async fn a_hit_in_memory_asks_redis_nothing(at: Topology) {
-    let (redis, space) = space(at, "silent").await;
-    let cache =
-        routes(&redis, &space).journal(Duration::from_secs(60)).local(1_000).build().unwrap();
-    let origin = Origin::default();
-    let asks = async |key: u64| {
-        let origin = origin.clone();
-        cache.get_or_load(key, move |_| origin.give(route(1))).await.unwrap()
-    };
-    asks(1).await;
-    assert_eq!(asks(1).await.tier(), Tier::Local);
-    assert_eq!(cache.get(1_u64).await.unwrap().unwrap().tier(), Tier::Local);
-    let batch = cache.get_or_load_many([1_u64, 1], |_, _| async {
-        Ok::<_, Infallible>(Vec::<(u64, Route)>::new())
-    });
-    assert!(batch.await.unwrap().iter().all(|lookup| lookup.tier() == Tier::Local));
-    // With the handle closed nothing can be asked.
-    redis.close().await;
-    for _ in 0..1_000 {
-        let found = asks(1).await;
-        assert_eq!((found.tier(), found.freshness()), (Tier::Local, Freshness::Fresh));
-    }
-    assert_eq!(origin.calls(), 1);
-    assert_eq!(cache.stats().local, 1_003);
-}
-
-contract!(memory_keeps_nothing_for_longer_than_redis);
-async fn memory_keeps_nothing_for_longer_than_redis(at: Topology) {
-    let (redis, space) = space(at, "local-ttl").await;
-    let cache = routes(&redis, &space).local(10).jitter(0.0);
-    let long = cache.clone().ttl(ms(300)).local_ttl(ms(60_000)).build().unwrap();
-    let begun = Instant::now();
-    ask(&long, 1, 1, &[]).await;
-    // From another one's fill, too.
-    let other = cache.local_ttl(ms(60_000)).build().unwrap();
-    tokio::time::sleep(ms(100)).await;
-    assert_eq!(ask(&other, 1, 2, &[]).await.1, Tier::Redis);
-    let mut near = 0;
-    for cache in [&long, &other].into_iter().cycle() {
-        let (fare, tier) = ask(cache, 1, 2, &[]).await;
-        if fare == 2 {
-            break;
-        }
-        near += usize::from(tier == Tier::Local);
-        assert!(begun.elapsed() < ms(400), "kept for {:?}", begun.elapsed());
-    }
-    assert!(near > 10, "{near}");
-    let brief = routes(&redis, &space).local(10).local_ttl(ms(20)).build().unwrap();
-    ask(&brief, 2, 1, &[]).await;
-    assert_eq!(ask(&brief, 2, 2, &[]).await, (1, Tier::Local));
-    tokio::time::sleep(ms(25)).await;
-    assert_eq!(ask(&brief, 2, 2, &[]).await, (1, Tier::Redis));
 }
 
 contract!(whoever_listens_hears_what_is_invalid_in_order);
@@ -358,81 +237,6 @@ async fn a_journal_that_is_lost_revives_nothing(at: Topology) {
     }
 }
 
-/// A private server, and a cache on it that keeps values.
-async fn private() -> (Server, Conn, Cache<Route>) {
-    let server = Server::builder().acl_file(users("own")).start().await.unwrap();
-    let conn = server.conn().await.unwrap();
-    let redis = patient(&url(server.addr()));
-    let cache = routes(&redis, &KeySpace::new("own").unwrap())
-        .journal(STALE)
-        .local(100)
-        .budget(ms(100))
-        .without_breaker()
-        .build()
-        .unwrap();
-    (server, conn, cache)
-}
-
-#[tokio::test]
-async fn everything_deleted_at_once_is_noticed_in_time() {
-    let (_server, mut conn, cache) = private().await;
-    ask(&cache, 1, 1, &[]).await;
-    assert_eq!(ask(&cache, 1, 2, &[]).await, (1, Tier::Local));
-    conn.call(&["FLUSHALL"]).await.unwrap();
-    until(&cache, 1, 2, &[]).await;
-}
-
-#[tokio::test]
-async fn messages_that_are_lost_make_it_no_staler_than_it_may_be() {
-    let (server, mut conn, cache) = private().await;
-    let writer = tracked(&patient(&url(server.addr())), &KeySpace::new("own").unwrap());
-    let mut slow = 0;
-    for round in 0..6_u32 {
-        ask(&cache, 1, round, &[]).await;
-        assert_eq!(ask(&cache, 1, 99, &[]).await, (round, Tier::Local));
-        // Nobody may subscribe any more, and who has is cut off.
-        let kept = conn.call(&["ACL", "SETUSER", "russet-cache", "resetchannels"]).await.unwrap();
-        assert!(kept.is_ok());
-        conn.call(&["CLIENT", "KILL", "TYPE", "pubsub"]).await.unwrap();
-        conn.call(&["ACL", "SETUSER", "russet-cache", "&own:none"]).await.unwrap();
-        conn.call(&["DEL", "{own:0}:nothing"]).await.unwrap();
-        let removed = writer.remove(1_u64).await;
-        // It may not publish either, and says so; what it removed is removed.
-        assert!(removed.is_err());
-        conn.call(&["ACL", "SETUSER", "russet-cache", "allchannels"]).await.unwrap();
-        writer.remove(1_u64).await.unwrap();
-        slow += usize::from(until(&cache, 1, round + 1, &[]).await > ms(20));
-    }
-    assert!(slow > 0, "no message was lost");
-}
-
-#[tokio::test]
-async fn without_redis_memory_serves_for_no_longer_than_it_may_be_stale() {
-    let (server, _conn, cache) = private().await;
-    ask(&cache, 1, 1, &[]).await;
-    server.pause().await.unwrap();
-    let begun = Instant::now();
-    let mut near = 0;
-    loop {
-        let asked = begun.elapsed();
-        let (_, tier) = ask(&cache, 1, 1, &[]).await;
-        if tier == Tier::Origin {
-            break;
-        }
-        assert_eq!(tier, Tier::Local);
-        assert!(asked <= STALE, "{asked:?}");
-        near += 1;
-        tokio::time::sleep(ms(1)).await;
-    }
-    assert!(near > 10, "{near}");
-    server.resume().await.unwrap();
-    // Nothing that was loaded meanwhile was cached.
-    let begun = Instant::now();
-    while ask(&cache, 1, 2, &[]).await != (1, Tier::Local) {
-        assert!(begun.elapsed() < Duration::from_secs(5));
-    }
-}
-
 #[tokio::test]
 async fn a_journal_that_went_back_is_noticed() {
     let (_server, mut conn, cache) = private().await;
@@ -491,62 +295,4 @@ async fn tags_that_can_not_be_are_refused() {
     let load = Load::value(route(1)).tags(many);
     assert!(matches!(cache.insert(1_u64, load).await.unwrap_err(), Error::Tags(_)));
     assert!(cache.get(1_u64).await.unwrap().is_none());
-}
-
-#[tokio::test]
-async fn what_redis_did_not_take_is_repeated_and_not_used_before() {
-    let (server, mut conn, cache) = private().await;
-    let redis = Redis::builder(&url(server.addr())).deadline(ms(100)).build().unwrap();
-    let brief = routes(&redis, &KeySpace::new("own").unwrap());
-    let brief = brief.journal(STALE).local(100).budget(ms(100)).without_breaker().build().unwrap();
-    for (key, tags) in [(1, &[][..]), (2, &["t"]), (3, &["u"])] {
-        ask(&brief, key, 1, tags).await;
-    }
-    server.pause().await.unwrap();
-    assert!(brief.remove(1_u64).await.unwrap_err().is_retryable());
-    assert!(brief.invalidate_tags(["t"]).await.unwrap_err().is_retryable());
-    assert_eq!(brief.stats().owed, 2);
-    assert_eq!(ask(&brief, 1, 2, &[]).await, (2, Tier::Origin));
-    server.resume().await.unwrap();
-    let begun = Instant::now();
-    while brief.stats().owed > 0 {
-        // Here it is never used again, whether Redis has heard of it or not.
-        for (key, tags) in [(1, &[][..]), (2, &["t"])] {
-            assert_ne!(ask(&brief, key, 2, tags).await.0, 1);
-        }
-        assert!(begun.elapsed() < Duration::from_secs(10));
-    }
-    tokio::time::sleep(STALE).await;
-    for cache in [&brief, &cache] {
-        let mut fares = Vec::new();
-        for key in 1..4 {
-            fares.push(ask(cache, key, 2, &[]).await.0);
-        }
-        assert_eq!(fares, [2, 2, 1]);
-    }
-    // What is refused for good is not repeated.
-    conn.call(&["ACL", "SETUSER", "russet-cache", "-unlink"]).await.unwrap();
-    assert!(!brief.remove(1_u64).await.unwrap_err().is_retryable());
-    assert_eq!(brief.stats().owed, 0);
-}
-
-#[tokio::test]
-async fn more_than_can_be_owed_one_by_one_is_everything() {
-    let (server, _conn, cache) = private().await;
-    let redis = Redis::builder(&url(server.addr())).deadline(ms(100)).build().unwrap();
-    let brief = routes(&redis, &KeySpace::new("own").unwrap()).journal(STALE).build().unwrap();
-    ask(&brief, 1, 1, &[]).await;
-    server.pause().await.unwrap();
-    for piece in 0..4_u64 {
-        let keys = (0..2_501).map(|key| 10 + piece * 2_501 + key);
-        assert!(brief.remove_many(keys).await.is_err());
-    }
-    assert_eq!(brief.stats().owed, 1);
-    server.resume().await.unwrap();
-    let begun = Instant::now();
-    while brief.stats().owed > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(10));
-        tokio::time::sleep(ms(5)).await;
-    }
-    until(&cache, 1, 2, &[]).await;
 }

@@ -9,6 +9,8 @@ mod coherence;
 mod fault;
 mod grace;
 mod journal;
+mod local;
+mod owed;
 mod processes;
 mod single;
 mod stampede;

@@ -13,6 +13,8 @@ use russet_testkit::Conn;
 use russet_testkit::shared::{self, Topology};
 use serde::{Deserialize, Serialize};
 
+pub(crate) mod journal;
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Route {
     pub(crate) fare: u32,
