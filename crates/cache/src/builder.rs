@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use russet_core_conn::{Breaker, Codec, KeySpace, Redis};
+use russet_core_conn::{Breaker, Codec, Durability, KeySpace, Redis};
 
 use crate::cache::Cache;
 use crate::error::Error;
@@ -254,6 +254,8 @@ impl<V> CacheBuilder<V> {
         }
         let budgeted =
             self.redis.with_deadline(self.budget.min(self.redis.deadline())).without_waiting();
+        // A lease or a fill that a failover takes back is a miss.
+        let budgeted = budgeted.with_durability(Durability::Async);
         let budgeted = match self.breaker {
             Guard::Shared(breaker) => budgeted.with_breaker(&breaker),
             Guard::Own if budgeted.breaker().is_none() => {

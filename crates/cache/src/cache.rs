@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::builder::CacheBuilder;
 use crate::entry;
 use crate::error::Error;
+use crate::failover::Recent;
 use crate::flight::Flights;
 use crate::invalidate::check_tags;
 use crate::invalidation::What;
@@ -67,6 +68,7 @@ pub(crate) struct Inner<V> {
     pub(crate) codec: Codec,
     pub(crate) tracked: Option<Tracked<V>>,
     pub(crate) owed: Owed,
+    pub(crate) recent: Recent,
     pub(crate) origin: Origin,
     agreed: Agreed,
     /// It was said that another layout is kept.
@@ -106,6 +108,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
             codec,
             tracked,
             owed: Owed::default(),
+            recent: Recent::default(),
             origin,
             agreed: Agreed::default(),
             warned: AtomicBool::new(false),

@@ -31,8 +31,8 @@ pub enum Invalid {
     Tags(Vec<Bytes>),
     /// All entries of the cache.
     All,
-    /// Nobody knows: this process fell too far behind, or Redis lost the journal, whole or in part. Whatever was built
-    /// on what was told before should be built anew.
+    /// Nobody knows: this process fell too far behind, or Redis lost the journal, whole or in part, or may have, in a
+    /// failover. Whatever was built on what was told before should be built anew.
     Unknown,
 }
 

@@ -294,6 +294,15 @@ impl Journal {
         Ok(())
     }
 
+    /// What was told may have been lost, and nobody tells what: all that was built on it is forgotten.
+    pub(crate) fn distrust(&self, heed: &impl Heed) {
+        self.doubt();
+        self.next_era();
+        heed.everything();
+        let (version, what) = (self.lock().version, Invalid::Unknown);
+        self.told.send(Invalidation { version, own: false, what });
+    }
+
     /// It is asked anew before anything more is believed.
     fn doubt(&self) {
         self.asked.store(0, Release);

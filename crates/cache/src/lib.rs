@@ -63,8 +63,16 @@
 //!
 //! # Where that ends
 //!
-//! - Redis replicates asynchronously: a failover may bring back an entry that was removed, until its TTL. A handle with
-//!   [`Durability::Replicas`](russet_core_conn::Durability) removes with an acknowledgement of the replicas.
+//! - Redis replicates asynchronously: a failover may take an invalidation back that was acknowledged. Each process notices
+//!   it ([`EventKind::Replaced`](russet_core_conn::EventKind::Replaced) or
+//!   [`Promoted`](russet_core_conn::EventKind::Promoted)), drops what it keeps in its memory, and repeats what it has said
+//!   itself in the last five minutes, the last 10,000 at most: [`Stats::failovers`] and [`Stats::repeated`]. Before that
+//!   is done, others may be given what is out of date; and where whoever said it has died too, until its TTL. Nothing is
+//!   lost with a handle with [`Durability::Replicas`](russet_core_conn::Durability) of all replicas that may be promoted:
+//!   it invalidates with their acknowledgement, and its user needs the right `+wait`. Loads, leases and fills are
+//!   `Async` there, too.
+//! - Versions of the journal come from the server's clock. Where a failover loses some, and the new primary's clock is
+//!   behind by more than it took, tags that are invalidated before it has caught up may leave valid what was loaded before.
 //! - A loader that reads a replica of the origin may load what is out of date already.
 //! - What invalidates by tag, or all, lies on one node of a cluster for each cache, with its journal: one write does it,
 //!   whole or not at all, and one question every half of `max_staleness` is all that following it costs. While that node
@@ -119,6 +127,8 @@
 //! | `russet_cache_loads_total` | counter | `cache`, `result`: `ok`, `error` |
 //! | `russet_cache_load_seconds` | histogram | `cache`: one loader call |
 //! | `russet_cache_fills_total` | counter | `cache`, `result`: `ok`, `error`, `refused` |
+//! | `russet_cache_failovers_total` | counter | `cache`: another process was found to serve |
+//! | `russet_cache_repeated_total` | counter | `cache`: acknowledged invalidations that are repeated for it |
 //! | `russet_cache_behind_writes_total` | counter | `buffer`, `result`: `ok`, `gone`, `full`, `error` |
 //! | `russet_cache_behind_entities_total` | counter | `buffer`, `result`: `committed`, `redelivered`, `failed`, `dead`; `away`, `deposed` (batches) |
 //! | `russet_cache_behind_commit_seconds` | histogram | `buffer`: one call of a sink |
@@ -128,6 +138,7 @@ mod builder;
 mod cache;
 mod entry;
 mod error;
+mod failover;
 mod flight;
 mod invalidate;
 mod invalidation;

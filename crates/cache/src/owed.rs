@@ -92,7 +92,7 @@ impl Owed {
         owed.wide > 0 || owed.places.contains_key(&Debt::Key(key.clone()))
     }
 
-    fn add(&self, debts: impl Iterator<Item = Debt>, journal: bool) {
+    pub(crate) fn add(&self, debts: impl Iterator<Item = Debt>, journal: bool) {
         let mut owed = self.lock();
         debts.for_each(|debt| owed.add(debt));
         if owed.order.len() > MOST && journal {
@@ -129,9 +129,9 @@ impl Owed {
     }
 
     /// A later write has made them needless.
-    fn settled(&self, debts: impl Iterator<Item = Debt>) {
+    fn settled<'a>(&self, debts: impl Iterator<Item = &'a Debt>) {
         let mut owed = self.lock();
-        debts.for_each(|debt| owed.remove(&debt));
+        debts.for_each(|debt| owed.remove(debt));
         self.count.store(owed.order.len(), Release);
     }
 
@@ -156,8 +156,14 @@ impl<V: Send + Sync + 'static> Cache<V> {
     ) -> Result<T, Error> {
         let owed = &self.inner.owed;
         match &result {
-            Ok(_) if owed.count() > 0 => owed.settled(debts),
-            Ok(_) => {}
+            Ok(_) => {
+                let said: Vec<Debt> = debts.collect();
+                if owed.count() > 0 {
+                    owed.settled(said.iter());
+                }
+                self.inner.recent.note(said.into_iter());
+                self.watch();
+            }
             Err(error) if error.is_retryable() => {
                 owed.add(debts, self.inner.tracked.is_some());
                 self.pay();
@@ -168,7 +174,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     }
 
     /// Also where the runtime of the one before has ended.
-    fn pay(&self) {
+    pub(crate) fn pay(&self) {
         let mut payer = self.inner.owed.payer.lock().unwrap_or_else(PoisonError::into_inner);
         let alive = payer.as_ref().is_some_and(|task| !task.is_finished());
         if std::mem::replace(&mut self.inner.owed.lock().paying, true) && alive {
@@ -228,7 +234,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         match paid.await {
             Err(error) if Error::is_retryable(&error) => return Err(error),
             Err(error) => tracing::warn!(%error, "invalidations are refused, and not repeated"),
-            Ok(()) => {}
+            Ok(()) => self.recent.note(debts.iter().map(|(_, debt)| debt.clone())),
         }
         self.owed.paid(debts.into_iter());
         Ok(self.owed.ends())
@@ -253,7 +259,7 @@ mod tests {
         let left: Vec<Debt> = owed.first().into_iter().map(|(_, debt)| debt).collect();
         assert_eq!(left, [key("a"), Debt::All]);
         assert!(owed.is_wide() && !owed.ends());
-        owed.settled(left.into_iter());
+        owed.settled(left.iter());
         assert!(!owed.is_wide() && owed.ends() && owed.count() == 0);
     }
 }

@@ -42,6 +42,11 @@ pub struct Stats {
     pub fill_errors: u64,
     /// Invalidations that Redis has not taken yet, and that this process repeats.
     pub owed: u64,
+    /// Times that a server was found to be another process than before, or a replica to have become a primary: what it
+    /// acknowledged before may be lost.
+    pub failovers: u64,
+    /// Invalidations that were acknowledged and are repeated, because a failover may have lost them.
+    pub repeated: u64,
     /// Entries that were not written, because the key had been removed, written or claimed by another since the load
     /// began.
     pub fills_refused: u64,
@@ -88,6 +93,8 @@ struct Counts {
     joined: AtomicU64,
     waits: AtomicU64,
     refreshes: AtomicU64,
+    failovers: AtomicU64,
+    repeated: AtomicU64,
 }
 
 impl Counters {
@@ -153,6 +160,20 @@ impl Counters {
         self.counts.mine().refreshes.fetch_add(1, Relaxed);
     }
 
+    /// And repeats so much.
+    pub(crate) fn failed_over(&self, repeated: usize) {
+        let (counts, repeated) = (self.counts.mine(), repeated as u64);
+        counts.failovers.fetch_add(1, Relaxed);
+        counts.repeated.fetch_add(repeated, Relaxed);
+        #[cfg(feature = "metrics")]
+        {
+            metrics::counter!("russet_cache_failovers_total", "cache" => self.cache.clone())
+                .increment(1);
+            metrics::counter!("russet_cache_repeated_total", "cache" => self.cache.clone())
+                .increment(repeated);
+        }
+    }
+
     pub(crate) fn snapshot(&self) -> Stats {
         let mut stats = Stats::default();
         for counts in self.counts.all() {
@@ -166,6 +187,8 @@ impl Counters {
             stats.joined += counts.joined.load(Relaxed);
             stats.waits += counts.waits.load(Relaxed);
             stats.refreshes += counts.refreshes.load(Relaxed);
+            stats.failovers += counts.failovers.load(Relaxed);
+            stats.repeated += counts.repeated.load(Relaxed);
         }
         stats.loads += stats.load_errors;
         stats

@@ -233,6 +233,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// late as `max_staleness` allows.
     pub(crate) fn listen(&self) {
         let Some(tracked) = &self.inner.tracked else { return };
+        self.watch();
         let mut listener = tracked.listener.lock().unwrap_or_else(PoisonError::into_inner);
         if listener.as_ref().is_some_and(|task| !task.is_finished()) {
             return;

@@ -13,6 +13,7 @@ use crate::error::WriteError;
 use crate::invalidation::What;
 use crate::load::Load;
 use crate::lookup::Lookup;
+use crate::owed::Debt;
 use crate::scripts::{self, Token};
 
 /// What a write has made of the origin: the value as it is now, or that there is none, and what else has changed with it.
@@ -107,7 +108,10 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         let filled = self.finish(&key, token.as_ref(), &lookup, fill).await;
         // What another has done to the key since may be older.
         let mut gone: Vec<Key> = related.iter().map(|name| inner.keys.entry(name)).collect();
-        if !filled {
+        if filled {
+            self.watch();
+            inner.recent.note(std::iter::once(Debt::Key(key)));
+        } else {
             gone.push(key);
         }
         let (removed, invalidated) = join(self.remove_keys(&gone), async {

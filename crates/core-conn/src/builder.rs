@@ -229,7 +229,7 @@ impl RedisBuilder {
         self
     }
 
-    /// Whether a new connection waits until the server has loaded its data. Default: yes. By `INFO persistence`; for
+    /// Whether a new connection waits until the server has loaded its data. Default: yes. By `INFO`; for
     /// a user who may not call that, by `PING`, and the [`Ready`](crate::EventKind::Ready) event says so.
     pub fn ready_check(mut self, check: bool) -> Self {
         self.ready_check = check;

@@ -24,7 +24,7 @@ pub enum Purpose {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadyCheck {
-    /// `INFO persistence` said that nothing is being loaded. For subscriptions: `CLIENT INFO` counted as many as there
+    /// `INFO` said that nothing is being loaded. For subscriptions: `CLIENT INFO` counted as many as there
     /// should be.
     Info,
     /// The user may not call `INFO`; the server answered `PING`, which it refuses while loading. For subscriptions: the
@@ -68,6 +68,11 @@ pub enum EventKind {
     Connected,
     /// The server has loaded its data: calls go out.
     Ready(ReadyCheck),
+    /// The server is another process than the one before: it was restarted, or under Sentinel another has taken its place.
+    /// What that one had, and this one has not got from it or from its disk, is gone. Before the `Ready` of the first
+    /// connection to it; told by `run_id`, so not where the ready check is turned off or the user may not call `INFO`. In
+    /// a cluster a node whose place another takes is told by [`Promoted`](Self::Promoted).
+    Replaced,
     /// Calls go on over a new connection, which logged in with what its provider gave; the one before ends when its last
     /// call is answered, without an event. See [`CredentialProvider`](crate::CredentialProvider).
     LoggedIn,

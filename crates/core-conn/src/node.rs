@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -78,6 +78,8 @@ pub(crate) struct Node {
     idle: Mutex<Vec<Idle>>,
     announcer: Announcer,
     pub(crate) known: Known,
+    /// The process of the server that was met last, by its `run_id`.
+    run: Mutex<Option<String>>,
     /// The tasks of the hubs, each with one connection.
     pub(crate) hubs: TaskTracker,
     /// Lanes and hubs.
@@ -120,6 +122,7 @@ impl Node {
             idle: Mutex::default(),
             announcer,
             known: Known::default(),
+            run: Mutex::default(),
             hubs: TaskTracker::new(),
             numbered: AtomicUsize::new(settings.connections),
             hurry: Notify::new(),
@@ -366,6 +369,16 @@ impl Node {
             generation,
             kind,
         });
+    }
+
+    /// It is this process of the server that calls go to from here on.
+    fn meet(&self, connection: usize, run: &str) {
+        // Kept until it is told: no other connection is ready before.
+        let mut met = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        if met.as_ref().is_some_and(|met| met != run) {
+            self.announce(connection, EventKind::Replaced);
+        }
+        *met = Some(run.to_owned());
     }
 
     pub(crate) fn announcer(&self) -> &Announcer {

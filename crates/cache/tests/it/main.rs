@@ -6,6 +6,7 @@ mod batch;
 mod behind;
 mod breaker;
 mod coherence;
+mod failover;
 mod fault;
 mod grace;
 mod journal;

@@ -25,15 +25,15 @@ pub(super) async fn successor(
     loop {
         tokio::time::sleep(PAUSE).await;
         node.settings.access.login.changed(used).await;
-        match open(node).await {
+        match open(node, connection).await {
             Ok(opened) => return opened,
             Err(error) => node.announce(connection, EventKind::LoginFailed(error)),
         }
     }
 }
 
-async fn open(node: &Node) -> Result<Opened, Error> {
+async fn open(node: &Node, connection: usize) -> Result<Opened, Error> {
     let mut opened = node.open().await?;
-    supervise::ready_check(node, &mut opened).await?;
+    supervise::ready_check(node, connection, &mut opened).await?;
     Ok(opened)
 }

@@ -14,6 +14,7 @@ use crate::cmd::Cmd;
 use crate::credentials::Credentials;
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventKind, ReadyCheck};
+use crate::info::fields;
 use crate::link::{Link, LinkEnd, LinkError, Opened, Reply, Request};
 use crate::{ServerError, Value};
 
@@ -139,7 +140,7 @@ async fn one_stay(node: &Arc<Node>, connection: usize) -> (Error, Duration) {
     *lane.place() = opened.endpoint.to_string().into();
     lane.generations.fetch_add(1, Relaxed);
     node.announce(connection, EventKind::Connected);
-    let check = match ready_check(node, &mut opened).await {
+    let check = match ready_check(node, connection, &mut opened).await {
         Ok(check) => check,
         Err(error) => {
             drop(opened);
@@ -285,19 +286,31 @@ pub(super) fn check_probe(nonce: &Bytes, answer: Result<Reply, LinkError>) -> Re
 }
 
 /// Waits until the connection can be used: while the server loads its data, it can't.
-pub(super) async fn ready_check(node: &Node, opened: &mut Opened) -> Result<ReadyCheck, Error> {
+pub(super) async fn ready_check(
+    node: &Node,
+    connection: usize,
+    opened: &mut Opened,
+) -> Result<ReadyCheck, Error> {
     let place = opened.endpoint.to_string();
-    node.unless_left(&place, loaded(node, opened)).await
+    node.unless_left(&place, loaded(node, connection, opened)).await
 }
 
-async fn loaded(node: &Node, opened: &mut Opened) -> Result<ReadyCheck, Error> {
+async fn loaded(node: &Node, connection: usize, opened: &mut Opened) -> Result<ReadyCheck, Error> {
     if !node.settings.ready_check {
         return Ok(ReadyCheck::Off);
     }
     loop {
-        let info = Cmd::read("INFO").arg("persistence");
+        let info = Cmd::read("INFO").args(["server", "persistence"]);
         let (loading, check) = match bounded(node, opened, &info).await? {
-            Ok(Value::Bytes(text)) => (is_loading(&text), ReadyCheck::Info),
+            Ok(Value::Bytes(text)) => {
+                let text = String::from_utf8_lossy(&text);
+                let info = fields(&text);
+                let loading = info.get("loading") == Some(&"1");
+                if let Some(run) = info.get("run_id").filter(|_| !loading) {
+                    node.meet(connection, run);
+                }
+                (loading, ReadyCheck::Info)
+            }
             Ok(other) => {
                 let found = format!("INFO was answered with {}", other.describe());
                 return Err(Error::unknown(ErrorKind::Desync(found)));
@@ -335,10 +348,6 @@ pub(super) async fn bounded(
         Ok(Err(LinkError::Lost(reason))) => Err(connect_error(reason)),
         Err(_) => Err(connect_error(format!("no answer to {}", cmd.name()))),
     }
-}
-
-fn is_loading(info: &[u8]) -> bool {
-    info.split(|&byte| byte == b'\n').any(|line| line.trim_ascii() == b"loading:1")
 }
 
 fn connect_error(reason: String) -> Error {

@@ -186,3 +186,32 @@ async fn a_duplicate_has_the_same_options_and_connections_of_its_own() {
     copy.ping().await.unwrap_err();
     assert!(started.elapsed() < std::time::Duration::from_secs(5));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_process_of_the_server_is_told_once_and_another_connection_to_it_is_not() {
+    let server = Server::start().await.unwrap();
+    let redis =
+        patient(&server.url()).connections(2).reconnect(Backoff::constant(ms(5))).build().unwrap();
+    redis.ready().await.unwrap();
+    let mut events = redis.events();
+    for restarts in [false, true, false] {
+        if restarts {
+            server.restart().await.unwrap();
+        } else {
+            let mut conn = server.conn().await.unwrap();
+            conn.call(&["CLIENT", "KILL", "TYPE", "normal"]).await.unwrap();
+        }
+        let (mut replaced, mut ready) = (0, 0);
+        while ready < 2 {
+            match events.find(|_| true).await.unwrap().kind {
+                EventKind::Replaced => {
+                    assert_eq!(ready, 0, "calls went out before it was told");
+                    replaced += 1;
+                }
+                EventKind::Ready(_) => ready += 1,
+                _ => {}
+            }
+        }
+        assert_eq!(replaced, usize::from(restarts));
+    }
+}

@@ -97,6 +97,7 @@ impl Order {
                 connection.has_been_ready = false;
                 At::Open
             }
+            (At::Open | At::Ready, EventKind::Replaced) => before,
             (At::Open, EventKind::Ready(_)) => {
                 connection.has_been_ready = true;
                 self.readies += 1;
