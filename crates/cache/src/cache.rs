@@ -209,7 +209,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 
     /// [`insert`](Self::insert), but only over an entry with an older [version](Load::version), or with none: what is not
     /// cached stays so, and will not be filled by a load that is under way. For those who hear of changes of the origin, in
-    /// whichever order. Answers whether it was written. One round trip; another with a journal.
+    /// whichever order: loaders and writers give their versions, too, or what they have cached counts as older. Answers
+    /// whether it was written. One round trip; another with a journal.
     ///
     /// # Errors
     /// As for `insert`. It may be repeated.

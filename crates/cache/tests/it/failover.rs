@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use russet_cache::{Cache, Invalid, Invalidation, Tier};
-use russet_core_conn::{Durability, Events, KeySpace, Redis};
+use russet_core_conn::{Durability, Events, Key, KeySpace, Redis};
 use russet_testkit::{Builder, Cluster, Sentinel, Server};
 
 use crate::support::journal::{STALE, ask, ms, next};
@@ -30,10 +30,10 @@ fn cache(redis: &Redis, max_staleness: Duration) -> Cache<Route> {
 }
 
 /// Its replicas have all that it has until now, and nothing of what comes.
-async fn forsake(primary: &Server) {
+async fn forsake(primary: &Server, beside: &Key) {
     let mut conn = primary.conn().await.unwrap();
-    let mark = conn.call(&["SET", "mark", "1"]).await.unwrap();
-    assert!(mark.is_ok());
+    let mark = format!("{}:mark", String::from_utf8_lossy(beside.as_bytes()));
+    assert!(conn.call(&["SET", &mark, "1"]).await.unwrap().is_ok());
     assert_eq!(conn.call(&["WAIT", "1", "10000"]).await.unwrap().int(), Some(1));
     for command in [
         &["ACL", "SETUSER", "default", "-psync", "-sync"][..],
@@ -115,7 +115,7 @@ async fn what_a_failover_under_sentinel_took_back_is_said_again() {
     let servers = Sentinel::builder().server(server()).start().await.unwrap();
     let mut stage = Stage::new(&servers.url(), [1, 2, 3]).await;
     let primary = servers.primary().await.unwrap();
-    forsake(primary).await;
+    forsake(primary, &Key::raw("any")).await;
     stage.invalidate().await;
     let heard = stage.hears.invalidations().unwrap();
     // Whoever asks for more than that is told that it is not safe yet.
@@ -149,7 +149,7 @@ async fn what_a_failover_in_a_cluster_took_back_is_said_again() {
     }
     let mut stage = Stage::new(&servers.url(), keys.try_into().unwrap()).await;
     let dies = dies.unwrap();
-    forsake(&dies).await;
+    forsake(&dies, &space.key("cache.route", stage.keys[0])).await;
     stage.invalidate().await;
     let heard = stage.hears.invalidations().unwrap();
     dies.kill().await.unwrap();

@@ -6,7 +6,11 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(super) const TAGS: u64 = 1_000;
+/// Few, so that each is read and written by all at the same time.
+pub(super) const KEYS: u64 = 60;
+
+/// Each is that of three keys.
+pub(super) const TAGS: u64 = 20;
 
 /// What an invalidation is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub(super) struct History {
     invalidations: Vec<Told>,
     reads: Vec<Read>,
     failed: u64,
+    failovers: u64,
+    repeated: u64,
 }
 
 #[derive(Debug)]
@@ -75,6 +81,11 @@ pub(super) struct Verdict {
     pub(super) failed: u64,
     pub(super) stale_here: u64,
     pub(super) stale_there: u64,
+    /// When the last of these was read, in µs; 0: none was.
+    pub(super) last_stale: u64,
+    /// As the processes noticed, all together.
+    pub(super) failovers: u64,
+    pub(super) repeated: u64,
     pub(super) example: Option<String>,
 }
 
@@ -120,6 +131,10 @@ impl History {
                 self.invalidations.push(Told { process, scope, begun, acknowledged });
             }
             "F" => self.failed += 1,
+            "S" => {
+                self.failovers += number(1);
+                self.repeated += number(2);
+            }
             other => panic!("{other}"),
         }
     }
@@ -131,17 +146,12 @@ impl History {
         if later == 0 { 0 } else { writes[later - 1].1 }
     }
 
-    pub(super) fn judge(
-        &self,
-        keys: u64,
-        max_staleness: Duration,
-        faults: &[Range<u64>],
-    ) -> Verdict {
+    pub(super) fn judge(&self, max_staleness: Duration, faults: &[Range<u64>]) -> Verdict {
         let allowed = u64::try_from(max_staleness.as_micros()).unwrap();
         // By key: from when on which version is the oldest that may be read, in which process, and in the others.
         let mut required: HashMap<u64, Vec<(u64, Option<usize>, u64)>> = HashMap::new();
         for told in &self.invalidations {
-            for key in (0..keys).filter(|key| told.scope.holds(*key)) {
+            for key in (0..KEYS).filter(|key| told.scope.holds(*key)) {
                 let version = self.version(key, told.begun);
                 let key = required.entry(key).or_default();
                 key.push((told.acknowledged, Some(told.process), version));
@@ -156,6 +166,8 @@ impl History {
             reads: self.reads.len() as u64,
             acknowledged: self.invalidations.len() as u64,
             failed: self.failed,
+            failovers: self.failovers,
+            repeated: self.repeated,
             ..Verdict::default()
         };
         for (key, mut reads) in reads {
@@ -177,8 +189,10 @@ impl History {
                 let here = here.get(&read.process).copied().unwrap_or_default();
                 verdict.stale_here += u64::from(read.version < here);
                 verdict.stale_there += u64::from(read.version < there);
-                if read.version < here.max(there) && verdict.example.is_none() {
-                    verdict.example = Some(format!("{read:?}, and {here} or {there} is due"));
+                if read.version < here.max(there) {
+                    verdict.last_stale = verdict.last_stale.max(read.begun);
+                    let example = || format!("{read:?}, and {here} or {there} is due");
+                    verdict.example.get_or_insert_with(example);
                 }
                 let (near, origin) = (read.tier == 'l', read.tier == 'o');
                 let clear = !faults.iter().any(|window| window.contains(&read.begun));
