@@ -5,9 +5,9 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use russet_cache::{Cache, Freshness, LoadError, Tier};
-use russet_core_conn::{KeySpace, Redis};
+use russet_core_conn::{KeySpace, Redis, RedisBuilder};
 use russet_testkit::shared::Topology;
-use russet_testkit::{Counters, Proxy, Server, contract};
+use russet_testkit::{Cluster, Counters, Proxy, Server, contract};
 
 use crate::support::{Origin, entries, patient, route, routes, space, url, users};
 
@@ -140,39 +140,64 @@ async fn a_loader_that_fails_fails_the_batch(at: Topology) {
     assert_eq!(failed.unwrap_err(), LoadError::Loader("no database".into()));
 }
 
-/// A hundred keys at 0, 50 and 100% hits: the proxy counts the trips, the loader its calls.
+/// A hundred keys at 0, 50 and 100% hits: the proxies count the trips, the loader its calls.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_trip_to_read_one_load_one_trip_to_fill() {
-    const KEYS: u64 = 100;
     let server = Server::builder().acl_file(users("trips")).start().await.unwrap();
     let proxy = Proxy::start(server.addr()).await.unwrap();
+    let through = Redis::builder(&url(proxy.addr()));
+    trips(through, &[proxy], &url(server.addr()), ("MGET", 1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn and_so_from_each_node_of_a_cluster() {
+    let server = Server::builder().acl_file(users("trips"));
+    let cluster = Cluster::builder().server(server).start().await.unwrap();
+    let (mut proxies, mut pairs) = (Vec::new(), Vec::new());
+    for node in cluster.nodes() {
+        let proxy = Proxy::start(node.addr()).await.unwrap();
+        pairs.push((node.addr().to_string(), proxy.addr().to_string()));
+        proxies.push(proxy);
+    }
+    let url = cluster.url().replacen("://", "://russet-cache:secret@", 1);
+    trips(Redis::builder(&url).nat(pairs), &proxies, &url, ("GET", KEYS)).await;
+}
+
+const KEYS: u64 = 100;
+
+/// With so many commands of this name it reads.
+async fn trips(
+    through: RedisBuilder,
+    proxies: &[Proxy],
+    past: &str,
+    (command, reads): (&str, u64),
+) {
     // Replies that take their time keep one trip's requests apart from the next trip's.
-    proxy.delay_replies(Duration::from_millis(100));
+    proxies.iter().for_each(|proxy| proxy.delay_replies(Duration::from_millis(100)));
     // One probe, with the opening of the connection: it would be a trip of its own, or hide one.
-    let redis = Redis::builder(&url(proxy.addr()))
+    let redis = through
         .deadline(Duration::from_secs(10))
         .ready_check(false)
         .probe(Duration::from_secs(3600), Duration::from_secs(10))
         .build()
         .unwrap();
-    let cache: Cache<u64> = Cache::builder(&redis, &KeySpace::new("trips").unwrap(), "n")
-        .budget(Duration::from_secs(10))
-        .build()
-        .unwrap();
-    // The layout is agreed upon with the first call, and the server knows no script before it.
-    cache
-        .get_or_load_many(["warm"], |_, _| async { Ok::<_, Infallible>([("warm", 1)]) })
-        .await
-        .unwrap();
-    let is_quiet = |counters: Counters| {
-        counters.requests("PING") == 1 && counters.all_requests() == counters.replies
+    let space = KeySpace::new("trips").unwrap();
+    let cache: Cache<u64> =
+        Cache::builder(&redis, &space, "n").budget(Duration::from_secs(10)).build().unwrap();
+    let load = |missing: Vec<u64>, _| async {
+        Ok::<_, Infallible>(missing.into_iter().map(|key| (key, key)).collect::<Vec<_>>())
     };
-    while !is_quiet(proxy.counters()) {
+    // The layout is agreed upon with the first call, and no server knows a script before it.
+    cache.get_or_load_many(1_000..1_000 + KEYS, load).await.unwrap();
+    let is_quiet = |proxy: &Proxy| {
+        let counters = proxy.counters();
+        counters.requests("PING") >= counters.open && counters.all_requests() == counters.replies
+    };
+    while !proxies.iter().all(is_quiet) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // What is there before is put there past the proxy, which would delay each insert.
-    let near: Cache<u64> =
-        Cache::new(&patient(&url(server.addr())), &KeySpace::new("trips").unwrap(), "n").unwrap();
+    // What is there before is put there past the proxies, which would delay each insert.
+    let near: Cache<u64> = Cache::new(&patient(past), &space, "n").unwrap();
     for (cached, trips, loads) in [(0, 3, 1), (50, 3, 1), (100, 1, 0)] {
         near.remove_many(0..KEYS).await.unwrap();
         for key in 0..cached {
@@ -180,7 +205,7 @@ async fn one_trip_to_read_one_load_one_trip_to_fill() {
         }
         let origin = Origin::default();
         let asked = origin.clone();
-        proxy.reset_counters();
+        proxies.iter().for_each(Proxy::reset_counters);
         let found = cache
             .get_or_load_many(0..KEYS, move |missing, _| {
                 assert_eq!(missing.len() as u64, KEYS - cached);
@@ -188,13 +213,15 @@ async fn one_trip_to_read_one_load_one_trip_to_fill() {
             })
             .await
             .unwrap();
-        let counters = proxy.counters();
         assert!(found.iter().enumerate().all(|(at, lookup)| lookup.value() == Some(&(at as u64))));
         assert_eq!(origin.calls(), loads);
+        let counters: Vec<Counters> = proxies.iter().map(Proxy::counters).collect();
+        let sum = |of: &dyn Fn(&Counters) -> u64| counters.iter().map(of).sum::<u64>();
         // The lease and the fill of each that is missing.
         let scripts = 2 * (KEYS - cached);
-        assert_eq!((counters.requests("MGET"), counters.requests("EVALSHA")), (1, scripts));
-        assert_eq!(counters.all_requests(), 1 + scripts);
-        assert_eq!(counters.trips, trips);
+        assert_eq!(sum(&|counters| counters.requests(command)), reads);
+        assert_eq!(sum(&|counters| counters.requests("EVALSHA")), scripts);
+        assert_eq!(sum(&|counters| counters.all_requests()), reads + scripts);
+        assert!(counters.iter().all(|counters| counters.trips == trips), "{counters:?}");
     }
 }

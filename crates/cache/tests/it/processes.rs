@@ -1,64 +1,91 @@
-//! Loads in processes of their own: a thousand misses in each, and leaders that are killed or stopped.
+//! Loads in processes of their own: a thousand misses in each, and leaders that are killed, stopped or left alone.
 
+use std::io::BufRead;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use russet_cache::Cache;
 use russet_core_conn::KeySpace;
 use russet_testkit::{Conn, Server};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::support::{patient, url, users};
 
 const MISSES: usize = 1_000;
-const LEASE: Duration = Duration::from_millis(1_000);
+const LEASE: Duration = Duration::from_secs(2);
 
-/// The origin, another process: it says its version, and remembers who asked.
-async fn origin(url: String, takes: Duration) -> Result<u64, std::io::Error> {
+/// The origin, one more process: it says its version, remembers who asked, and takes its time.
+async fn origin(url: String, takes: String) -> Result<u64, std::io::Error> {
     let mut conn = Conn::open(&url).await.unwrap();
-    let version = conn.call(&["GET", "origin:version"]).await.unwrap();
+    let version = conn.call(&["GET", "version"]).await.unwrap();
     let version = version.text().and_then(|text| text.parse().ok()).unwrap();
     let pid = std::process::id().to_string();
-    conn.call(&["RPUSH", "origin:asked", &pid]).await.unwrap();
-    tokio::time::sleep(takes).await;
+    conn.call(&["RPUSH", "asked", &pid]).await.unwrap();
+    assert!(conn.call(&["BLPOP", "nothing", &takes]).await.unwrap().is_nil());
     Ok(version)
+}
+
+/// What it is told, line by line.
+fn words() -> mpsc::UnboundedReceiver<String> {
+    let (tell, told) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let _ = tell.send(line.unwrap());
+        }
+    });
+    told
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the process that others start, stop and kill"]
 async fn one_process() {
-    let Ok(base) = std::env::var("RUSSET_TEST_SERVER") else { return };
-    let takes: u64 = std::env::var("RUSSET_TEST_TAKES").unwrap().parse().unwrap();
-    let addr = base.parse().unwrap();
-    let cache: Cache<u64> =
-        Cache::builder(&patient(&url(addr)), &KeySpace::new("processes").unwrap(), "n")
-            .budget(Duration::from_secs(10))
-            .lease(LEASE)
-            .build()
-            .unwrap();
+    let Ok(server) = std::env::var("RUSSET_TEST_SERVER") else { return };
+    let variable = |name: &str| std::env::var(name).unwrap();
+    let (base, takes) = (variable("RUSSET_TEST_ORIGIN"), variable("RUSSET_TEST_TAKES"));
+    let redis = patient(&url(server.parse().unwrap()));
+    let cache: Cache<u64> = Cache::builder(&redis, &KeySpace::new("processes").unwrap(), "n")
+        .budget(Duration::from_secs(10))
+        .lease(LEASE)
+        .build()
+        .unwrap();
     // Connected, and told by others when they have filled.
     cache.get("warm").await.unwrap();
+    let mut words = words();
     println!("\nready -");
-    let mut begin = String::new();
-    let begin = tokio::task::spawn_blocking(move || std::io::stdin().read_line(&mut begin));
-    begin.await.unwrap().unwrap();
+    assert_eq!(words.recv().await.unwrap(), "begin");
     let mut tasks = JoinSet::new();
     for _ in 0..MISSES {
-        let (cache, plain) = (cache.clone(), format!("redis://{base}"));
+        let (cache, base, takes) = (cache.clone(), base.clone(), takes.clone());
         tasks.spawn(async move {
-            let load = move |_| origin(plain, Duration::from_millis(takes));
+            let load = move |_| origin(base, takes);
             *cache.get_or_load("k", load).await.unwrap().into_value().unwrap()
         });
     }
-    let mut versions = Vec::new();
-    while let Some(version) = tasks.join_next().await {
-        versions.push(version.unwrap());
+    let (mut versions, mut cancelled) = (Vec::new(), 0);
+    loop {
+        tokio::select! {
+            word = words.recv() => {
+                assert_eq!(word.unwrap(), "cancel");
+                tasks.abort_all();
+            }
+            served = tasks.join_next() => match served {
+                Some(Ok(version)) => versions.push(version),
+                Some(Err(error)) => cancelled += usize::from(error.is_cancelled()),
+                None => break,
+            }
+        }
     }
     versions.sort_unstable();
     versions.dedup();
-    println!("\nserved {versions:?} {}", cache.stats().fills_refused);
+    println!(
+        "\nserved {versions:?}, {cancelled} cancelled, {} refused",
+        cache.stats().fills_refused
+    );
+    // What is still being loaded is until it is told to end.
+    while words.recv().await.is_some() {}
 }
 
 struct Loader {
@@ -67,11 +94,12 @@ struct Loader {
 }
 
 impl Loader {
-    async fn start(server: &Server, takes: Duration) -> Self {
+    async fn start(server: &Server, origin: &Server, takes: Duration) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "processes::one_process", "--ignored", "--nocapture"])
             .env("RUSSET_TEST_SERVER", server.addr().to_string())
-            .env("RUSSET_TEST_TAKES", takes.as_millis().to_string())
+            .env("RUSSET_TEST_ORIGIN", origin.url())
+            .env("RUSSET_TEST_TAKES", takes.as_secs_f64().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -83,9 +111,9 @@ impl Loader {
         this
     }
 
-    fn begin(&mut self) {
-        // All begin together: at the end of their input.
-        drop(self.child.stdin.take());
+    async fn tell(&mut self, word: &str) {
+        let line = format!("{word}\n");
+        self.child.stdin.as_mut().unwrap().write_all(line.as_bytes()).await.unwrap();
     }
 
     async fn says(&mut self, word: &str) -> String {
@@ -109,7 +137,9 @@ impl Loader {
 
 struct Stage {
     server: Server,
+    /// To the origin.
     conn: Conn,
+    _origin: Server,
     loaders: Vec<Loader>,
 }
 
@@ -117,19 +147,22 @@ impl Stage {
     /// Four processes that miss the same key together.
     async fn start(takes: Duration) -> Self {
         let server = Server::builder().acl_file(users("processes")).start().await.unwrap();
-        let mut conn = server.conn().await.unwrap();
-        conn.call(&["SET", "origin:version", "1"]).await.unwrap();
+        let origin = Server::start().await.unwrap();
+        let mut conn = origin.conn().await.unwrap();
+        conn.call(&["SET", "version", "1"]).await.unwrap();
         let mut loaders = Vec::new();
         for _ in 0..4 {
-            loaders.push(Loader::start(&server, takes).await);
+            loaders.push(Loader::start(&server, &origin, takes).await);
         }
-        loaders.iter_mut().for_each(Loader::begin);
-        Self { server, conn, loaders }
+        for loader in &mut loaders {
+            loader.tell("begin").await;
+        }
+        Self { server, conn, _origin: origin, loaders }
     }
 
     /// Who has asked the origin.
     async fn asked(&mut self) -> Vec<u32> {
-        let asked = self.conn.call(&["LRANGE", "origin:asked", "0", "-1"]).await.unwrap();
+        let asked = self.conn.call(&["LRANGE", "asked", "0", "-1"]).await.unwrap();
         let pids = asked.items().unwrap().iter();
         pids.map(|pid| pid.text().unwrap().parse().unwrap()).collect()
     }
@@ -158,36 +191,52 @@ impl Stage {
 async fn four_processes_that_miss_load_once() {
     let mut stage = Stage::start(Duration::from_millis(200)).await;
     for loader in &mut stage.loaders {
-        assert_eq!(loader.says("served").await, "[1] 0");
+        assert_eq!(loader.says("served").await, "[1], 0 cancelled, 0 refused");
     }
     assert_eq!(stage.asked().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_the_leader_is_killed_one_other_loads() {
-    let mut stage = Stage::start(Duration::from_millis(400)).await;
+    let mut stage = Stage::start(Duration::from_secs(1)).await;
     let mut leader = stage.leader().await;
     leader.child.kill().await.unwrap();
+    // What it had read is old from here on.
+    stage.conn.call(&["SET", "version", "2"]).await.unwrap();
     for loader in &mut stage.loaders {
-        assert_eq!(loader.says("served").await, "[1] 0");
+        assert_eq!(loader.says("served").await, "[2], 0 cancelled, 0 refused");
     }
     assert_eq!(stage.asked().await.len(), 2);
+    assert_eq!(stage.cached().await, Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_callers_have_gone_away_loads_for_the_others() {
+    let mut stage = Stage::start(Duration::from_secs(1)).await;
+    let mut leader = stage.leader().await;
+    leader.tell("cancel").await;
+    assert_eq!(leader.says("served").await, format!("[], {MISSES} cancelled, 0 refused"));
+    for loader in &mut stage.loaders {
+        assert_eq!(loader.says("served").await, "[1], 0 cancelled, 0 refused");
+    }
+    assert_eq!(stage.asked().await.len(), 1);
+    assert_eq!(stage.cached().await, Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_sleeps_past_its_lease_does_not_fill_what_is_old() {
-    let mut stage = Stage::start(Duration::from_millis(400)).await;
+    let mut stage = Stage::start(Duration::from_secs(1)).await;
     let mut leader = stage.leader().await;
     leader.signal("-STOP");
     // What it has read is old from here on.
-    stage.conn.call(&["SET", "origin:version", "2"]).await.unwrap();
+    stage.conn.call(&["SET", "version", "2"]).await.unwrap();
     for loader in &mut stage.loaders {
-        assert_eq!(loader.says("served").await, "[2] 0");
+        assert_eq!(loader.says("served").await, "[2], 0 cancelled, 0 refused");
     }
     leader.signal("-CONT");
     // Those who asked there before may have what was there then.
     let served = leader.says("served").await;
-    assert!(served.ends_with(" 1"), "its fill was not refused: {served}");
+    assert!(served.ends_with(" 1 refused"), "its fill was not refused: {served}");
     assert_eq!(stage.asked().await.len(), 2);
     assert_eq!(stage.cached().await, Some(2));
 }
