@@ -8,7 +8,7 @@ use russet_core_conn::{Durability, Events, Key, KeySpace, Redis};
 use russet_testkit::{Builder, Cluster, Sentinel, Server};
 
 use crate::support::journal::{STALE, ask, ms, next};
-use crate::support::{ACL, Route, patient, routes, users};
+use crate::support::{ACL, Route, forsake, patient, routes, users};
 
 const SPACE: &str = "failover";
 
@@ -29,21 +29,15 @@ fn cache(redis: &Redis, max_staleness: Duration) -> Cache<Route> {
     cache.journal(max_staleness).local(100).budget(ms(300)).build().unwrap()
 }
 
-/// Its replicas have all that it has until now, and nothing of what comes.
-async fn forsake(primary: &Server, beside: &Key) {
+/// All that it has until now is on a replica, too.
+async fn replicated(primary: &Server, beside: &Key) {
     let mut conn = primary.conn().await.unwrap();
     let mark = format!("{}:mark", String::from_utf8_lossy(beside.as_bytes()));
     assert!(conn.call(&["SET", &mark, "1"]).await.unwrap().is_ok());
     assert_eq!(conn.call(&["WAIT", "1", "10000"]).await.unwrap().int(), Some(1));
-    for command in [
-        &["ACL", "SETUSER", "default", "-psync", "-sync"][..],
-        &["CLIENT", "KILL", "TYPE", "replica"],
-    ] {
-        conn.call(command).await.unwrap();
-    }
 }
 
-/// Until the cache gives this one, from which tier it came.
+/// Until the cache keeps this one.
 async fn becomes(cache: &Cache<Route>, key: u64, fare: u32) {
     let begun = Instant::now();
     while ask(cache, key, fare, &[]).await != (fare, Tier::Local) {
@@ -115,7 +109,8 @@ async fn what_a_failover_under_sentinel_took_back_is_said_again() {
     let servers = Sentinel::builder().server(server()).start().await.unwrap();
     let mut stage = Stage::new(&servers.url(), [1, 2, 3]).await;
     let primary = servers.primary().await.unwrap();
-    forsake(primary, &Key::raw("any")).await;
+    replicated(primary, &Key::raw("any")).await;
+    forsake(primary).await;
     stage.invalidate().await;
     let heard = stage.hears.invalidations().unwrap();
     // Whoever asks for more than that is told that it is not safe yet.
@@ -149,7 +144,8 @@ async fn what_a_failover_in_a_cluster_took_back_is_said_again() {
     }
     let mut stage = Stage::new(&servers.url(), keys.try_into().unwrap()).await;
     let dies = dies.unwrap();
-    forsake(&dies, &space.key("cache.route", stage.keys[0])).await;
+    replicated(&dies, &space.key("cache.route", stage.keys[0])).await;
+    forsake(&dies).await;
     stage.invalidate().await;
     let heard = stage.hears.invalidations().unwrap();
     dies.kill().await.unwrap();

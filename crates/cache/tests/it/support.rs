@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use russet_cache::{Cache, CacheBuilder};
 use russet_core_conn::{KeySpace, Redis};
-use russet_testkit::Conn;
 use russet_testkit::shared::{self, Topology};
+use russet_testkit::{Conn, Server};
 use serde::{Deserialize, Serialize};
 
 pub(crate) mod journal;
@@ -50,6 +50,14 @@ pub(crate) fn users(prefix: &str) -> String {
 /// The URL for that user.
 pub(crate) fn url(addr: SocketAddr) -> String {
     format!("redis://russet-cache:secret@{addr}")
+}
+
+/// The replicas of this server, whose users may do anything, have nothing of what comes from here on.
+pub(crate) async fn forsake(primary: &Server) {
+    let mut conn = primary.conn().await.unwrap();
+    let refused = conn.call(&["ACL", "SETUSER", "default", "-psync", "-sync"]).await.unwrap();
+    assert!(refused.is_ok());
+    conn.call(&["CLIENT", "KILL", "TYPE", "replica"]).await.unwrap();
 }
 
 pub(crate) fn routes(redis: &Redis, space: &KeySpace) -> CacheBuilder<Route> {

@@ -13,6 +13,7 @@ use russet_testkit::{Cluster, Proxy, Sentinel, Server};
 use super::MAX_STALENESS;
 use super::process::now;
 use super::servers::{SPACE, Servers};
+use crate::support::forsake;
 
 pub(super) struct Faults {
     pub(super) servers: Servers,
@@ -27,6 +28,7 @@ pub(super) struct Faults {
 const OF_ONE: [&str; 8] =
     ["deafness", "pause", "cut", "kill", "stall", "hang", "flush", "script flush"];
 
+/// The one that dies has been taking writes that its replica will never have.
 const FAILOVERS: [&str; 2] = ["death", "failover"];
 
 /// After a fault, processes have what they keep to gather again.
@@ -69,8 +71,8 @@ impl Faults {
             Servers::One { server, proxies } => {
                 strike(server, proxies, &self.pids, kind, process, time).await
             }
-            Servers::Sentinel(sentinel) => promote(sentinel, kind).await,
-            Servers::Cluster(cluster) => promote_in(cluster, kind).await,
+            Servers::Sentinel(sentinel) => promote(sentinel, kind, time / 2).await,
+            Servers::Cluster(cluster) => promote_in(cluster, kind, time / 2).await,
         }
     }
 }
@@ -127,8 +129,10 @@ fn signal(pid: u32, signal: &str) {
     assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
 }
 
-async fn promote(sentinel: &Sentinel, kind: &str) -> u64 {
+async fn promote(sentinel: &Sentinel, kind: &str, time: Duration) -> u64 {
     if kind == "death" {
+        forsake(sentinel.primary().await.unwrap()).await;
+        tokio::time::sleep(time).await;
         let dead = sentinel.kill_primary().await.unwrap();
         sentinel.promoted().await.unwrap();
         dead.restart().await.unwrap();
@@ -141,9 +145,11 @@ async fn promote(sentinel: &Sentinel, kind: &str) -> u64 {
 }
 
 /// Of the journal's node.
-async fn promote_in(cluster: &Cluster, kind: &str) -> u64 {
+async fn promote_in(cluster: &Cluster, kind: &str, time: Duration) -> u64 {
     let journal = KeySpace::new(SPACE).unwrap().key("cache-journal", "n").slot();
     if kind == "death" {
+        forsake(&*cluster.primary_of(journal).await.unwrap()).await;
+        tokio::time::sleep(time).await;
         let dead = cluster.kill_primary_of(journal).await.unwrap();
         cluster.promoted(journal).await.unwrap();
         dead.restart().await.unwrap();

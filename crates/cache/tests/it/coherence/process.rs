@@ -14,18 +14,21 @@ use russet_cache::{Cache, Load, Lookup, Tier};
 use russet_core_conn::{Durability, KeySpace, Redis};
 use russet_testkit::Conn;
 use russet_testkit::soak::seed;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+use super::MAX_STALENESS;
 use super::history::{KEYS, Scope, TAGS};
 use super::servers::SPACE;
-use super::{MAX_STALENESS, TTL};
 
 const TASKS: u64 = 8;
 
 /// Between what one task does and does next.
 const PAUSE: Duration = Duration::from_millis(4);
+
+const READY: &str = "ready";
 
 /// What it is to do.
 #[derive(Clone, Copy)]
@@ -57,11 +60,17 @@ impl Process {
             .env("RUSSET_TEST_NUMBER", number.to_string())
             .env("RUSSET_TEST_FILE", file(folder, number))
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
         Self(child)
+    }
+
+    /// It has what it reads most.
+    pub(super) async fn ready(&mut self) {
+        let mut lines = BufReader::new(self.0.stdout.as_mut().unwrap()).lines();
+        while lines.next_line().await.unwrap().unwrap() != READY {}
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -99,7 +108,7 @@ fn cache(server: &str, replicas: u32) -> Cache<u64> {
         more => redis.with_durability(Durability::Replicas(more)),
     };
     Cache::builder(&redis, &KeySpace::new(SPACE).unwrap(), "n")
-        .ttl(TTL)
+        .ttl(Duration::from_secs(60))
         .lease(Duration::from_millis(300))
         .budget(Duration::from_millis(300))
         .journal(MAX_STALENESS)
@@ -135,6 +144,10 @@ async fn one_process() {
             worker.notes
         });
     }
+    while cache.stats().local < 100 {
+        tokio::time::sleep(PAUSE).await;
+    }
+    println!("\n{READY}");
     let mut nothing = String::new();
     let told = tokio::task::spawn_blocking(move || std::io::stdin().read_line(&mut nothing));
     told.await.unwrap().unwrap();
