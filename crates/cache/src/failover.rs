@@ -14,8 +14,8 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::cache::{Cache, Inner};
 use crate::owed::Debt;
 
-/// So many are remembered, the last ones.
-const MOST: usize = 10_000;
+/// So many are remembered, the last ones: half of what can be owed.
+const MOST: usize = 5_000;
 
 /// And for so long: a replica that has heard nothing for longer is not promoted, by the defaults of Sentinel and cluster.
 const FOR: Duration = Duration::from_secs(300);

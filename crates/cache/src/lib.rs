@@ -66,7 +66,7 @@
 //! - Redis replicates asynchronously: a failover may take an invalidation back that was acknowledged. Each process notices
 //!   it ([`EventKind::Replaced`](russet_core_conn::EventKind::Replaced) or
 //!   [`Promoted`](russet_core_conn::EventKind::Promoted)), drops what it keeps in its memory, and repeats what it has said
-//!   itself in the last five minutes, the last 10,000 at most: [`Stats::failovers`] and [`Stats::repeated`]. Before that
+//!   itself in the last five minutes, the last 5,000 at most: [`Stats::failovers`] and [`Stats::repeated`]. Before that
 //!   is done, others may be given what is out of date; and where whoever said it has died too, until its TTL. Nothing is
 //!   lost with a handle with [`Durability::Replicas`](russet_core_conn::Durability) of all replicas that may be promoted:
 //!   it invalidates with their acknowledgement, and its user needs the right `+wait`. Loads, leases and fills are

@@ -16,6 +16,7 @@ mod faults;
 mod history;
 mod process;
 mod servers;
+mod worker;
 
 /// The last of them only reads: what it fails to hear of, nothing of its own tells it.
 const PROCESSES: usize = 4;

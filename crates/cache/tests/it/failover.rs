@@ -113,11 +113,13 @@ async fn what_a_failover_under_sentinel_took_back_is_said_again() {
     forsake(primary).await;
     stage.invalidate().await;
     let heard = stage.hears.invalidations().unwrap();
-    // Whoever asks for more than that is told that it is not safe yet.
+    // Whoever asks for more than that is told that it is not safe yet. What can be loaded again waits for nobody.
     let safe = handle(&servers.url(), "russet-cache").with_durability(Durability::Replicas(1));
     let safe = cache(&safe.with_deadline(ms(500)), STALE);
     assert!(safe.remove(4_u64).await.unwrap_err().is_retryable());
     assert_eq!(safe.stats().owed, 1);
+    assert_eq!(ask(&safe, 5, 1, &[]).await, (1, Tier::Origin));
+    assert_eq!((safe.stats().fills, safe.stats().fill_errors), (1, 0));
     primary.kill().await.unwrap();
     servers.promoted().await.unwrap();
     stage.recovers(heard).await;

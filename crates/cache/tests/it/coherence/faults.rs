@@ -148,7 +148,7 @@ async fn promote(sentinel: &Sentinel, kind: &str, time: Duration) -> u64 {
 async fn promote_in(cluster: &Cluster, kind: &str, time: Duration) -> u64 {
     let journal = KeySpace::new(SPACE).unwrap().key("cache-journal", "n").slot();
     if kind == "death" {
-        forsake(&*cluster.primary_of(journal).await.unwrap()).await;
+        forsake(&cluster.primary_of(journal).await.unwrap()).await;
         tokio::time::sleep(time).await;
         let dead = cluster.kill_primary_of(journal).await.unwrap();
         cluster.promoted(journal).await.unwrap();

@@ -40,6 +40,24 @@ impl Scope {
     }
 }
 
+/// What is older must not be read any more.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Due {
+    /// The version that was there then.
+    At(u64),
+    /// This version: where it is cached with the same call, and may have been followed by another by then.
+    Version(u64),
+}
+
+impl fmt::Display for Due {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(time) => write!(f, "at {time}"),
+            Self::Version(version) => write!(f, "v {version}"),
+        }
+    }
+}
+
 /// Times are µs, the same in all processes.
 #[derive(Debug, Default)]
 pub(super) struct History {
@@ -56,7 +74,7 @@ pub(super) struct History {
 struct Told {
     process: usize,
     scope: Scope,
-    begun: u64,
+    due: Due,
     acknowledged: u64,
 }
 
@@ -127,8 +145,11 @@ impl History {
                     "t" => Scope::Tag(number(2)),
                     _ => Scope::All,
                 };
-                let (begun, acknowledged) = (number(3), number(4));
-                self.invalidations.push(Told { process, scope, begun, acknowledged });
+                let due = match words[3] {
+                    "at" => Due::At(number(4)),
+                    _ => Due::Version(number(4)),
+                };
+                self.invalidations.push(Told { process, scope, due, acknowledged: number(5) });
             }
             "F" => self.failed += 1,
             "S" => {
@@ -152,7 +173,10 @@ impl History {
         let mut required: HashMap<u64, Vec<(u64, Option<usize>, u64)>> = HashMap::new();
         for told in &self.invalidations {
             for key in (0..KEYS).filter(|key| told.scope.holds(*key)) {
-                let version = self.version(key, told.begun);
+                let version = match told.due {
+                    Due::At(time) => self.version(key, time),
+                    Due::Version(version) => version,
+                };
                 let key = required.entry(key).or_default();
                 key.push((told.acknowledged, Some(told.process), version));
                 key.push((told.acknowledged + allowed, None, version));

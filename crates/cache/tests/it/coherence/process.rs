@@ -1,4 +1,4 @@
-//! One process: its tasks read and write, and note what they did and saw.
+//! One process, whose tasks read and write.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,18 +10,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use russet_cache::{Cache, Load, Lookup, Tier};
+use russet_cache::Cache;
 use russet_core_conn::{Durability, KeySpace, Redis};
-use russet_testkit::Conn;
 use russet_testkit::soak::seed;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::MAX_STALENESS;
-use super::history::{KEYS, Scope, TAGS};
 use super::servers::SPACE;
+use super::worker::{Origin, Worker};
 
 const TASKS: u64 = 8;
 
@@ -133,7 +131,7 @@ async fn one_process() {
         let (cache, origin, end) = (cache.clone(), origin.clone(), end.clone());
         tasks.spawn(async move {
             let random = SmallRng::seed_from_u64(seed() ^ (number << 32) ^ task);
-            let origin = Origin(Arc::new(Mutex::new(Conn::open(&origin).await.unwrap())));
+            let origin = Origin::open(&origin).await;
             let mut worker = Worker { cache, origin, writes, random, notes: String::new() };
             let mut acts = 0;
             while acts < operations / TASKS || !end.load(Relaxed) {
@@ -159,201 +157,4 @@ async fn one_process() {
     let stats = cache.stats();
     writeln!(notes, "S {} {}", stats.failovers, stats.repeated).unwrap();
     std::fs::write(variable("RUSSET_TEST_FILE"), notes).unwrap();
-}
-
-/// Versions by key, which only grow, in a server that no fault strikes.
-#[derive(Clone)]
-struct Origin(Arc<Mutex<Conn>>);
-
-impl Origin {
-    async fn read(
-        self,
-        keys: Vec<u64>,
-        takes: Duration,
-    ) -> Result<Vec<(u64, Load<u64>)>, std::io::Error> {
-        let mut loads = Vec::new();
-        for key in keys {
-            let found = self.0.lock().await.call(&["GET", &key.to_string()]).await.unwrap();
-            let version = found.text().map_or(0, |text| text.parse().unwrap());
-            loads.push((key, load(key, version)));
-        }
-        // What it has read gets old meanwhile.
-        tokio::time::sleep(takes).await;
-        Ok(loads)
-    }
-
-    async fn write(&self, key: u64) -> u64 {
-        let key = key.to_string();
-        let version = self.0.lock().await.call(&["INCR", &key]).await.unwrap().int().unwrap();
-        u64::try_from(version).unwrap()
-    }
-}
-
-struct Worker {
-    cache: Cache<u64>,
-    origin: Origin,
-    writes: bool,
-    random: SmallRng,
-    notes: String,
-}
-
-impl Worker {
-    async fn act(&mut self) {
-        let key = self.key();
-        match self.random.random_range(0..10_000) {
-            0 if self.writes => self.change_all(key).await,
-            1..60 if self.writes => self.disturb(key).await,
-            60..500 => self.read_many(key).await,
-            _ => self.read(key).await,
-        }
-    }
-
-    /// Some are asked for far more often than others.
-    fn key(&mut self) -> u64 {
-        let share: f64 = self.random.random();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "neither is large"
-        )]
-        let key = (share.powi(3) * KEYS as f64) as u64;
-        key
-    }
-
-    /// Most loads are quick; some last so long that much is written meanwhile.
-    fn takes(&mut self) -> Duration {
-        let most = if self.random.random_bool(0.3) { 120_000 } else { 8_000 };
-        Duration::from_micros(self.random.random_range(0..most))
-    }
-
-    async fn read(&mut self, key: u64) {
-        let (takes, origin, begun) = (self.takes(), self.origin.clone(), now());
-        let load = move |_| async move {
-            let mut loads = origin.read(vec![key], takes).await?;
-            Ok::<_, std::io::Error>(loads.remove(0).1)
-        };
-        let found = self.cache.get_or_load(key, load).await.unwrap();
-        self.saw(key, &found, begun);
-    }
-
-    async fn read_many(&mut self, first: u64) {
-        let keys = [first, (first + 1) % KEYS, (first + 2) % KEYS];
-        let (takes, origin, begun) = (self.takes(), self.origin.clone(), now());
-        let load = move |missing: Vec<u64>, _| origin.clone().read(missing, takes);
-        let found = self.cache.get_or_load_many(keys, load).await.unwrap();
-        for (key, found) in keys.into_iter().zip(found) {
-            self.saw(key, &found, begun);
-        }
-    }
-
-    fn saw(&mut self, key: u64, found: &Lookup<u64>, begun: u64) {
-        let tier = match found.tier() {
-            Tier::Local => 'l',
-            Tier::Redis => 'r',
-            _ => 'o',
-        };
-        writeln!(self.notes, "R {key} {} {begun} {tier}", found.value().unwrap()).unwrap();
-    }
-
-    /// Changes a key, and now and then once more while what the first change made invalid is being loaded.
-    async fn disturb(&mut self, key: u64) {
-        self.change(key).await;
-        if self.random.random_bool(0.5) {
-            tokio::time::sleep(Duration::from_micros(self.random.random_range(0..20_000))).await;
-            self.change(key).await;
-        }
-    }
-
-    /// In one of the ways there are.
-    async fn change(&mut self, key: u64) {
-        match self.random.random_range(0..5) {
-            0 => {
-                let origin = self.origin.clone();
-                let write = move || async move {
-                    let version = origin.write(key).await;
-                    Ok::<_, std::io::Error>((version, now(), load(key, version)))
-                };
-                let begun = self.write_through(key, write).await;
-                self.told(Scope::Key(key), begun);
-            }
-            1 => {
-                let version = self.write(key).await;
-                let begun = now();
-                let told = self.cache.update(key, version, load(key, version)).await;
-                self.told(Scope::Key(key), told.is_ok().then_some(begun));
-            }
-            2 | 3 => {
-                self.write(key).await;
-                let begun = now();
-                let told = self.cache.remove(key).await;
-                self.told(Scope::Key(key), told.is_ok().then_some(begun));
-            }
-            _ => {
-                let number = key % TAGS;
-                for key in (0..KEYS).filter(|key| key % TAGS == number) {
-                    self.write(key).await;
-                }
-                let begun = now();
-                let told = self.cache.invalidate_tags([tag(number)]).await;
-                self.told(Scope::Tag(number), told.is_ok().then_some(begun));
-            }
-        }
-    }
-
-    async fn change_all(&mut self, key: u64) {
-        self.write(key).await;
-        let begun = now();
-        let told = self.cache.invalidate_all().await;
-        self.told(Scope::All, told.is_ok().then_some(begun));
-    }
-
-    /// Of the origin alone.
-    async fn write(&mut self, key: u64) -> u64 {
-        let version = self.origin.write(key).await;
-        self.wrote(key, version, now());
-        version
-    }
-
-    /// Since when the origin was written, if that was told.
-    async fn write_through<F>(
-        &mut self,
-        key: u64,
-        write: impl FnOnce() -> F + Send + 'static,
-    ) -> Option<u64>
-    where
-        F: Future<Output = Result<(u64, u64, Load<u64>), std::io::Error>> + Send + 'static,
-    {
-        let (tell, told) = tokio::sync::oneshot::channel();
-        let write = move || async move {
-            let (version, written, load) = write().await?;
-            tell.send((version, written)).unwrap();
-            Ok::<_, std::io::Error>(load)
-        };
-        let done = self.cache.write(key, write).await;
-        let (version, written) = told.await.unwrap();
-        self.wrote(key, version, written);
-        done.is_ok().then_some(written)
-    }
-
-    /// It was there by then.
-    fn wrote(&mut self, key: u64, version: u64, at: u64) {
-        writeln!(self.notes, "W {key} {version} {at}").unwrap();
-    }
-
-    fn told(&mut self, scope: Scope, begun: Option<u64>) {
-        match begun {
-            Some(begun) => writeln!(self.notes, "I {scope} {begun} {}", now()).unwrap(),
-            None => self.notes.push_str("F\n"),
-        }
-    }
-}
-
-/// With its version: an update must know what is older.
-fn load(key: u64, version: u64) -> Load<u64> {
-    Load::value(version).version(version).tags([tag(key % TAGS)])
-}
-
-fn tag(number: u64) -> String {
-    format!("t{number}")
 }

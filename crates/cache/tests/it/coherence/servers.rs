@@ -15,7 +15,7 @@ pub(super) enum Kind {
 }
 
 pub(super) enum Servers {
-    One { server: Server, proxies: Vec<Proxy> },
+    One { server: Box<Server>, proxies: Vec<Proxy> },
     Sentinel(Sentinel),
     Cluster(Cluster),
 }
@@ -27,7 +27,7 @@ impl Servers {
         let server = Server::builder().acl_file(users);
         match kind {
             Kind::One => {
-                let server = server.start().await.unwrap();
+                let server = Box::new(server.start().await.unwrap());
                 let mut proxies = Vec::new();
                 for _ in 0..processes {
                     proxies.push(Proxy::start(server.addr()).await.unwrap());
