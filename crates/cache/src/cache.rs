@@ -185,9 +185,9 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             return Ok(());
         }
         let key = inner.keys.entry(&Canonical::of(&key));
-        let inserted = self.put(&key, &load).await;
+        let told = self.told(self.put(&key, &load).await, iter::once(Debt::Key(key.clone())));
         inner.forget(&key);
-        self.told(inserted, iter::once(Debt::Key(key)))
+        told
     }
 
     async fn put(&self, key: &Key, load: &Load<V>) -> Result<(), Error> {
@@ -233,9 +233,9 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             inner.tell(What::Written, &[&key]).await?;
             Ok(updated)
         };
-        let updated = updated.await;
+        let told = self.told(updated.await, iter::once(Debt::Key(key.clone())));
         inner.forget(&key);
-        self.told(updated, iter::once(Debt::Key(key)))
+        told
     }
 
     pub(crate) fn encoded(

@@ -89,9 +89,10 @@ impl<V: Send + Sync + 'static> Cache<V> {
             "a failover may have lost some: they are repeated"
         );
         inner.counters.failed_over(said.len());
+        let owes = !said.is_empty();
+        inner.owed.add(said.into_iter(), inner.tracked.is_some());
         inner.distrust();
-        if !said.is_empty() {
-            inner.owed.add(said.into_iter(), inner.tracked.is_some());
+        if owes {
             self.pay();
         }
     }

@@ -48,8 +48,9 @@ impl<V: Send + Sync + 'static> Cache<V> {
             return Ok(0);
         }
         let result = self.unlink(keys).await;
+        let told = self.told(result, keys.iter().cloned().map(Debt::Key));
         keys.iter().for_each(|key| self.inner.forget(key));
-        self.told(result, keys.iter().cloned().map(Debt::Key))
+        told
     }
 
     async fn unlink(&self, keys: &[Key]) -> Result<u64, Error> {
@@ -89,9 +90,9 @@ impl<V: Send + Sync + 'static> Cache<V> {
             inner.tell(What::Expired, &[&key]).await?;
             Ok(expired)
         };
-        let expired = expired.await;
+        let told = self.told(expired.await, iter::once(Debt::Key(key.clone())));
         inner.forget(&key);
-        self.told(expired, iter::once(Debt::Key(key)))
+        told
     }
 
     /// Makes whatever has one of these tags invalid, in Redis and in all processes: what is cached, and what is being

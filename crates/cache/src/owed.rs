@@ -148,7 +148,8 @@ impl Owed {
 }
 
 impl<V: Send + Sync + 'static> Cache<V> {
-    /// After Redis was told of these, or was to be: what it did not take is owed.
+    /// After Redis was told of these, or was to be: what it did not take is owed. What is kept of them is to be
+    /// forgotten then, not before: from here on it is not kept again.
     pub(crate) fn told<T>(
         &self,
         result: Result<T, Error>,

@@ -96,7 +96,9 @@ impl<V: Send + Sync + 'static> Inner<V> {
         left: Duration,
     ) {
         let local = self.tracked.as_ref().and_then(|tracked| tracked.local.as_ref());
-        if let (Some(local), Some(ticket), Some(seal)) = (local, ticket, seal) {
+        if let (Some(local), Some(ticket), Some(seal)) = (local, ticket, seal)
+            && !self.owed.holds(key)
+        {
             // A name of its own: the whole key would be kept along with a part of it.
             let name = Bytes::copy_from_slice(&Keys::name_of(&key.to_bytes()));
             local.put(name, ticket, lookup.shared(), seal, left);
@@ -271,5 +273,29 @@ impl<V: Send + Sync + 'static> Inner<V> {
     async fn follow(&self, redis: &Redis, version: Option<u64>) -> Result<(), Error> {
         let Some(tracked) = &self.tracked else { return Ok(()) };
         tracked.journal.follow(redis, version, &self.here(tracked)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use russet_core_conn::KeySpace;
+
+    use super::*;
+    use crate::owed::Debt;
+
+    #[tokio::test]
+    async fn what_is_owed_is_not_kept() {
+        let redis = Redis::builder("redis://localhost").build().unwrap();
+        let cache = Cache::<u8>::builder(&redis, &KeySpace::new("t").unwrap(), "c");
+        let inner = cache.local(10).build().unwrap().inner;
+        let [owed, other] = ["a", "b"].map(|name| inner.keys.entry(&Canonical::of(name)));
+        inner.owed.add(std::iter::once(Debt::Key(owed.clone())), true);
+        let keep = |key: &Key| {
+            let seal = Seal { stamp: Stamp::NEVER, tags: Vec::new() };
+            let lookup = Lookup::cached(Some(1), false);
+            inner.keep(key, inner.ticket(key), &lookup, Some(seal), Duration::from_secs(60));
+            inner.tracked.as_ref().unwrap().local.as_ref().unwrap().entries()
+        };
+        assert_eq!((keep(&owed), keep(&other)), (0, 1));
     }
 }
