@@ -26,7 +26,9 @@ const MAX_STALENESS: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_stale_is_read_after_an_acknowledged_invalidation() {
-    run(Kind::One, 30_000, 8, 0).await.never_stale();
+    let run = run(Kind::One, 30_000, 8, 0).await;
+    run.never_stale();
+    run.mostly_from_memory();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,6 +46,7 @@ async fn nor_after_failovers_in_a_cluster_where_the_replica_acknowledged_it() {
 async fn soak_coherence() {
     let run = run(Kind::One, 1_000_000, 80, 0).await;
     run.never_stale();
+    run.mostly_from_memory();
     run.record("coherence", 1_000_000);
 }
 
@@ -52,6 +55,7 @@ async fn soak_coherence() {
 async fn soak_coherence_sentinel() {
     let run = run(Kind::Sentinel, 100_000, 10, 1).await;
     run.never_stale();
+    run.mostly_from_memory();
     run.record("coherence-sentinel", 100_000);
 }
 
@@ -60,6 +64,7 @@ async fn soak_coherence_sentinel() {
 async fn soak_coherence_cluster() {
     let run = run(Kind::Cluster, 100_000, 10, 1).await;
     run.never_stale();
+    run.mostly_from_memory();
     run.record("coherence-cluster", 100_000);
 }
 
@@ -85,6 +90,12 @@ impl Run {
     fn never_stale(&self) {
         let verdict = &self.verdict;
         assert_eq!((verdict.stale_here, verdict.stale_there), (0, 0), "{verdict:?}");
+    }
+
+    /// A guard that refuses everything is no guard.
+    fn mostly_from_memory(&self) {
+        let verdict = &self.verdict;
+        assert!(verdict.clear_near * 100 >= verdict.clear * 80, "{verdict:?}");
     }
 
     fn record(&self, name: &str, operations: u64) {
@@ -136,7 +147,6 @@ async fn run(kind: Kind, operations: u64, faults: usize, replicas: u32) -> Run {
     let files = (0..PROCESSES).map(|number| process::file(folder.path(), number));
     let verdict = History::read(files).judge(MAX_STALENESS, &windows);
     println!("{verdict:?} {struck:?}");
-    assert!(verdict.clear_near * 100 >= verdict.clear * 80, "{verdict:?}");
     assert!(verdict.acknowledged > 0 && verdict.origin > 0, "{verdict:?}");
     for (fault, times) in &struck {
         assert!(*times > 0, "{fault} never struck");
