@@ -67,10 +67,12 @@
 //!   it ([`EventKind::Replaced`](russet_core_conn::EventKind::Replaced) or
 //!   [`Promoted`](russet_core_conn::EventKind::Promoted)), drops what it keeps in its memory, and repeats what it has said
 //!   itself in the last five minutes, the last 5,000 at most: [`Stats::failovers`] and [`Stats::repeated`]. Before that
-//!   is done, others may be given what is out of date; and where whoever said it has died too, until its TTL. Nothing is
-//!   lost with a handle with [`Durability::Replicas`](russet_core_conn::Durability) of all replicas that may be promoted:
-//!   it invalidates with their acknowledgement, and its user needs the right `+wait`. Loads, leases and fills are
-//!   `Async` there, too.
+//!   is done, what is out of date may be given; and where whoever said it has died too, until its TTL ends. It takes the
+//!   handle's right to `INFO`.
+//! - A handle with [`Durability::Replicas`](russet_core_conn::Durability) of all replicas that may be promoted invalidates
+//!   with their acknowledgement, and a failover takes nothing of it back; its user needs the right `+wait`. Loads, leases
+//!   and fills wait for nobody. On a cluster a removal that finds the key gone already, by another that no replica has
+//!   yet, is no safer than that one.
 //! - Versions of the journal come from the server's clock. Where a failover loses some, and the new primary's clock is
 //!   behind by more than it took, tags that are invalidated before it has caught up may leave valid what was loaded before.
 //! - A loader that reads a replica of the origin may load what is out of date already.
@@ -97,6 +99,7 @@
 //! | Redis is away, hung, full | asks the loader, caches nothing |
 //! | the same, and many ask | [so many](CacheBuilder::origin_limit) at a time, the others wait; too many are [`LoadError::Overloaded`] |
 //! | it was away for a removal or the like | that is repeated until it is taken; until then, this process uses nothing of what it is about |
+//! | it was restarted, or a replica promoted | the memory of each process begins anew, and what it has said of late is said again |
 //!
 //! # Keys
 //!
