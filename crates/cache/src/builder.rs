@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use russet_core_conn::{Breaker, Codec, KeySpace, Redis};
 
+use crate::access::{Access, Insight};
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::journal::Journal;
@@ -30,6 +31,7 @@ pub struct CacheBuilder<V> {
     local: Option<u64>,
     local_ttl: Option<Duration>,
     origin: usize,
+    access: Option<Access>,
     value: PhantomData<fn() -> V>,
 }
 
@@ -57,6 +59,7 @@ impl<V> CacheBuilder<V> {
                 hard: None,
                 ahead: None,
                 lease: Duration::from_secs(5),
+                counts: true,
             },
             budget: Duration::from_millis(100),
             breaker: Guard::Own,
@@ -65,6 +68,7 @@ impl<V> CacheBuilder<V> {
             local: None,
             local_ttl: None,
             origin: 100,
+            access: None,
             value: PhantomData,
         }
     }
@@ -203,6 +207,19 @@ impl<V> CacheBuilder<V> {
         self
     }
 
+    /// Finds out which keys are asked for: [`hot`](Cache::hot), [`missed`](Cache::missed), [`recent`](Cache::recent), and
+    /// [`fleet_stats`](Cache::fleet_stats). Default: not.
+    ///
+    /// Each process counts in its own memory, and merges what it has seen into Redis [every 10 s](Access::every) while it
+    /// is used: one script for 250 keys, no command for a lookup. Of lookups that a process answers from its own memory it
+    /// looks at one in 16, drawn by chance, which counts for all. What a process has not merged when it ends is not
+    /// counted, and neither is what Redis did not take. Keys with a segment of more than 128 bytes can't be told, and are
+    /// not recorded.
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = Some(access);
+        self
+    }
+
     /// Validates, and makes the cache. Nothing is sent.
     ///
     /// # Errors
@@ -252,6 +269,9 @@ impl<V> CacheBuilder<V> {
         if let Some(time) = self.staleness.filter(|time| *time > Duration::from_secs(3_600)) {
             return config("journal", format!("{time:?}"), "up to an hour");
         }
+        if let Some((problem, allowed)) = self.access.and_then(|access| access.problem()) {
+            return config("access", problem, allowed);
+        }
         let budgeted =
             self.redis.with_deadline(self.budget.min(self.redis.deadline())).without_waiting();
         let budgeted = match self.breaker {
@@ -269,7 +289,10 @@ impl<V> CacheBuilder<V> {
             Tracked::new(journal, self.local.map(|entries| Local::new(entries, ttl)))
         });
         let origin = Origin::new(self.origin);
-        Ok(Cache::assemble(self.redis, budgeted, keys, policy, self.codec, tracked, origin))
+        let insight = self.access.map(Insight::new);
+        Ok(Cache::assemble(
+            self.redis, budgeted, keys, policy, self.codec, tracked, origin, insight,
+        ))
     }
 }
 
@@ -296,6 +319,9 @@ mod tests {
             (ok().origin_limit(0), "origin_limit"),
             (ok().journal(Duration::MAX), "journal"),
             (ok().lease(Duration::from_millis(1)), "lease"),
+            (ok().access(Access::default().keys(0)), "access"),
+            (ok().access(Access::default().every(Duration::ZERO)), "access"),
+            (ok().access(Access::default().half_life(Duration::MAX)), "access"),
             (ok().refresh_ahead(RefreshAhead::at(1.0)), "refresh_ahead"),
             (ok().refresh_ahead(RefreshAhead::xfetch(f64::NAN)), "refresh_ahead"),
         ] {

@@ -9,6 +9,7 @@ use russet_core_conn::{Agreed, Breaker, Canonical, Cmd, Codec, Key, KeySpace, Re
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::access::Insight;
 use crate::builder::CacheBuilder;
 use crate::entry;
 use crate::error::Error;
@@ -68,6 +69,7 @@ pub(crate) struct Inner<V> {
     pub(crate) tracked: Option<Tracked<V>>,
     pub(crate) owed: Owed,
     pub(crate) origin: Origin,
+    pub(crate) insight: Option<Insight>,
     agreed: Agreed,
     /// It was said that another layout is kept.
     pub(crate) warned: AtomicBool,
@@ -87,6 +89,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         CacheBuilder::new(redis, keys, name)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the builder's, each once")]
     pub(crate) fn assemble(
         redis: Redis,
         budgeted: Redis,
@@ -95,6 +98,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         codec: Codec,
         tracked: Option<Tracked<V>>,
         origin: Origin,
+        insight: Option<Insight>,
     ) -> Self {
         let inner = Inner {
             wakes: Wakes::new(redis.clone(), keys.channel()),
@@ -107,6 +111,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
             tracked,
             owed: Owed::default(),
             origin,
+            insight,
             agreed: Agreed::default(),
             warned: AtomicBool::new(false),
         };

@@ -243,9 +243,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             (Some(token), Some(mut fill)) => {
                 let (channel, ticket) = (inner.wakes.channel(), inner.ticket(key));
                 let (seal, left) = (fill.seal.take(), self.policy.kept(fill.ttl));
+                let bytes = fill.payload.len();
                 match scripts::fill(&inner.budgeted, key, Some(token), fill, channel).await {
                     Ok(true) => {
                         inner.counters.fill(true);
+                        inner.counters.filled_bytes(bytes);
                         inner.keep(key, ticket, lookup, seal, left);
                         true
                     }

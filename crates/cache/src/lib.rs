@@ -60,6 +60,8 @@
 //!   cached together does not end together.
 //! - **One unreadable entry is one miss**: corrupt bytes, another type, an older release's shape. It is replaced.
 //! - **One key, one shape**, whichever call wrote it.
+//! - **What is asked for is known**, with [`access`](CacheBuilder::access): which keys of all processes, how often, and
+//!   which in vain, at no command for a lookup.
 //!
 //! # Where that ends
 //!
@@ -102,12 +104,17 @@
 //! | `{prefix:r}:cache-fresh:<name>:<lane>` | zset | the entities that wait to be committed, by when the first write came | when they are |
 //! | `{prefix:r}:cache-retry:<name>:<lane>` | zset | those that are tried again, by when | when they are committed |
 //! | `{prefix:r}:cache-dead:<name>:<lane>` | zset | those that nobody tries any more, by since when | when they are redriven or discarded |
+//! | `{prefix:q}:cache-hot:<name>` | zset | up to 4,000 keys that are asked for, by how often | seven half-lives (of a day) after the last merge |
+//! | `{prefix:q}:cache-missed:<name>` | zset | up to 4,000 that were not cached, by how often | the same |
+//! | `{prefix:q}:cache-recent:<name>` | zset | up to 4,000, by when they were asked for last | the same |
+//! | `{prefix:q}:cache-stats:<name>` | hash | statistics of all processes | the same |
 //! | `{prefix}:layout` | hash | the layout version and number of partitions | with the key space |
 //!
 //! The channel `{prefix}:cache.<name>` wakes those who wait; a cache subscribes to it when it waits for the first time.
 //! The journal is there where one is kept, and `{prefix}:cache-log.<name>` tells of what is new in it. Where it is evicted
 //! or lost, nothing is revived: all entries from before are invalid. A write-behind buffer has 16 lanes, the lease on each of
 //! which is `{prefix:s}:lease:cache-behind:<name>:<lane>`; `{prefix}:cache-behind.<name>` tells of those with a whole batch.
+//! Keys and statistics of what is asked for are there where there is [access insight](CacheBuilder::access).
 //!
 //! # Features
 //!
@@ -123,11 +130,13 @@
 //! | `russet_cache_behind_entities_total` | counter | `buffer`, `result`: `committed`, `redelivered`, `failed`, `dead`; `away`, `deposed` (batches) |
 //! | `russet_cache_behind_commit_seconds` | histogram | `buffer`: one call of a sink |
 
+mod access;
 mod behind;
 mod builder;
 mod cache;
 mod entry;
 mod error;
+mod fleet;
 mod flight;
 mod invalidate;
 mod invalidation;
@@ -148,11 +157,13 @@ mod seal;
 mod single;
 mod stats;
 mod sweep;
+mod times;
 mod tracked;
 mod wakes;
 mod warm;
 mod write;
 
+pub use self::access::{Access, Accessed, CacheKey};
 pub use self::behind::{
     Batch, BehindError, BehindStats, Change, CommitError, Committed, Dead, Entities, Left, Op,
     Patch, Pending, ReadError, Sink, Worker, WorkerBuilder, WorkerStats, WriteBehind,
@@ -161,10 +172,12 @@ pub use self::behind::{
 pub use self::builder::CacheBuilder;
 pub use self::cache::Cache;
 pub use self::error::{Error, LoadError, WriteError};
+pub use self::fleet::Size;
 pub use self::invalidation::{Invalid, Invalidation};
 pub use self::load::{Load, LoadContext, Reason};
 pub use self::lookup::{Freshness, Lookup, Tier};
 pub use self::policy::RefreshAhead;
 pub use self::stats::Stats;
+pub use self::times::LoadTimes;
 pub use self::warm::{Progress, Warmed, Warmer, Warming};
 pub use self::write::Written;

@@ -99,6 +99,8 @@ pub(crate) struct Policy {
     pub(crate) hard: Option<Duration>,
     pub(crate) ahead: Option<RefreshAhead>,
     pub(crate) lease: Duration,
+    /// Whether lookups are counted: not where nobody asked for them.
+    pub(crate) counts: bool,
 }
 
 /// Before who waits for another looks again, if nobody has told: drawn from half of it to all.

@@ -1,5 +1,6 @@
 //! The scripts of an entry: their arguments as fields, their answers as enums.
 
+pub(crate) mod access;
 pub(crate) mod behind;
 pub(crate) mod journal;
 
@@ -236,13 +237,13 @@ async fn yes(redis: &Redis, call: ScriptCall<'_>) -> Result<bool, Error> {
 }
 
 /// A status, and what belongs to it.
-struct Answer {
+pub(crate) struct Answer {
     status: i64,
     rest: std::vec::IntoIter<Value>,
 }
 
 impl Answer {
-    fn next<T: FromValue>(&mut self) -> Result<T, Error> {
+    pub(crate) fn next<T: FromValue>(&mut self) -> Result<T, Error> {
         T::from_value(self.rest.next().unwrap_or(Value::Nil))
     }
 

@@ -1,10 +1,13 @@
 //! Counters: in the process, and by the `metrics` facade with the feature of that name.
 
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use russet_core_conn::Striped;
+
+use crate::times::{BUCKETS, LoadTimes};
 
 /// What a cache has done in this process since it was built.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,6 +48,12 @@ pub struct Stats {
     /// Entries that were not written, because the key had been removed, written or claimed by another since the load
     /// began.
     pub fills_refused: u64,
+    /// Bytes of the entries that were read in Redis, as they are encoded there.
+    pub bytes_read: u64,
+    /// Bytes of the entries that were written by loads.
+    pub bytes_filled: u64,
+    /// How long loader calls took.
+    pub load_times: LoadTimes,
 }
 
 impl Stats {
@@ -54,6 +63,51 @@ impl Stats {
         let all = answered + self.misses + self.unreadable + self.unavailable;
         #[expect(clippy::cast_precision_loss, reason = "a rate needs no more")]
         (all > 0).then(|| answered as f64 / all as f64)
+    }
+
+    /// What adds up over all processes, by the name that it has in Redis.
+    fn sums(&mut self) -> impl Iterator<Item = (String, &mut u64)> {
+        // What this process keeps or owes now is no sum.
+        let Self { local_entries: _, owed: _, local, hits, absent, stale, misses, .. } = self;
+        let Self { unreadable, unavailable, joined, waits, refreshes, loads, load_errors, .. } =
+            self;
+        let Self { fills, fill_errors, fills_refused, bytes_read, bytes_filled, .. } = self;
+        let named = [
+            ("local", local),
+            ("hits", hits),
+            ("absent", absent),
+            ("stale", stale),
+            ("misses", misses),
+            ("unreadable", unreadable),
+            ("unavailable", unavailable),
+            ("joined", joined),
+            ("waits", waits),
+            ("refreshes", refreshes),
+            ("loads", loads),
+            ("load_errors", load_errors),
+            ("fills", fills),
+            ("fill_errors", fill_errors),
+            ("fills_refused", fills_refused),
+            ("bytes_read", bytes_read),
+            ("bytes_filled", bytes_filled),
+        ];
+        let times = self.load_times.0.iter_mut().enumerate();
+        let times = times.map(|(class, count)| (format!("load_time_{class}"), count));
+        named.into_iter().map(|(name, sum)| (name.to_owned(), sum)).chain(times)
+    }
+
+    /// By how much which of its sums are larger.
+    pub(crate) fn grown_since(mut self, mut before: Self) -> Vec<(String, u64)> {
+        let pairs = self.sums().zip(before.sums());
+        let grown = pairs.map(|((name, now), (_, before))| (name, now.saturating_sub(*before)));
+        grown.filter(|(_, grown)| *grown > 0).collect()
+    }
+
+    /// Of sums by their names.
+    pub(crate) fn of_sums(mut found: HashMap<String, u64>) -> Self {
+        let mut stats = Self::default();
+        stats.sums().for_each(|(name, sum)| *sum = found.remove(&name).unwrap_or(0));
+        stats
     }
 }
 
@@ -88,6 +142,9 @@ struct Counts {
     joined: AtomicU64,
     waits: AtomicU64,
     refreshes: AtomicU64,
+    /// Read, and written by loads.
+    bytes: [AtomicU64; 2],
+    times: [AtomicU64; BUCKETS],
 }
 
 impl Counters {
@@ -110,9 +167,10 @@ impl Counters {
         }
     }
 
-    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "only measured"))]
     pub(crate) fn load(&self, ok: bool, took: Duration) {
-        self.counts.mine().loads[usize::from(!ok)].fetch_add(1, Relaxed);
+        let counts = self.counts.mine();
+        counts.loads[usize::from(!ok)].fetch_add(1, Relaxed);
+        counts.times[LoadTimes::class(took)].fetch_add(1, Relaxed);
         #[cfg(feature = "metrics")]
         {
             metrics::counter!("russet_cache_loads_total", "cache" => self.cache.clone(), "result" => result(ok))
@@ -141,6 +199,14 @@ impl Counters {
         }
     }
 
+    pub(crate) fn read(&self, bytes: usize) {
+        self.counts.mine().bytes[0].fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn filled_bytes(&self, bytes: usize) {
+        self.counts.mine().bytes[1].fetch_add(bytes as u64, Relaxed);
+    }
+
     pub(crate) fn joined(&self) {
         self.counts.mine().joined.fetch_add(1, Relaxed);
     }
@@ -166,6 +232,8 @@ impl Counters {
             stats.joined += counts.joined.load(Relaxed);
             stats.waits += counts.waits.load(Relaxed);
             stats.refreshes += counts.refreshes.load(Relaxed);
+            add(&counts.bytes, [&mut stats.bytes_read, &mut stats.bytes_filled]);
+            add(&counts.times, stats.load_times.0.each_mut());
         }
         stats.loads += stats.load_errors;
         stats

@@ -140,6 +140,7 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Inner<V> {
             tracing::warn!(%error, "an entry can't be read: a miss");
             Flaw::Bad(Bad::Unreadable(payload.clone()))
         };
+        self.counters.read(payload.len());
         let Some(tracked) = &self.tracked else {
             let value = entry::decode(&self.codec, payload);
             return Ok(Opened { value: value.map_err(|error| unreadable(&error))?, seal: None });
@@ -195,7 +196,10 @@ impl<V: Send + Sync + 'static> Cache<V> {
             return None;
         }
         let lookup = local.find(name.as_bytes(), &tracked.journal, now)?;
-        self.inner.counters.lookup(Seen::Local);
+        if self.policy.counts {
+            self.inner.counters.lookup(Seen::Local);
+            self.note_near(name.as_bytes(), now);
+        }
         Some(lookup)
     }
 

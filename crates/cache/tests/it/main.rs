@@ -1,6 +1,7 @@
 //! The cache against real servers, well and under fault.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod access;
 mod acl;
 mod batch;
 mod behind;
@@ -11,6 +12,7 @@ mod grace;
 mod journal;
 mod processes;
 mod single;
+mod size;
 mod stampede;
 mod support;
 mod sweep;
