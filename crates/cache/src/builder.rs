@@ -6,6 +6,7 @@ use std::time::Duration;
 use russet_core_conn::{Breaker, Codec, KeySpace, Redis};
 
 use crate::access::{Access, Insight};
+use crate::adaptive::AdaptiveTtl;
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::journal::Journal;
@@ -59,6 +60,7 @@ impl<V> CacheBuilder<V> {
                 hard: None,
                 ahead: None,
                 lease: Duration::from_secs(5),
+                adaptive: None,
                 counts: true,
             },
             budget: Duration::from_millis(100),
@@ -220,6 +222,18 @@ impl<V> CacheBuilder<V> {
         self
     }
 
+    /// Keeps values the longer, the more often their keys are asked for, in the place of [`ttl`](Self::ttl): what is hot is
+    /// loaded seldom, and what is not takes its place for a short time only. How often that was is known by the
+    /// [insight](Self::access) of this process, and of others as far as it is merged; it decays, and neither a miss nor a
+    /// removal sets it back. Default: not. It has the default insight if none is chosen. A load with a
+    /// [TTL of its own](crate::Load::ttl) and a handle [with one](Cache::with_ttl) keep that.
+    ///
+    /// ADAPTIVE_FIGURES
+    pub fn adaptive_ttl(mut self, adaptive: AdaptiveTtl) -> Self {
+        self.policy.adaptive = Some(adaptive);
+        self
+    }
+
     /// Validates, and makes the cache. Nothing is sent.
     ///
     /// # Errors
@@ -233,7 +247,15 @@ impl<V> CacheBuilder<V> {
         if self.name.is_empty() || self.name.len() > 64 {
             return config("name", format!("{:?}", self.name), "1 to 64 bytes");
         }
-        let policy = self.policy;
+        let mut policy = self.policy;
+        if let Some(problem) = policy.adaptive.and_then(AdaptiveTtl::problem) {
+            return config(
+                "adaptive_ttl",
+                problem,
+                "a base from 1 ms to the longest, up to ten years",
+            );
+        }
+        policy.ttl = policy.adaptive.map_or(policy.ttl, AdaptiveTtl::longest);
         for (field, ttl) in [("ttl", policy.ttl), ("absent_ttl", policy.absent_ttl)] {
             if ttl < Duration::from_millis(1) || ttl > LONGEST_TTL {
                 return config(field, format!("{ttl:?}"), "1 ms to ten years");
@@ -289,7 +311,8 @@ impl<V> CacheBuilder<V> {
             Tracked::new(journal, self.local.map(|entries| Local::new(entries, ttl)))
         });
         let origin = Origin::new(self.origin);
-        let insight = self.access.map(Insight::new);
+        let access = self.access.or(policy.adaptive.map(|_| Access::default()));
+        let insight = access.map(Insight::new);
         Ok(Cache::assemble(
             self.redis, budgeted, keys, policy, self.codec, tracked, origin, insight,
         ))
@@ -320,6 +343,9 @@ mod tests {
             (ok().journal(Duration::MAX), "journal"),
             (ok().lease(Duration::from_millis(1)), "lease"),
             (ok().access(Access::default().keys(0)), "access"),
+            (ok().adaptive_ttl(AdaptiveTtl::default().base(Duration::ZERO)), "adaptive_ttl"),
+            (ok().adaptive_ttl(AdaptiveTtl::default().max(Duration::MAX)), "adaptive_ttl"),
+            (ok().adaptive_ttl(AdaptiveTtl::default().max(Duration::from_secs(1))), "adaptive_ttl"),
             (ok().access(Access::default().every(Duration::ZERO)), "access"),
             (ok().access(Access::default().half_life(Duration::MAX)), "access"),
             (ok().refresh_ahead(RefreshAhead::at(1.0)), "refresh_ahead"),

@@ -121,7 +121,10 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// The same cache with another time to live for what this handle fills, from 1 ms to ten years.
     #[must_use]
     pub fn with_ttl(&self, ttl: Duration) -> Self {
-        self.with(|policy| policy.ttl = ttl.clamp(Duration::from_millis(1), LONGEST_TTL))
+        self.with(|policy| {
+            policy.ttl = ttl.clamp(Duration::from_millis(1), LONGEST_TTL);
+            policy.adaptive = None;
+        })
     }
 
     /// The same cache with another [`grace`](CacheBuilder::grace) for what this handle finds and fills.
@@ -195,7 +198,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     async fn put(&self, key: &Key, load: &Load<V>) -> Result<(), Error> {
         let inner = &self.inner;
         self.ready(&inner.redis, Instant::now()).await?;
-        let fill = self.encoded(load, Duration::ZERO, inner.stamp());
+        let fill = self.encoded(key, load, Duration::ZERO, inner.stamp());
         let fill = fill.inspect_err(|_| inner.counters.fill(false))?;
         let filled = if fill.timed {
             scripts::fill(&inner.redis, key, None, fill, inner.wakes.channel()).await.map(drop)
@@ -225,7 +228,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         let key = inner.keys.entry(&Canonical::of(&key));
         let updated = async {
             self.ready(&inner.redis, Instant::now()).await?;
-            let fill = self.encoded(&load, Duration::ZERO, inner.stamp())?;
+            let fill = self.encoded(&key, &load, Duration::ZERO, inner.stamp())?;
             let channel = inner.wakes.channel();
             let updated = scripts::update(&inner.redis, &key, version, fill, channel).await?;
             if updated {
@@ -241,6 +244,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 
     pub(crate) fn encoded(
         &self,
+        key: &Key,
         load: &Load<V>,
         took: Duration,
         stamp: Option<Stamp>,
@@ -260,7 +264,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         // An absence is not used after its time: what is created should be seen.
         let timed = load.value.is_some() && self.policy.is_timed();
         let grace = if timed { self.policy.grace } else { Duration::ZERO };
-        Ok(Fill { payload, seal, ttl: self.policy.ttl_of(load), grace, timed, took })
+        let ttl = self.policy.ttl_of(load, self.adapted(key, load));
+        Ok(Fill { payload, seal, ttl, grace, timed, took })
     }
 }
 

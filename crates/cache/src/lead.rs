@@ -110,7 +110,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         pilot.depart();
         let failure = match loaded {
             Some(Ok(load)) => {
-                let (lookup, fill) = self.settle(load, took, stamp);
+                let (lookup, fill) = self.settle(key, load, took, stamp);
                 let seal = fill.as_ref().and_then(|fill| fill.seal.clone());
                 let sound = self.finish(key, token.as_ref(), &lookup, fill).await;
                 return Landed { outcome: Ok(lookup), began, sound, seal };
@@ -213,16 +213,23 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// What the caller gets, and what is to be cached of it, if anything is and can be.
     pub(crate) fn settle(
         &self,
+        key: &Key,
         load: Load<V>,
         took: Duration,
         stamp: Option<Stamp>,
     ) -> (Lookup<V>, Option<Fill>) {
-        let fill = if load.cache { self.fill(&load, took, stamp) } else { None };
+        let fill = if load.cache { self.fill(key, &load, took, stamp) } else { None };
         (Lookup::loaded(load.value), fill)
     }
 
-    fn fill(&self, load: &Load<V>, took: Duration, stamp: Option<Stamp>) -> Option<Fill> {
-        let fill = self.encoded(load, took, stamp);
+    fn fill(
+        &self,
+        key: &Key,
+        load: &Load<V>,
+        took: Duration,
+        stamp: Option<Stamp>,
+    ) -> Option<Fill> {
+        let fill = self.encoded(key, load, took, stamp);
         let fill = fill.inspect_err(|error| {
             tracing::warn!(%error, "a value can't be cached");
             self.inner.counters.fill(false);

@@ -131,6 +131,7 @@
 //! | `russet_cache_behind_commit_seconds` | histogram | `buffer`: one call of a sink |
 
 mod access;
+mod adaptive;
 mod behind;
 mod builder;
 mod cache;
@@ -164,6 +165,7 @@ mod warm;
 mod write;
 
 pub use self::access::{Access, Accessed, CacheKey};
+pub use self::adaptive::AdaptiveTtl;
 pub use self::behind::{
     Batch, BehindError, BehindStats, Change, CommitError, Committed, Dead, Entities, Left, Op,
     Patch, Pending, ReadError, Sink, Worker, WorkerBuilder, WorkerStats, WriteBehind,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
+use crate::adaptive::AdaptiveTtl;
 use crate::load::Load;
 use crate::scripts::Due;
 
@@ -99,6 +100,8 @@ pub(crate) struct Policy {
     pub(crate) hard: Option<Duration>,
     pub(crate) ahead: Option<RefreshAhead>,
     pub(crate) lease: Duration,
+    /// By how often a key is asked for, in the place of `ttl`.
+    pub(crate) adaptive: Option<AdaptiveTtl>,
     /// Whether lookups are counted: not where nobody asked for them.
     pub(crate) counts: bool,
 }
@@ -137,9 +140,9 @@ impl Policy {
         LOOK_AGAIN.mul_f64(share).min(left + Duration::from_millis(1))
     }
 
-    /// A load's time to live in whole milliseconds, from one to ten years.
-    pub(crate) fn ttl_of<V>(&self, load: &Load<V>) -> Duration {
-        let ttl = load.ttl.unwrap_or(if load.value.is_some() { self.ttl } else { self.absent_ttl });
+    /// A load's time to live, its own if it has one, in whole milliseconds, from one to ten years.
+    pub(crate) fn ttl_of<V>(&self, load: &Load<V>, ttl: Option<Duration>) -> Duration {
+        let ttl = ttl.unwrap_or(if load.value.is_some() { self.ttl } else { self.absent_ttl });
         let chance: f64 = rand::rng().random();
         let ttl = ttl.min(LONGEST_TTL).mul_f64(1.0 - self.jitter * chance);
         Duration::from_millis(u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))

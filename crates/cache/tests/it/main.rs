@@ -3,6 +3,7 @@
 
 mod access;
 mod acl;
+mod adaptive;
 mod batch;
 mod behind;
 mod breaker;
