@@ -145,6 +145,11 @@ impl<V: Send + Sync + 'static> Cache<V> {
         self.with(|policy| policy.hard = Some(timeout))
     }
 
+    /// The same cache for lookups that nobody asked for.
+    pub(crate) fn uncounted(&self) -> Self {
+        self.with(|policy| policy.counts = false)
+    }
+
     fn with(&self, change: impl FnOnce(&mut Policy)) -> Self {
         let mut other = self.clone();
         change(&mut other.policy);
