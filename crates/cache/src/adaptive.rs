@@ -9,6 +9,9 @@ use crate::keys::Keys;
 use crate::load::Load;
 use crate::policy::LONGEST_TTL;
 
+#[cfg(test)]
+mod replay;
+
 /// How the time to live of a value grows with how often its key is asked for: `base × (1 + ln(n + 1))`, at most `max`. See
 /// [`CacheBuilder::adaptive_ttl`](crate::CacheBuilder::adaptive_ttl).
 ///

@@ -63,7 +63,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// trip in the background, and those that are not cached are loaded by one call, as [`Cache::get_or_load_many`] does:
     /// under their leases, so that nothing is loaded twice and nothing stale is filled. First those that
     /// [`related`](Prefetch::related) gives, then those that were asked for [after the same key](Prefetch::learns) before,
-    /// then the [hottest](Prefetch::hot). A key that was there is not looked for again for half of the TTL. Where
+    /// then the [hottest](Prefetch::hot). Where the lookup was a hit, keys that were there are not looked for again
+    /// for half of the TTL. Where
     /// [so many](Prefetch::concurrency) are under way already, or Redis does not answer, nothing is prefetched. None of it is
     /// counted as a lookup in the statistics or the insight.
     ///
@@ -163,7 +164,7 @@ where
             if let Some(learnt) = &self.learnt {
                 learnt.note(&key);
             }
-            self.begin(&key);
+            self.begin(&key, lookup.is_hit());
         }
         Ok(lookup)
     }
@@ -174,9 +175,9 @@ where
         let _ = self.places.acquire_many(self.concurrency).await;
     }
 
-    fn begin(&self, after: &K) {
+    fn begin(&self, after: &K, hit: bool) {
         let Ok(place) = self.places.clone().try_acquire_owned() else { return };
-        let wanted = self.wanted(after);
+        let wanted = self.wanted(after, hit);
         if wanted.is_empty() {
             return;
         }
@@ -201,15 +202,16 @@ where
         });
     }
 
-    /// What is not known to be cached, the likeliest first.
-    fn wanted(&self, after: &K) -> Vec<K> {
+    /// What is not known to be cached, the likeliest first. What belongs to one that is gone may be gone with it.
+    fn wanted(&self, after: &K, hit: bool) -> Vec<K> {
         let mut wanted: Vec<K> = Vec::with_capacity(self.most);
         let mut add = |keys: &mut dyn Iterator<Item = K>| {
             for key in keys {
                 if wanted.len() >= self.most {
                     return;
                 }
-                if key != *after && !wanted.contains(&key) && !self.there.contains_key(&key) {
+                let known = hit && self.there.contains_key(&key);
+                if key != *after && !wanted.contains(&key) && !known {
                     wanted.push(key);
                 }
             }

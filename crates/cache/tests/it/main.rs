@@ -13,6 +13,7 @@ mod grace;
 mod journal;
 mod prefetch;
 mod processes;
+mod replay;
 mod single;
 mod size;
 mod stampede;
