@@ -71,11 +71,18 @@ impl AdaptiveTtl {
 impl<V: Send + Sync + 'static> Cache<V> {
     /// The time to live that a load of this key has, where it says none itself.
     pub(crate) fn adapted(&self, key: &Key, load: &Load<V>) -> Option<Duration> {
-        let (Some(adaptive), Some(_), None) = (self.policy.adaptive, &load.value, load.ttl) else {
+        if load.ttl.is_some() || load.value.is_none() {
             return load.ttl;
-        };
+        }
+        let Some(adaptive) = self.policy.adaptive else { return self.usual_ttl() };
         let name = Keys::name_of(&key.to_bytes());
         Some(adaptive.ttl(self.inner.insight.as_ref()?.count(&name)))
+    }
+
+    /// That of this handle's values, where it is one for all.
+    pub(crate) fn usual_ttl(&self) -> Option<Duration> {
+        let chosen = if self.policy.own_ttl { None } else { self.inner.ttl.get() };
+        self.policy.adaptive.is_none().then(|| chosen.unwrap_or(self.policy.ttl))
     }
 }
 

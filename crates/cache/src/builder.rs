@@ -61,6 +61,7 @@ impl<V> CacheBuilder<V> {
                 ahead: None,
                 lease: Duration::from_secs(5),
                 adaptive: None,
+                own_ttl: false,
                 counts: true,
             },
             budget: Duration::from_millis(100),

@@ -22,7 +22,7 @@ use crate::local::Local;
 use crate::lookup::Lookup;
 use crate::origin::Origin;
 use crate::owed::{Debt, Owed};
-use crate::policy::{LONGEST_TTL, Policy};
+use crate::policy::{Chosen, LONGEST_TTL, Policy};
 use crate::scripts::{self, Fill};
 use crate::seal::{Seal, Stamp};
 use crate::stats::{Counters, Stats};
@@ -70,6 +70,8 @@ pub(crate) struct Inner<V> {
     pub(crate) owed: Owed,
     pub(crate) origin: Origin,
     pub(crate) insight: Option<Insight>,
+    /// What an optimizer was told to make of it.
+    pub(crate) ttl: Chosen,
     agreed: Agreed,
     /// It was said that another layout is kept.
     pub(crate) warned: AtomicBool,
@@ -112,6 +114,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
             owed: Owed::default(),
             origin,
             insight,
+            ttl: Chosen::default(),
             agreed: Agreed::default(),
             warned: AtomicBool::new(false),
         };
@@ -124,6 +127,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         self.with(|policy| {
             policy.ttl = ttl.clamp(Duration::from_millis(1), LONGEST_TTL);
             policy.adaptive = None;
+            policy.own_ttl = true;
         })
     }
 

@@ -1,5 +1,7 @@
 //! How long entries live, and what is done at which point of their lives.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -102,8 +104,24 @@ pub(crate) struct Policy {
     pub(crate) lease: Duration,
     /// By how often a key is asked for, in the place of `ttl`.
     pub(crate) adaptive: Option<AdaptiveTtl>,
+    /// Whether `ttl` is this handle's own.
+    pub(crate) own_ttl: bool,
     /// Whether lookups are counted: not where nobody asked for them.
     pub(crate) counts: bool,
+}
+
+/// A time to live that was chosen while the cache is in use.
+#[derive(Debug, Default)]
+pub(crate) struct Chosen(AtomicU64);
+
+impl Chosen {
+    pub(crate) fn set(&self, ttl: Duration) {
+        self.0.store(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Option<Duration> {
+        Some(self.0.load(Relaxed)).filter(|millis| *millis > 0).map(Duration::from_millis)
+    }
 }
 
 /// Before who waits for another looks again, if nobody has told: drawn from half of it to all.

@@ -59,10 +59,19 @@ pub struct Stats {
 impl Stats {
     /// The share of lookups that the cache answered, 0 to 1; `None` before the first.
     pub fn hit_rate(&self) -> Option<f64> {
-        let answered = self.local + self.hits + self.absent + self.stale;
-        let all = answered + self.misses + self.unreadable + self.unavailable;
+        let answered = self.answered();
+        let all = self.lookups();
         #[expect(clippy::cast_precision_loss, reason = "a rate needs no more")]
         (all > 0).then(|| answered as f64 / all as f64)
+    }
+
+    /// How many lookups there were.
+    pub fn lookups(&self) -> u64 {
+        self.answered() + self.misses + self.unreadable + self.unavailable
+    }
+
+    fn answered(&self) -> u64 {
+        self.local + self.hits + self.absent + self.stale
     }
 
     /// What adds up over all processes, by the name that it has in Redis.

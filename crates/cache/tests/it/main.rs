@@ -11,6 +11,7 @@ mod coherence;
 mod fault;
 mod grace;
 mod journal;
+mod optimizer;
 mod prefetch;
 mod processes;
 mod replay;
