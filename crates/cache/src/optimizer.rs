@@ -20,10 +20,22 @@ const LEAST_LOOKUPS: u64 = 100;
 #[derive(Debug)]
 pub struct Optimizer<V> {
     cache: Cache<V>,
-    least_hits: f64,
-    most_evicted: f64,
+    limits: Limits,
     sample: usize,
     last: Option<Seen>,
+}
+
+/// Beyond these something is to be done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    least_hits: f64,
+    most_evicted: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { least_hits: 0.7, most_evicted: 0.1 }
+    }
 }
 
 #[derive(Debug)]
@@ -34,7 +46,7 @@ struct Seen {
 }
 
 /// How a cache has done since the last report.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Report {
     /// For how long; `None` for the first, which is about all that was ever merged.
@@ -89,7 +101,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// OPTIMIZER_FIGURES
     pub fn optimizer(&self) -> Optimizer<V> {
         let cache = self.clone();
-        Optimizer { cache, least_hits: 0.7, most_evicted: 0.1, sample: 1_000, last: None }
+        Optimizer { cache, limits: Limits::default(), sample: 1_000, last: None }
     }
 }
 
@@ -97,14 +109,14 @@ impl<V: Send + Sync + 'static> Optimizer<V> {
     /// Below which share of hits something is to be done, 0 to 1. Default: 0.7.
     #[must_use]
     pub fn least_hits(mut self, share: f64) -> Self {
-        self.least_hits = share;
+        self.limits.least_hits = share;
         self
     }
 
     /// Above which share of evicted entries among those that were written something is to be done, 0 to 1. Default: 0.1.
     #[must_use]
     pub fn most_evicted(mut self, share: f64) -> Self {
-        self.most_evicted = share;
+        self.limits.most_evicted = share;
         self
     }
 
@@ -133,7 +145,7 @@ impl<V: Send + Sync + 'static> Optimizer<V> {
         }
         self.last = Some(now);
         let mut report = Report { interval, stats, size, evicted, advice: Vec::new() };
-        report.advice = self.advise(&report);
+        report.advice = self.limits.advise(&report, self.cache.usual_ttl());
         Ok(report)
     }
 
@@ -148,12 +160,28 @@ impl<V: Send + Sync + 'static> Optimizer<V> {
         }
     }
 
-    fn advise(&self, report: &Report) -> Vec<Advice> {
+    /// Of all primaries, since they began.
+    async fn evicted(&self) -> Result<u64, Error> {
+        let redis = &self.cache.inner.redis;
+        let primaries = redis.nodes(Role::Primary).await?;
+        let evicted = primaries.iter().map(async |node| {
+            let info: String = redis.on(node)?.run(Cmd::read("INFO").arg("stats")).await?;
+            let fields: HashMap<&str, &str> =
+                info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
+            let evicted = fields.get("evicted_keys").and_then(|count| count.parse().ok());
+            Ok::<u64, Error>(evicted.unwrap_or(0))
+        });
+        Ok(try_join_all(evicted).await?.iter().sum())
+    }
+}
+
+impl Limits {
+    /// `ttl`: where it is one for all.
+    pub(crate) fn advise(&self, report: &Report, ttl: Option<Duration>) -> Vec<Advice> {
         let Some(hits) = report.stats.hit_rate() else { return Vec::new() };
         if report.stats.lookups() < LEAST_LOOKUPS {
             return Vec::new();
         }
-        let ttl = self.cache.usual_ttl();
         let evicted = report.eviction_rate().filter(|rate| *rate > self.most_evicted);
         let mut advice = Vec::new();
         if let Some(rate) = evicted {
@@ -189,20 +217,6 @@ impl<V: Send + Sync + 'static> Optimizer<V> {
             });
         }
         advice
-    }
-
-    /// Of all primaries, since they began.
-    async fn evicted(&self) -> Result<u64, Error> {
-        let redis = &self.cache.inner.redis;
-        let primaries = redis.nodes(Role::Primary).await?;
-        let evicted = primaries.iter().map(async |node| {
-            let info: String = redis.on(node)?.run(Cmd::read("INFO").arg("stats")).await?;
-            let fields: HashMap<&str, &str> =
-                info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
-            let evicted = fields.get("evicted_keys").and_then(|count| count.parse().ok());
-            Ok::<u64, Error>(evicted.unwrap_or(0))
-        });
-        Ok(try_join_all(evicted).await?.iter().sum())
     }
 }
 

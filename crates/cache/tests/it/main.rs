@@ -12,6 +12,7 @@ mod fault;
 mod grace;
 mod journal;
 mod optimizer;
+mod pages;
 mod prefetch;
 mod processes;
 mod replay;
