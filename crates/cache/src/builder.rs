@@ -187,7 +187,9 @@ impl<V> CacheBuilder<V> {
     }
 
     /// Keeps up to so many values in this process's memory, decoded: a hit there costs no round trip. Which ones is
-    /// decided by how often they are asked for (TinyLFU). Default: none. It needs a [`journal`](Self::journal), and has
+    /// decided by how often they are asked for (TinyLFU), as a bare moka of that size does: with 1,000 entries 73.8% of 300,000
+    /// lookups by Zipf's law on 10,000 keys were hits in both, and 34.1% against 34.0% where half of them walk through keys
+    /// that nobody asks for again (`soak_replay_local`). Default: none. It needs a [`journal`](Self::journal), and has
     /// one of 1 s if none is chosen.
     pub fn local(mut self, entries: u64) -> Self {
         self.local = Some(entries);
@@ -229,7 +231,19 @@ impl<V> CacheBuilder<V> {
     /// removal sets it back. Default: not. It has the default insight if none is chosen. A load with a
     /// [TTL of its own](crate::Load::ttl) and a handle [with one](Cache::with_ttl) keep that.
     ///
-    /// ADAPTIVE_FIGURES
+    /// It saves calls where memory is short and old values do no harm, and nothing else: a longer TTL for all hits more, and
+    /// needs more memory. Measured over 1,000,000 lookups in 14 hours by Zipf's law (skew 1) on 20,000 keys, nothing being
+    /// evicted (`soak_replay_adaptive_ttl`):
+    ///
+    /// | TTL | hits | origin calls | entries, on average | age of a hit, on average |
+    /// |---|---|---|---|---|
+    /// | 300 s | 65.8% | 342,131 | 2,047 | 150 s |
+    /// | adaptive, 300 s to 3,600 s | 74.2% | 258,489 | 3,116 | 1,116 s |
+    /// | 545 s, for as many entries | 71.3% | 287,432 | 3,121 | 273 s |
+    /// | 3,600 s | 86.7% | 132,637 | 9,214 | 1,781 s |
+    ///
+    /// Where half of the lookups are for keys that nobody asks for again, there is hardly a gain: 32.9% are hits, against
+    /// 32.1% with a fixed TTL of as many entries and 29.6% with 300 s.
     pub fn adaptive_ttl(mut self, adaptive: AdaptiveTtl) -> Self {
         self.policy.adaptive = Some(adaptive);
         self

@@ -37,7 +37,7 @@ pub struct Size {
 
 impl<V: Send + Sync + 'static> Cache<V> {
     /// What all processes have done with this cache that have [`access`](crate::CacheBuilder::access) insight: sums since
-    /// the first merge. Two round trips: what this process has done is merged first; what others have is as old as their
+    /// the first merge, and neither what they keep nor what they owe. Two round trips: what this process has done is merged first; what others have is as old as their
     /// last merge.
     ///
     /// # Errors

@@ -61,7 +61,9 @@
 //! - **One unreadable entry is one miss**: corrupt bytes, another type, an older release's shape. It is replaced.
 //! - **One key, one shape**, whichever call wrote it.
 //! - **What is asked for is known**, with [`access`](CacheBuilder::access): which keys of all processes, how often, and
-//!   which in vain, at no command for a lookup.
+//!   which in vain, at no command for a lookup. On it stand, if you ask for them, a [TTL by how often a key is asked
+//!   for](CacheBuilder::adaptive_ttl), [prefetching](Cache::prefetch), [warming](Cache::predictive_warmer) and an
+//!   [optimizer](Cache::optimizer). Their docs say what each was worth on a trace, also where that is little.
 //!
 //! # Where that ends
 //!

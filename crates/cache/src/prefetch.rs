@@ -68,7 +68,12 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// [so many](Prefetch::concurrency) are under way already, or Redis does not answer, nothing is prefetched. None of it is
     /// counted as a lookup in the statistics or the insight.
     ///
-    /// PREFETCH_FIGURES
+    /// It costs Redis a batch of reads in the background, and pays where what belongs together is asked for in a row and ends
+    /// together. Measured over 25,000 lookups, each visit one of 200 pages: four keys that belong together and a fifth of a
+    /// thousand by chance; before three visits in ten all of a page was removed (`soak_replay_prefetch`). With what was learnt
+    /// alone hits rose from 65.4% to 80.8%, and the origin was called 6,074 times instead of 8,631, for as many keys. With five
+    /// keys by chance (Zipf's law, skew 0.8, 1,000 keys) in the place of a page there was nothing to be had: 67.2% of hits
+    /// instead of 67.1%, and 8,209 calls as without.
     pub fn prefetch<K, L, E, Fut, Loaded>(
         &self,
         load: impl Fn(Vec<K>, LoadContext<V>) -> Fut + Send + Sync + 'static,
