@@ -35,7 +35,7 @@ fn replay(trace: &[u64], mut ttl: impl FnMut(&Insight, &[u8], f64) -> Duration) 
     for (at, key) in trace.iter().enumerate() {
         let now = at as f64 / RATE;
         let name = format!(":{key}");
-        if at % 200 == 0 {
+        if at.is_multiple_of(200) {
             insight.decay(Duration::from_secs_f64(200.0 / RATE));
         }
         let loaded = held.get(key).filter(|(_, until)| now < *until).map(|(loaded, _)| *loaded);

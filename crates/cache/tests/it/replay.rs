@@ -74,7 +74,7 @@ fn zipf(lookups: u64) -> Vec<u64> {
 fn scanning(lookups: u64) -> Vec<u64> {
     let (mut zipf, mut next) = (Zipf::new(KEYS, 1.0, seed()), KEYS);
     let pick = |at: u64| {
-        if at / 500 % 2 == 0 {
+        if (at / 500).is_multiple_of(2) {
             return zipf.next().unwrap();
         }
         next += 1;
