@@ -112,7 +112,7 @@ async fn local_tier(lookups: u64) -> (String, Vec<(&'static str, u64)>) {
 
 #[tokio::test]
 async fn memory_hits_as_often_as_a_bare_moka() {
-    local_tier(6_000).await;
+    local_tier(4_000).await;
 }
 
 #[tokio::test]
