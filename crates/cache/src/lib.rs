@@ -138,6 +138,8 @@ mod load;
 mod local;
 mod lookup;
 mod many;
+#[cfg(test)]
+mod model;
 mod origin;
 mod owed;
 mod pace;

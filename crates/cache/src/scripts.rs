@@ -30,8 +30,8 @@ static EXPIRE: LazyLock<Script> =
     LazyLock::new(|| Script::new("cache_expire", include_str!("scripts/expire.lua")));
 
 /// Proves who has the lease on an entry: 64 random bits, drawn for each claim.
-#[derive(Clone)]
-pub(crate) struct Token(Bytes);
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Token(pub(crate) Bytes);
 
 impl Token {
     pub(crate) fn draw() -> Self {
@@ -59,6 +59,17 @@ pub(crate) enum Bad {
     Type,
 }
 
+impl Bad {
+    pub(crate) fn to_arg(&self) -> Bytes {
+        match self {
+            Self::Nothing => Bytes::new(),
+            Self::Unreadable(payload) => [&b"="[..], payload].concat().into(),
+            Self::Invalid(seal) => [&b"^"[..], seal].concat().into(),
+            Self::Type => Bytes::from_static(b"type"),
+        }
+    }
+}
+
 /// When an entry that is fresh is due for a refresh.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Due {
@@ -69,7 +80,7 @@ pub(crate) struct Due {
 }
 
 /// What was said to a claim.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Claimed {
     Fresh {
         payload: Bytes,
@@ -102,14 +113,8 @@ pub(crate) async fn claim(
     due: Due,
     bad: &Bad,
 ) -> Result<Claimed, Error> {
-    let bad = match bad {
-        Bad::Nothing => Bytes::new(),
-        Bad::Unreadable(payload) => [&b"="[..], payload].concat().into(),
-        Bad::Invalid(seal) => [&b"^"[..], seal].concat().into(),
-        Bad::Type => Bytes::from_static(b"type"),
-    };
     let call = CLAIM.key(key).arg(token.0.clone()).arg(millis(lease));
-    redis.script(call.arg(due.ahead).arg(due.roll).arg(bad)).await
+    redis.script(call.arg(due.ahead).arg(due.roll).arg(bad.to_arg())).await
 }
 
 impl FromValue for Claimed {
@@ -129,7 +134,7 @@ impl FromValue for Claimed {
 }
 
 /// An entry as it stands.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Stands {
     Fresh(Bytes),
     Stale(Bytes),
@@ -153,7 +158,7 @@ impl FromValue for Stands {
 }
 
 /// What is written, and for how long.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Fill {
     pub(crate) payload: Bytes,
     /// What the payload begins with.
@@ -236,13 +241,13 @@ async fn yes(redis: &Redis, call: ScriptCall<'_>) -> Result<bool, Error> {
 }
 
 /// A status, and what belongs to it.
-struct Answer {
-    status: i64,
+pub(crate) struct Answer {
+    pub(crate) status: i64,
     rest: std::vec::IntoIter<Value>,
 }
 
 impl Answer {
-    fn next<T: FromValue>(&mut self) -> Result<T, Error> {
+    pub(crate) fn next<T: FromValue>(&mut self) -> Result<T, Error> {
         T::from_value(self.rest.next().unwrap_or(Value::Nil))
     }
 
@@ -260,6 +265,6 @@ impl FromValue for Answer {
 }
 
 /// In whole milliseconds, not less.
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -38,7 +38,7 @@ pub(crate) struct JournalKeys {
 }
 
 /// The journal as a whole.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct State {
     pub(crate) incarnation: u64,
     pub(crate) version: u64,
@@ -47,7 +47,7 @@ pub(crate) struct State {
 }
 
 /// One invalidation.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Entry {
     pub(crate) version: u64,
     pub(crate) by: Bytes,
@@ -56,7 +56,7 @@ pub(crate) struct Entry {
 }
 
 /// Where something was told.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Written {
     pub(crate) incarnation: u64,
     pub(crate) version: u64,
@@ -64,14 +64,14 @@ pub(crate) struct Written {
     pub(crate) before: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Since {
     /// What came after what was known, or its beginning; `None`: that is not known.
     pub(crate) entries: Option<Vec<Entry>>,
     pub(crate) state: State,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Tags {
     /// 0 where there is no journal.
     pub(crate) incarnation: u64,
