@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use russet_core_conn::{Breaker, Codec, KeySpace, Redis};
+use russet_core_conn::{Breaker, Codec, KeySpace};
 
 use crate::cache::Cache;
 use crate::error::Error;
@@ -13,13 +13,14 @@ use crate::local::Local;
 use crate::origin::Origin;
 use crate::policy::{LONGEST_TTL, Policy, RefreshAhead};
 use crate::scripts::journal::JournalKeys;
+use crate::store::Store;
 use crate::tracked::Tracked;
 
 /// The options of a [`Cache`]. See [`Cache::builder`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens before `build()`"]
 pub struct CacheBuilder<V> {
-    redis: Redis,
+    store: Store,
     space: KeySpace,
     name: String,
     policy: Policy,
@@ -42,9 +43,9 @@ enum Guard {
 }
 
 impl<V> CacheBuilder<V> {
-    pub(crate) fn new(redis: &Redis, space: &KeySpace, name: &str) -> Self {
+    pub(crate) fn on(store: Store, space: &KeySpace, name: &str) -> Self {
         Self {
-            redis: redis.clone(),
+            store,
             space: space.clone(),
             name: name.to_owned(),
             policy: Policy {
@@ -252,14 +253,20 @@ impl<V> CacheBuilder<V> {
         if let Some(time) = self.staleness.filter(|time| *time > Duration::from_secs(3_600)) {
             return config("journal", format!("{time:?}"), "up to an hour");
         }
-        let budgeted =
-            self.redis.with_deadline(self.budget.min(self.redis.deadline())).without_waiting();
-        let budgeted = match self.breaker {
-            Guard::Shared(breaker) => budgeted.with_breaker(&breaker),
-            Guard::Own if budgeted.breaker().is_none() => {
-                budgeted.with_breaker(&Breaker::new(&self.name))
+        let budgeted = match &self.store {
+            Store::Redis(redis) => {
+                let budget = self.budget.min(redis.deadline());
+                let budgeted = redis.with_deadline(budget).without_waiting();
+                Store::Redis(match self.breaker {
+                    Guard::Shared(breaker) => budgeted.with_breaker(&breaker),
+                    Guard::Own if budgeted.breaker().is_none() => {
+                        budgeted.with_breaker(&Breaker::new(&self.name))
+                    }
+                    Guard::Own | Guard::None => budgeted,
+                })
             }
-            Guard::Own | Guard::None => budgeted,
+            #[cfg(any(test, feature = "test-util"))]
+            memory @ Store::Memory(_) => memory.clone(),
         };
         let keys = Keys::new(&self.space, &self.name);
         let staleness = self.staleness.or(self.local.map(|_| Duration::from_secs(1)));
@@ -269,12 +276,14 @@ impl<V> CacheBuilder<V> {
             Tracked::new(journal, self.local.map(|entries| Local::new(entries, ttl)))
         });
         let origin = Origin::new(self.origin);
-        Ok(Cache::assemble(self.redis, budgeted, keys, policy, self.codec, tracked, origin))
+        Ok(Cache::assemble(self.store, budgeted, keys, policy, self.codec, tracked, origin))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use russet_core_conn::Redis;
+
     use super::*;
 
     #[test]

@@ -25,6 +25,7 @@ use crate::policy::{LONGEST_TTL, Policy};
 use crate::scripts::{self, Fill};
 use crate::seal::{Seal, Stamp};
 use crate::stats::{Counters, Stats};
+use crate::store::Store;
 use crate::tracked::Tracked;
 use crate::wakes::Wakes;
 
@@ -57,9 +58,9 @@ pub struct Cache<V> {
 #[derive(Debug)]
 pub(crate) struct Inner<V> {
     /// For what the caller asked Redis for.
-    pub(crate) redis: Redis,
+    pub(crate) redis: Store,
     /// For lookups that have a loader to fall back to.
-    pub(crate) budgeted: Redis,
+    pub(crate) budgeted: Store,
     pub(crate) keys: Keys,
     pub(crate) counters: Counters,
     pub(crate) flights: Arc<Flights<V>>,
@@ -84,12 +85,12 @@ impl<V: Send + Sync + 'static> Cache<V> {
 
     /// Options for a cache: values are kept in this key space under this name, which no cache of another type may have.
     pub fn builder(redis: &Redis, keys: &KeySpace, name: &str) -> CacheBuilder<V> {
-        CacheBuilder::new(redis, keys, name)
+        CacheBuilder::on(Store::Redis(redis.clone()), keys, name)
     }
 
     pub(crate) fn assemble(
-        redis: Redis,
-        budgeted: Redis,
+        redis: Store,
+        budgeted: Store,
         keys: Keys,
         policy: Policy,
         codec: Codec,
@@ -262,11 +263,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 impl<V> Inner<V> {
     /// Before the first key: is the key space laid out as we think?
     #[inline]
-    pub(crate) fn agree(
-        &self,
-        redis: &Redis,
-    ) -> impl Future<Output = Result<(), russet_core_conn::Error>> + Send {
-        self.agreed.check(redis, self.keys.space())
+    pub(crate) async fn agree(&self, redis: &Store) -> Result<(), russet_core_conn::Error> {
+        match redis.server() {
+            Some(server) => self.agreed.check(server, self.keys.space()).await,
+            None => Ok(()),
+        }
     }
 
     pub(crate) async fn timed<T, E>(

@@ -14,11 +14,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use russet_core_conn::{Broadcast, Error, Events, Redis};
+use russet_core_conn::{Broadcast, Error, Events};
 
 use crate::invalidation::{Invalid, Invalidation, What};
 use crate::scripts::journal::{Entry, JournalKeys, MOST_OF_ONE, Since, State, Tags, Written};
 use crate::seal::{Seal, Stamp};
+use crate::store::Store;
 
 /// The most tags of which it is remembered when they became invalid, in Redis and in a process.
 pub(crate) const MOST_TAGS: usize = 100_000;
@@ -142,7 +143,7 @@ impl Journal {
     /// Waits until what is known is good enough for who asked then.
     pub(crate) async fn current(
         &self,
-        redis: &Redis,
+        redis: &Store,
         asked: Instant,
         heed: &impl Heed,
     ) -> Result<(), Error> {
@@ -160,7 +161,7 @@ impl Journal {
     /// Asks for what is new, unless that is known up to this version already.
     pub(crate) async fn follow(
         &self,
-        redis: &Redis,
+        redis: &Store,
         version: Option<u64>,
         heed: &impl Heed,
     ) -> Result<(), Error> {
@@ -169,7 +170,7 @@ impl Journal {
         if done { Ok(()) } else { self.ask(redis, heed).await }
     }
 
-    async fn ask(&self, redis: &Redis, heed: &impl Heed) -> Result<(), Error> {
+    async fn ask(&self, redis: &Store, heed: &impl Heed) -> Result<(), Error> {
         let sent = Instant::now();
         loop {
             let (incarnation, version) = {
@@ -230,7 +231,7 @@ impl Journal {
     /// Tells everybody, and knows it here.
     pub(crate) async fn write(
         &self,
-        redis: &Redis,
+        redis: &Store,
         what: What,
         of: &[Bytes],
         heed: &impl Heed,
@@ -267,7 +268,7 @@ impl Journal {
     }
 
     /// When these tags became invalid, which was before this process began to follow.
-    pub(crate) async fn learn(&self, redis: &Redis, tags: &[Bytes]) -> Result<(), Error> {
+    pub(crate) async fn learn(&self, redis: &Store, tags: &[Bytes]) -> Result<(), Error> {
         let found = self.keys.tags(redis, tags).await?;
         if !self.lock().learn(tags, &found) {
             self.doubt();

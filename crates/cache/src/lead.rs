@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use russet_core_conn::{Error, Key, Redis};
+use russet_core_conn::{Error, Key};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -17,6 +17,7 @@ use crate::lookup::Lookup;
 use crate::policy::Policy;
 use crate::scripts::{self, Bad, Claimed, Due, Fill, Token};
 use crate::seal::Stamp;
+use crate::store::Store;
 use crate::tracked::{Flaw, Opened};
 use crate::wakes::Listening;
 
@@ -281,7 +282,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 
 /// Keeps the leases, for as long as it is polled.
 async fn renewed<'a>(
-    redis: &Redis,
+    redis: &Store,
     policy: &Policy,
     leases: impl Iterator<Item = (&'a Key, &'a Token)>,
 ) -> std::convert::Infallible {

@@ -111,6 +111,9 @@
 //!
 //! # Features
 //!
+//! `test-util`: `Cache::in_memory` on a `Memory`, for unit tests of what is built on a cache, without a server. It passes
+//! this crate's own contract tests, and its time can be moved.
+//!
 //! `metrics`: counters and histograms by the `metrics` facade. [`Cache::stats`] has the counts without it.
 //!
 //! | metric | kind | labels |
@@ -138,7 +141,9 @@ mod load;
 mod local;
 mod lookup;
 mod many;
-#[cfg(test)]
+#[cfg(any(test, feature = "test-util"))]
+mod memory;
+#[cfg(any(test, feature = "test-util"))]
 mod model;
 mod origin;
 mod owed;
@@ -149,6 +154,7 @@ mod scripts;
 mod seal;
 mod single;
 mod stats;
+mod store;
 mod sweep;
 mod tracked;
 mod wakes;
@@ -166,6 +172,8 @@ pub use self::error::{Error, LoadError, WriteError};
 pub use self::invalidation::{Invalid, Invalidation};
 pub use self::load::{Load, LoadContext, Reason};
 pub use self::lookup::{Freshness, Lookup, Tier};
+#[cfg(any(test, feature = "test-util"))]
+pub use self::memory::Memory;
 pub use self::policy::RefreshAhead;
 pub use self::stats::Stats;
 pub use self::warm::{Progress, Warmed, Warmer, Warming};

@@ -14,6 +14,8 @@ use crate::scripts::{Bad, Claimed, Due, Fill, Stands, Token, millis};
 use self::held::{Held, Kept, Timed, version_of};
 use self::journal::Journal;
 
+pub(crate) use self::journal::Bounds;
+
 #[cfg(test)]
 mod check;
 mod held;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use russet_core_conn::{Cmd, Error, ErrorKind, Key, Redis, ServerError};
+use russet_core_conn::{Cmd, Error, ErrorKind, Key, ServerError};
 use serde::de::DeserializeOwned;
 
 use crate::cache::{Cache, Inner};
@@ -14,6 +14,7 @@ use crate::load::Reason;
 use crate::lookup::{Freshness, Lookup};
 use crate::scripts::{self, Bad, Claimed, Stands, Token};
 use crate::stats::Seen;
+use crate::store::Store;
 use crate::tracked::{Flaw, Opened, Tracked};
 
 /// What one caller is told.
@@ -146,7 +147,7 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Cache<V> {
     }
 
     /// A value past its time, where the options allow it and it may be used.
-    pub(crate) async fn stale(&self, redis: &Redis, payload: Option<&Bytes>) -> Option<Lookup<V>> {
+    pub(crate) async fn stale(&self, redis: &Store, payload: Option<&Bytes>) -> Option<Lookup<V>> {
         match payload {
             Some(payload) if !self.policy.grace.is_zero() => {
                 let opened = self.inner.open(redis, payload).await.ok()?;
@@ -220,7 +221,7 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// What an entry says by itself; `None` where only the server's clock can say what it is worth.
     async fn plain(
         &self,
-        redis: &Redis,
+        redis: &Store,
         reply: Result<Option<Bytes>, Error>,
     ) -> Result<Option<Reading<V>>, Error> {
         Ok(Some(match reply {

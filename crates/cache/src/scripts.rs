@@ -8,9 +8,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use russet_core_conn::{Error, FromValue, Key, Redis, Script, ScriptCall, Value};
+use russet_core_conn::{Error, FromValue, Key, Script, ScriptCall, Value};
 
 use crate::seal::Seal;
+use crate::store::Store;
 
 static CLAIM: LazyLock<Script> =
     LazyLock::new(|| Script::new("cache_claim", include_str!("scripts/claim.lua")));
@@ -106,7 +107,7 @@ pub(crate) enum Claimed {
 }
 
 pub(crate) async fn claim(
-    redis: &Redis,
+    redis: &Store,
     key: &Key,
     token: &Token,
     lease: Duration,
@@ -141,7 +142,7 @@ pub(crate) enum Stands {
     Not,
 }
 
-pub(crate) async fn read(redis: &Redis, key: &Key) -> Result<Stands, Error> {
+pub(crate) async fn read(redis: &Store, key: &Key) -> Result<Stands, Error> {
     redis.script(READ.key(key)).await
 }
 
@@ -173,7 +174,7 @@ pub(crate) struct Fill {
 
 /// Whether it was written: not, if the lease on it is gone.
 pub(crate) async fn fill(
-    redis: &Redis,
+    redis: &Store,
     key: &Key,
     token: Option<&Token>,
     fill: Fill,
@@ -188,7 +189,7 @@ pub(crate) async fn fill(
 
 /// Whether the lease still stands.
 pub(crate) async fn renew(
-    redis: &Redis,
+    redis: &Store,
     key: &Key,
     token: &Token,
     lease: Duration,
@@ -198,7 +199,7 @@ pub(crate) async fn renew(
 }
 
 pub(crate) async fn release(
-    redis: &Redis,
+    redis: &Store,
     key: &Key,
     token: &Token,
     pause: Duration,
@@ -210,7 +211,7 @@ pub(crate) async fn release(
 
 /// The lease, whoever has it.
 pub(crate) async fn seize(
-    redis: &Redis,
+    redis: &Store,
     key: &Key,
     token: &Token,
     lease: Duration,
@@ -220,7 +221,7 @@ pub(crate) async fn seize(
 
 /// Whether it was written: only over one that is older.
 pub(crate) async fn update(
-    redis: &Redis,
+    redis: &Store,
     key: &Key,
     version: u64,
     fill: Fill,
@@ -232,11 +233,11 @@ pub(crate) async fn update(
 }
 
 /// Whether there was anything.
-pub(crate) async fn expire(redis: &Redis, key: &Key) -> Result<bool, Error> {
+pub(crate) async fn expire(redis: &Store, key: &Key) -> Result<bool, Error> {
     yes(redis, EXPIRE.key(key)).await
 }
 
-async fn yes(redis: &Redis, call: ScriptCall<'_>) -> Result<bool, Error> {
+async fn yes(redis: &Store, call: ScriptCall<'_>) -> Result<bool, Error> {
     redis.script::<Answer>(call).await.map(|answer| answer.status == 1)
 }
 

@@ -23,12 +23,15 @@ impl Journal {
         Self { state, tags: BTreeMap::new(), log: Vec::new() }
     }
 
-    /// The one that was invalid first is forgotten.
-    fn forget_one(&mut self) {
-        let oldest = self.tags.iter().min_by_key(|(tag, version)| (**version, *tag));
-        if let Some((tag, version)) = oldest.map(|(tag, version)| (tag.clone(), *version)) {
-            self.tags.remove(&tag);
-            self.state.forgotten = version;
+    /// Those that were invalid first are forgotten where there are more.
+    fn forget_beyond(&mut self, most: usize) {
+        let Some(last) = self.tags.len().checked_sub(most + 1) else { return };
+        let tags = self.tags.iter().map(|(tag, version)| (*version, tag.clone()));
+        let mut tags: Vec<(u64, Bytes)> = tags.collect();
+        tags.select_nth_unstable(last);
+        self.state.forgotten = tags[last].0;
+        for (_, tag) in &tags[..=last] {
+            self.tags.remove(tag);
         }
     }
 }
@@ -61,9 +64,7 @@ impl Model {
             }
             What::Tags => {
                 journal.tags.extend(of.iter().map(|tag| (tag.clone(), version)));
-                while journal.tags.len() > bounds.tags {
-                    journal.forget_one();
-                }
+                journal.forget_beyond(bounds.tags);
             }
             What::Removed | What::Written | What::Expired => {}
         }
@@ -91,8 +92,8 @@ impl Model {
         let entries = if known == (state.incarnation, state.version) {
             Some(Vec::new())
         } else {
-            let after = journal.log.iter().skip_while(|(_, entry)| entry.version <= known.1);
-            let mut after = after.take(most).peekable();
+            let at = journal.log.partition_point(|(_, entry)| entry.version <= known.1);
+            let mut after = journal.log[at..].iter().take(most).peekable();
             let follows = after.peek().is_some_and(|(before, _)| *before == known.1);
             (known.0 == state.incarnation && follows)
                 .then(|| after.map(|(_, entry)| entry.clone()).collect())

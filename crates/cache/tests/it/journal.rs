@@ -9,7 +9,7 @@ use russet_testkit::shared::Topology;
 use russet_testkit::{Conn, Server, contract};
 use tokio::sync::oneshot;
 
-use crate::support::{Origin, Route, patient, route, routes, space, url, users};
+use crate::support::{At, Backend, Origin, Route, patient, route, routes, space, url, users};
 
 const STALE: Duration = Duration::from_millis(400);
 
@@ -17,11 +17,11 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-fn tracked(redis: &Redis, space: &KeySpace) -> Cache<Route> {
+fn tracked(redis: &Backend, space: &KeySpace) -> Cache<Route> {
     routes(redis, space).journal(STALE).build().unwrap()
 }
 
-fn local(redis: &Redis, space: &KeySpace) -> Cache<Route> {
+fn local(redis: &Backend, space: &KeySpace) -> Cache<Route> {
     routes(redis, space).journal(STALE).local(1_000).build().unwrap()
 }
 
@@ -55,7 +55,7 @@ async fn next(events: &mut Events<Invalidation>) -> Invalidation {
 }
 
 contract!(tags_make_what_has_them_invalid_and_nothing_else);
-async fn tags_make_what_has_them_invalid_and_nothing_else(at: Topology) {
+pub(crate) async fn tags_make_what_has_them_invalid_and_nothing_else(at: impl Into<At>) {
     let (redis, space) = space(at, "tags").await;
     for cache in [tracked(&redis, &space), local(&redis, &space)] {
         cache.invalidate_all().await.unwrap();
@@ -86,7 +86,7 @@ async fn tags_make_what_has_them_invalid_and_nothing_else(at: Topology) {
 }
 
 contract!(absence_and_batches_are_invalid_with_the_rest);
-async fn absence_and_batches_are_invalid_with_the_rest(at: Topology) {
+pub(crate) async fn absence_and_batches_are_invalid_with_the_rest(at: impl Into<At>) {
     let (redis, space) = space(at, "tags-batch").await;
     for cache in [tracked(&redis, &space), local(&redis, &space)] {
         cache.invalidate_all().await.unwrap();
@@ -115,7 +115,7 @@ async fn absence_and_batches_are_invalid_with_the_rest(at: Topology) {
 }
 
 contract!(an_invalidation_wins_over_a_load_that_began_before_it);
-async fn an_invalidation_wins_over_a_load_that_began_before_it(at: Topology) {
+pub(crate) async fn an_invalidation_wins_over_a_load_that_began_before_it(at: impl Into<At>) {
     let (redis, space) = space(at, "tags-load").await;
     for make in [tracked, local] {
         let caches = [make(&redis, &space), make(&redis, &space)];
@@ -155,7 +155,7 @@ async fn an_invalidation_wins_over_a_load_that_began_before_it(at: Topology) {
 }
 
 contract!(other_processes_know_in_time);
-async fn other_processes_know_in_time(at: Topology) {
+pub(crate) async fn other_processes_know_in_time(at: impl Into<At>) {
     let (redis, space) = space(at, "others").await;
     let [here, there] = [(); 2].map(|()| local(&redis, &space));
     let mut quick = 0;
@@ -206,7 +206,7 @@ async fn a_hit_in_memory_asks_redis_nothing(at: Topology) {
 }
 
 contract!(memory_keeps_nothing_for_longer_than_redis);
-async fn memory_keeps_nothing_for_longer_than_redis(at: Topology) {
+pub(crate) async fn memory_keeps_nothing_for_longer_than_redis(at: impl Into<At>) {
     let (redis, space) = space(at, "local-ttl").await;
     let cache = routes(&redis, &space).local(10).jitter(0.0);
     let long = cache.clone().ttl(ms(300)).local_ttl(ms(60_000)).build().unwrap();
@@ -234,7 +234,7 @@ async fn memory_keeps_nothing_for_longer_than_redis(at: Topology) {
 }
 
 contract!(whoever_listens_hears_what_is_invalid_in_order);
-async fn whoever_listens_hears_what_is_invalid_in_order(at: Topology) {
+pub(crate) async fn whoever_listens_hears_what_is_invalid_in_order(at: impl Into<At>) {
     let (redis, space) = space(at, "heard").await;
     let [here, there] = [(); 2].map(|()| tracked(&redis, &space));
     let (mut own, mut heard) = (here.invalidations().unwrap(), there.invalidations().unwrap());
@@ -265,7 +265,7 @@ async fn whoever_listens_hears_what_is_invalid_in_order(at: Topology) {
 }
 
 contract!(who_falls_too_far_behind_begins_anew);
-async fn who_falls_too_far_behind_begins_anew(at: Topology) {
+pub(crate) async fn who_falls_too_far_behind_begins_anew(at: impl Into<At>) {
     let (redis, space) = space(at, "behind").await;
     // It asks when it must, and is not told.
     let strict = routes(&redis, &space).journal(Duration::ZERO).local(10).build().unwrap();
@@ -290,7 +290,7 @@ async fn who_falls_too_far_behind_begins_anew(at: Topology) {
 }
 
 contract!(tags_from_before_one_began_to_follow_are_asked_for);
-async fn tags_from_before_one_began_to_follow_are_asked_for(at: Topology) {
+pub(crate) async fn tags_from_before_one_began_to_follow_are_asked_for(at: impl Into<At>) {
     let (redis, space) = space(at, "earlier").await;
     let writer = tracked(&redis, &space);
     for key in 0..4 {
@@ -307,7 +307,9 @@ async fn tags_from_before_one_began_to_follow_are_asked_for(at: Topology) {
 }
 
 contract!(more_tags_than_are_remembered_are_invalid_rather_than_forgotten);
-async fn more_tags_than_are_remembered_are_invalid_rather_than_forgotten(at: Topology) {
+pub(crate) async fn more_tags_than_are_remembered_are_invalid_rather_than_forgotten(
+    at: impl Into<At>,
+) {
     let (redis, space) = space(at, "forgotten").await;
     let cache = tracked(&redis, &space);
     ask(&cache, 1, 1, &["first"]).await;
@@ -385,7 +387,8 @@ async fn everything_deleted_at_once_is_noticed_in_time() {
 #[tokio::test]
 async fn messages_that_are_lost_make_it_no_staler_than_it_may_be() {
     let (server, mut conn, cache) = private().await;
-    let writer = tracked(&patient(&url(server.addr())), &KeySpace::new("own").unwrap());
+    let writer =
+        tracked(&Backend::from(&patient(&url(server.addr()))), &KeySpace::new("own").unwrap());
     let mut slow = 0;
     for round in 0..6_u32 {
         ask(&cache, 1, round, &[]).await;

@@ -9,6 +9,8 @@ mod coherence;
 mod fault;
 mod grace;
 mod journal;
+#[cfg(feature = "test-util")]
+mod memory;
 mod processes;
 mod single;
 mod stampede;

@@ -8,10 +8,10 @@ use russet_core_conn::{Codec, ErrorKind, KeySpace};
 use russet_testkit::contract;
 use russet_testkit::shared::Topology;
 
-use crate::support::{Origin, Route, Warnings, entries, route, routes, space};
+use crate::support::{At, Origin, Route, Warnings, entries, route, routes, space};
 
 contract!(a_value_is_loaded_once_and_then_found);
-async fn a_value_is_loaded_once_and_then_found(at: Topology) {
+pub(crate) async fn a_value_is_loaded_once_and_then_found(at: impl Into<At>) {
     let (redis, space) = space(at, "single").await;
     let cache = routes(&redis, &space).build().unwrap();
     let origin = Origin::default();
@@ -121,7 +121,7 @@ async fn an_entry_ends_with_its_time_to_live(at: Topology) {
 }
 
 contract!(what_is_not_to_be_kept_is_not);
-async fn what_is_not_to_be_kept_is_not(at: Topology) {
+pub(crate) async fn what_is_not_to_be_kept_is_not(at: impl Into<At>) {
     let (redis, space) = space(at, "skip").await;
     let cache = routes(&redis, &space).build().unwrap();
     let found = cache
@@ -134,7 +134,7 @@ async fn what_is_not_to_be_kept_is_not(at: Topology) {
 }
 
 contract!(a_loader_that_fails_is_an_error_and_leaves_nothing);
-async fn a_loader_that_fails_is_an_error_and_leaves_nothing(at: Topology) {
+pub(crate) async fn a_loader_that_fails_is_an_error_and_leaves_nothing(at: impl Into<At>) {
     let (redis, space) = space(at, "error").await;
     let cache = routes(&redis, &space).build().unwrap();
     let failed = cache.get_or_load("k", |_| async { Err::<Route, _>("no database") }).await;
@@ -178,7 +178,7 @@ async fn an_unreadable_entry_is_a_miss_and_is_replaced(at: Topology) {
 }
 
 contract!(a_value_that_can_not_be_kept_is_still_served);
-async fn a_value_that_can_not_be_kept_is_still_served(at: Topology) {
+pub(crate) async fn a_value_that_can_not_be_kept_is_still_served(at: impl Into<At>) {
     let (redis, space) = space(at, "large").await;
     let codec = Codec::builder().max_decoded(1_024).build().unwrap();
     let cache = routes(&redis, &space).codec(codec).build().unwrap();
