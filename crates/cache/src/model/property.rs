@@ -113,7 +113,9 @@ async fn agree(redis: &Redis, beginning: u64, steps: Vec<Step>) -> TestCaseResul
         match call {
             Call::Entry(key, call) => {
                 real.end(&real.entries[key], now).await;
-                entry::agree(&real, &mut model, now, &real.entries[key], call).await?;
+                let key = &real.entries[key];
+                entry::agree(&real, &mut model, now, key, call).await?;
+                same(&model.get(now, key), &real.run(Cmd::read("GET").key(key)).await)?;
             }
             Call::Write(what, of) => {
                 let place = journal::write(&real, &mut model, now, incarnation, what, &of).await?;
@@ -164,7 +166,7 @@ fn agrees(cases: u32) {
 
 #[test]
 fn the_scripts_do_as_the_model() {
-    agrees(200);
+    agrees(300);
 }
 
 #[test]

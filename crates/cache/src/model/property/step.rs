@@ -43,8 +43,18 @@ pub(super) enum OfEntry {
     Expire,
 }
 
+/// Of one entry, of the journal, or of all.
 pub(super) fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
-    prop::collection::vec((after(), call()).prop_map(|(after, call)| Step { after, call }), 1..most)
+    let entry = || of_entry().prop_map(|call| Call::Entry(0, call)).boxed();
+    let any = prop_oneof![
+        3 => (0_usize..2, of_entry()).prop_map(|(key, call)| Call::Entry(key, call)),
+        1 => of_journal(),
+    ];
+    let sorts = prop::sample::select(vec![entry(), entry(), of_journal().boxed(), any.boxed()]);
+    sorts.prop_flat_map(move |call| {
+        let step = (after(), call).prop_map(|(after, call)| Step { after, call });
+        prop::collection::vec(step, 1..most)
+    })
 }
 
 /// Often whole milliseconds, so that ends are met.
@@ -57,7 +67,7 @@ fn after() -> impl Strategy<Value = u64> {
     ]
 }
 
-fn call() -> impl Strategy<Value = Call> {
+fn of_journal() -> impl Strategy<Value = Call> {
     let names = || prop::collection::btree_set(tag(), 1..4).prop_map(Vec::from_iter);
     let what = prop_oneof![
         Just(What::Removed),
@@ -65,17 +75,17 @@ fn call() -> impl Strategy<Value = Call> {
         Just(What::Expired),
         Just(What::Tags),
         Just(What::Tags),
+        Just(What::Tags),
         Just(What::All),
     ];
     prop_oneof![
-        20 => (0_usize..2, of_entry()).prop_map(|(key, call)| Call::Entry(key, call)),
-        3 => (what, names()).prop_map(|(what, of)| match what {
+        8 => (what, names()).prop_map(|(what, of)| match what {
             What::All => Call::Write(what, Vec::new()),
             _ => Call::Write(what, of),
         }),
-        3 => (any::<prop::sample::Index>(), prop_oneof![3 => Just(100_usize), 1 => 1_usize..3])
+        5 => (any::<prop::sample::Index>(), prop_oneof![3 => Just(100_usize), 1 => 1_usize..3])
             .prop_map(|(place, most)| Call::Since(place, most)),
-        1 => names().prop_map(Call::Tags),
+        3 => names().prop_map(Call::Tags),
         1 => prop_oneof![Just(Call::LoseJournal), (0_usize..3).prop_map(Call::LoseLog)],
     ]
 }
@@ -88,7 +98,7 @@ fn of_entry() -> impl Strategy<Value = OfEntry> {
     ];
     prop_oneof![
         2 => Just(OfEntry::Get),
-        2 => (payload(), time()).prop_map(|(bytes, ttl)| OfEntry::Set(bytes, ttl)),
+        3 => (payload(), time()).prop_map(|(bytes, ttl)| OfEntry::Set(bytes, ttl)),
         1 => Just(OfEntry::Unlink),
         3 => Just(OfEntry::Read),
         9 => (token(), time(), due, bad()).prop_map(|(a, b, c, d)| OfEntry::Claim(a, b, c, d)),
@@ -106,7 +116,7 @@ fn token() -> impl Strategy<Value = Token> {
 }
 
 fn tag() -> impl Strategy<Value = Bytes> {
-    (b'a'..b'f').prop_map(|tag| Bytes::copy_from_slice(&[tag]))
+    (b'a'..b'i').prop_map(|tag| Bytes::copy_from_slice(&[tag]))
 }
 
 fn time() -> impl Strategy<Value = Duration> {
@@ -159,7 +169,7 @@ fn payload() -> impl Strategy<Value = Bytes> {
         2 => (0_u64..3).prop_map(move |version| sealed(version, b"\x01v")),
         3 => (0_u64..3, 0_u64..4).prop_map(move |(seal, version)| sealed(seal, &versioned(version))),
         1 => (0_u64..3).prop_map(move |version| sealed(version, b"\x05abc")),
-        2 => prop::sample::select(garbage.to_vec()).prop_map(Bytes::from_static),
+        4 => prop::sample::select(garbage.to_vec()).prop_map(Bytes::from_static),
     ]
 }
 
