@@ -101,7 +101,7 @@ fn of_entry() -> impl Strategy<Value = OfEntry> {
         3 => (payload(), time()).prop_map(|(bytes, ttl)| OfEntry::Set(bytes, ttl)),
         1 => Just(OfEntry::Unlink),
         3 => Just(OfEntry::Read),
-        9 => (token(), time(), due, bad()).prop_map(|(a, b, c, d)| OfEntry::Claim(a, b, c, d)),
+        15 => (token(), time(), due, bad()).prop_map(|(a, b, c, d)| OfEntry::Claim(a, b, c, d)),
         6 => (prop::option::weighted(0.8, token()), fill()).prop_map(|(a, b)| OfEntry::Fill(a, b)),
         3 => (token(), time()).prop_map(|(token, lease)| OfEntry::Renew(token, lease)),
         3 => (token(), time()).prop_map(|(token, pause)| OfEntry::Release(token, pause)),
@@ -133,7 +133,12 @@ fn bad() -> impl Strategy<Value = Bad> {
 }
 
 fn fill() -> impl Strategy<Value = Fill> {
-    let grace = prop_oneof![Just(Duration::ZERO), time()];
+    let grace = prop_oneof![
+        1 => Just(Duration::ZERO),
+        1 => time(),
+        // For several leases.
+        1 => (50_u64..150).prop_map(Duration::from_millis),
+    ];
     let times = (time(), grace, any::<bool>(), time());
     // No cache writes nothing.
     let payload = payload().prop_filter("a payload", |payload| !payload.is_empty());
