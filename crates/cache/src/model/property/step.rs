@@ -104,7 +104,8 @@ fn of_entry() -> impl Strategy<Value = OfEntry> {
         15 => (token(), time(), due, bad()).prop_map(|(a, b, c, d)| OfEntry::Claim(a, b, c, d)),
         6 => (prop::option::weighted(0.8, token()), fill()).prop_map(|(a, b)| OfEntry::Fill(a, b)),
         3 => (token(), time()).prop_map(|(token, lease)| OfEntry::Renew(token, lease)),
-        3 => (token(), time()).prop_map(|(token, pause)| OfEntry::Release(token, pause)),
+        4 => (token(), prop_oneof![time(), long()])
+            .prop_map(|(token, pause)| OfEntry::Release(token, pause)),
         2 => (token(), time()).prop_map(|(token, lease)| OfEntry::Seize(token, lease)),
         3 => (0_u64..4, fill()).prop_map(|(version, fill)| OfEntry::Update(version, fill)),
         2 => Just(OfEntry::Expire),
@@ -123,6 +124,10 @@ fn time() -> impl Strategy<Value = Duration> {
     (1_u64..30).prop_map(Duration::from_millis)
 }
 
+fn long() -> impl Strategy<Value = Duration> {
+    (50_u64..150).prop_map(Duration::from_millis)
+}
+
 fn bad() -> impl Strategy<Value = Bad> {
     prop_oneof![
         8 => Just(Bad::Nothing),
@@ -137,7 +142,7 @@ fn fill() -> impl Strategy<Value = Fill> {
         1 => Just(Duration::ZERO),
         1 => time(),
         // For several leases.
-        1 => (50_u64..150).prop_map(Duration::from_millis),
+        1 => long(),
     ];
     let times = (time(), grace, any::<bool>(), time());
     // No cache writes nothing.
