@@ -265,7 +265,7 @@ impl<V> CacheBuilder<V> {
                     Guard::Own | Guard::None => budgeted,
                 })
             }
-            #[cfg(any(test, feature = "test-util"))]
+            #[cfg(feature = "test-util")]
             memory @ Store::Memory(_) => memory.clone(),
         };
         let keys = Keys::new(&self.space, &self.name);

@@ -141,7 +141,7 @@ mod load;
 mod local;
 mod lookup;
 mod many;
-#[cfg(any(test, feature = "test-util"))]
+#[cfg(feature = "test-util")]
 mod memory;
 #[cfg(any(test, feature = "test-util"))]
 mod model;
@@ -172,7 +172,7 @@ pub use self::error::{Error, LoadError, WriteError};
 pub use self::invalidation::{Invalid, Invalidation};
 pub use self::load::{Load, LoadContext, Reason};
 pub use self::lookup::{Freshness, Lookup, Tier};
-#[cfg(any(test, feature = "test-util"))]
+#[cfg(feature = "test-util")]
 pub use self::memory::Memory;
 pub use self::policy::RefreshAhead;
 pub use self::stats::Stats;

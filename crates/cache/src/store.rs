@@ -5,21 +5,21 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::{Either, Ready};
-#[cfg(any(test, feature = "test-util"))]
+#[cfg(feature = "test-util")]
 use futures_util::{future::ready, stream};
 use russet_core_conn::{
     Breaker, Cmd, Delivery, Error, FromValue, Key, Redis, Scan, ScriptCall, Subscription, Topic,
     Value,
 };
 
-#[cfg(any(test, feature = "test-util"))]
+#[cfg(feature = "test-util")]
 use crate::memory::{Memory, Told, unknown};
 
 /// Has the calls of [`Redis`] that the cache makes.
 #[derive(Debug, Clone)]
 pub(crate) enum Store {
     Redis(Redis),
-    #[cfg(any(test, feature = "test-util"))]
+    #[cfg(feature = "test-util")]
     Memory(Memory),
 }
 
@@ -41,7 +41,7 @@ impl Store {
     ) -> impl Future<Output = Result<T, Error>> + Send + 'a {
         match self {
             Self::Redis(redis) => asked(redis.run(cmd)),
-            #[cfg(any(test, feature = "test-util"))]
+            #[cfg(feature = "test-util")]
             Self::Memory(memory) => Either::Right(ready(memory.run(&cmd).and_then(T::from_value))),
         }
     }
@@ -53,7 +53,7 @@ impl Store {
     ) -> impl Future<Output = Vec<Result<Value, Error>>> + Send + '_ {
         match self {
             Self::Redis(redis) => asked(redis.pipeline(cmds)),
-            #[cfg(any(test, feature = "test-util"))]
+            #[cfg(feature = "test-util")]
             Self::Memory(memory) => {
                 Either::Right(ready(cmds.into_iter().map(|cmd| memory.run(&cmd)).collect()))
             }
@@ -67,7 +67,7 @@ impl Store {
     ) -> impl Future<Output = Vec<Result<Option<Bytes>, Error>>> + Send + '_ {
         match self {
             Self::Redis(redis) => asked(redis.get_many(keys)),
-            #[cfg(any(test, feature = "test-util"))]
+            #[cfg(feature = "test-util")]
             Self::Memory(memory) => {
                 let found = keys.into_iter().map(|key| Ok(memory.get(key)));
                 Either::Right(ready(found.collect()))
@@ -82,7 +82,7 @@ impl Store {
     ) -> impl Future<Output = Result<T, Error>> + Send + 'a {
         match self {
             Self::Redis(redis) => asked(redis.script(call)),
-            #[cfg(any(test, feature = "test-util"))]
+            #[cfg(feature = "test-util")]
             Self::Memory(memory) => {
                 Either::Right(ready(memory.script(&call).and_then(T::from_value)))
             }
@@ -95,7 +95,7 @@ impl Store {
                 let subscribed = redis.hub().subscribe(Topic::channel(channel));
                 Ok(Heard::Redis(subscribed.await?))
             }
-            #[cfg(any(test, feature = "test-util"))]
+            #[cfg(feature = "test-util")]
             Self::Memory(memory) => Ok(Heard::Memory(memory.listen(), channel.clone())),
         }
     }
@@ -103,7 +103,7 @@ impl Store {
     pub(crate) fn scan(&self, scan: Scan) -> Found {
         match self {
             Self::Redis(redis) => Box::pin(redis.scan(scan)),
-            #[cfg(any(test, feature = "test-util"))]
+            #[cfg(feature = "test-util")]
             Self::Memory(_) => Box::pin(stream::once(ready(Err(unknown("SCAN"))))),
         }
     }
@@ -116,7 +116,7 @@ impl Store {
     pub(crate) fn server(&self) -> Option<&Redis> {
         match self {
             Self::Redis(redis) => Some(redis),
-            #[cfg(any(test, feature = "test-util"))]
+            #[cfg(feature = "test-util")]
             Self::Memory(_) => None,
         }
     }
@@ -126,7 +126,7 @@ impl Store {
 #[derive(Debug)]
 pub(crate) enum Heard {
     Redis(Subscription),
-    #[cfg(any(test, feature = "test-util"))]
+    #[cfg(feature = "test-util")]
     Memory(Told, Key),
 }
 
@@ -138,7 +138,7 @@ impl Heard {
                 Delivery::Message(message) => Some(message.payload().clone()),
                 _ => None,
             }),
-            #[cfg(any(test, feature = "test-util"))]
+            #[cfg(feature = "test-util")]
             Self::Memory(told, channel) => told.next(channel).await,
         }
     }

@@ -12,8 +12,7 @@ use russet_core_conn::{Cmd, Key, Redis, Script};
 use russet_testkit::{shared, soak};
 use tokio::runtime::Handle;
 
-use super::journal::Bounds;
-use super::{Model, Time};
+use super::{Bounds, Model, Time};
 use crate::scripts::journal::JournalKeys;
 
 mod entry;

@@ -5,8 +5,7 @@ use super::world::{
 };
 use super::{Bug, Fault};
 use crate::journal::{Known, Verdict};
-use crate::model::Model;
-use crate::model::journal::Bounds;
+use crate::model::{Bounds, Model};
 use crate::scripts::{Bad, Claimed, Due, Fill};
 use crate::seal::{Seal, Stamp};
 use russet_core_conn::Key;
