@@ -3,8 +3,10 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use russet_core_conn::{Breaker, Codec, Durability, KeySpace, Redis};
+use russet_core_conn::{Breaker, Codec, Durability, KeySpace};
 
+use crate::access::{Access, Insight};
+use crate::adaptive::AdaptiveTtl;
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::journal::Journal;
@@ -13,13 +15,14 @@ use crate::local::Local;
 use crate::origin::Origin;
 use crate::policy::{LONGEST_TTL, Policy, RefreshAhead};
 use crate::scripts::journal::JournalKeys;
+use crate::store::Store;
 use crate::tracked::Tracked;
 
 /// The options of a [`Cache`]. See [`Cache::builder`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens before `build()`"]
 pub struct CacheBuilder<V> {
-    redis: Redis,
+    store: Store,
     space: KeySpace,
     name: String,
     policy: Policy,
@@ -30,6 +33,7 @@ pub struct CacheBuilder<V> {
     local: Option<u64>,
     local_ttl: Option<Duration>,
     origin: usize,
+    access: Option<Access>,
     value: PhantomData<fn() -> V>,
 }
 
@@ -42,9 +46,9 @@ enum Guard {
 }
 
 impl<V> CacheBuilder<V> {
-    pub(crate) fn new(redis: &Redis, space: &KeySpace, name: &str) -> Self {
+    pub(crate) fn on(store: Store, space: &KeySpace, name: &str) -> Self {
         Self {
-            redis: redis.clone(),
+            store,
             space: space.clone(),
             name: name.to_owned(),
             policy: Policy {
@@ -57,6 +61,9 @@ impl<V> CacheBuilder<V> {
                 hard: None,
                 ahead: None,
                 lease: Duration::from_secs(5),
+                adaptive: None,
+                own_ttl: false,
+                counts: true,
             },
             budget: Duration::from_millis(100),
             breaker: Guard::Own,
@@ -65,6 +72,7 @@ impl<V> CacheBuilder<V> {
             local: None,
             local_ttl: None,
             origin: 100,
+            access: None,
             value: PhantomData,
         }
     }
@@ -180,7 +188,9 @@ impl<V> CacheBuilder<V> {
     }
 
     /// Keeps up to so many values in this process's memory, decoded: a hit there costs no round trip. Which ones is
-    /// decided by how often they are asked for (TinyLFU). Default: none. It needs a [`journal`](Self::journal), and has
+    /// decided by how often they are asked for (TinyLFU), as a bare moka of that size does: with 1,000 entries 73.8% of 300,000
+    /// lookups by Zipf's law on 10,000 keys were hits in both, and 34.1% against 34.0% where half of them walk through keys
+    /// that nobody asks for again (`soak_replay_local`). Default: none. It needs a [`journal`](Self::journal), and has
     /// one of 1 s if none is chosen.
     pub fn local(mut self, entries: u64) -> Self {
         self.local = Some(entries);
@@ -203,6 +213,43 @@ impl<V> CacheBuilder<V> {
         self
     }
 
+    /// Finds out which keys are asked for: [`hot`](Cache::hot), [`missed`](Cache::missed), [`recent`](Cache::recent), and
+    /// [`fleet_stats`](Cache::fleet_stats). Default: not.
+    ///
+    /// Each process counts in its own memory, and merges what it has seen into Redis [every 10 s](Access::every) while it
+    /// is used: one script for 250 keys, no command for a lookup. Of lookups that a process answers from its own memory it
+    /// looks at one in 16, drawn by chance, which counts for all. What a process has not merged when it ends is not
+    /// counted, and neither is what Redis did not take. Keys with a segment of more than 128 bytes can't be told, and are
+    /// not recorded.
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = Some(access);
+        self
+    }
+
+    /// Keeps values the longer, the more often their keys are asked for, in the place of [`ttl`](Self::ttl): what is hot is
+    /// loaded seldom, and what is not takes its place for a short time only. How often that was is known by the
+    /// [insight](Self::access) of this process, and of others as far as it is merged; it decays, and neither a miss nor a
+    /// removal sets it back. Default: not. It has the default insight if none is chosen. A load with a
+    /// [TTL of its own](crate::Load::ttl) and a handle [with one](Cache::with_ttl) keep that.
+    ///
+    /// It saves calls where memory is short and old values do no harm, and nothing else: a longer TTL for all hits more, and
+    /// needs more memory. Measured over 1,000,000 lookups in 14 hours by Zipf's law (skew 1) on 20,000 keys, nothing being
+    /// evicted (`soak_replay_adaptive_ttl`):
+    ///
+    /// | TTL | hits | origin calls | entries, on average | age of a hit, on average |
+    /// |---|---|---|---|---|
+    /// | 300 s | 65.8% | 342,131 | 2,047 | 150 s |
+    /// | adaptive, 300 s to 3,600 s | 74.2% | 258,489 | 3,116 | 1,116 s |
+    /// | 545 s, for as many entries | 71.3% | 287,432 | 3,121 | 273 s |
+    /// | 3,600 s | 86.7% | 132,637 | 9,214 | 1,781 s |
+    ///
+    /// Where half of the lookups are for keys that nobody asks for again, there is hardly a gain: 32.9% are hits, against
+    /// 32.1% with a fixed TTL of as many entries and 29.6% with 300 s.
+    pub fn adaptive_ttl(mut self, adaptive: AdaptiveTtl) -> Self {
+        self.policy.adaptive = Some(adaptive);
+        self
+    }
+
     /// Validates, and makes the cache. Nothing is sent.
     ///
     /// # Errors
@@ -216,7 +263,15 @@ impl<V> CacheBuilder<V> {
         if self.name.is_empty() || self.name.len() > 64 {
             return config("name", format!("{:?}", self.name), "1 to 64 bytes");
         }
-        let policy = self.policy;
+        let mut policy = self.policy;
+        if let Some(problem) = policy.adaptive.and_then(AdaptiveTtl::problem) {
+            return config(
+                "adaptive_ttl",
+                problem,
+                "a base from 1 ms to the longest, up to ten years",
+            );
+        }
+        policy.ttl = policy.adaptive.map_or(policy.ttl, AdaptiveTtl::longest);
         for (field, ttl) in [("ttl", policy.ttl), ("absent_ttl", policy.absent_ttl)] {
             if ttl < Duration::from_millis(1) || ttl > LONGEST_TTL {
                 return config(field, format!("{ttl:?}"), "1 ms to ten years");
@@ -252,16 +307,25 @@ impl<V> CacheBuilder<V> {
         if let Some(time) = self.staleness.filter(|time| *time > Duration::from_secs(3_600)) {
             return config("journal", format!("{time:?}"), "up to an hour");
         }
-        let budgeted =
-            self.redis.with_deadline(self.budget.min(self.redis.deadline())).without_waiting();
-        // A lease or a fill that a failover takes back is a miss.
-        let budgeted = budgeted.with_durability(Durability::Async);
-        let budgeted = match self.breaker {
-            Guard::Shared(breaker) => budgeted.with_breaker(&breaker),
-            Guard::Own if budgeted.breaker().is_none() => {
-                budgeted.with_breaker(&Breaker::new(&self.name))
+        if let Some((problem, allowed)) = self.access.and_then(|access| access.problem()) {
+            return config("access", problem, allowed);
+        }
+        let budgeted = match &self.store {
+            Store::Redis(redis) => {
+                let budget = self.budget.min(redis.deadline());
+                let budgeted = redis.with_deadline(budget).without_waiting();
+                // A lease or a fill that a failover takes back is a miss.
+                let budgeted = budgeted.with_durability(Durability::Async);
+                Store::Redis(match self.breaker {
+                    Guard::Shared(breaker) => budgeted.with_breaker(&breaker),
+                    Guard::Own if budgeted.breaker().is_none() => {
+                        budgeted.with_breaker(&Breaker::new(&self.name))
+                    }
+                    Guard::Own | Guard::None => budgeted,
+                })
             }
-            Guard::Own | Guard::None => budgeted,
+            #[cfg(feature = "test-util")]
+            memory @ Store::Memory(_) => memory.clone(),
         };
         let keys = Keys::new(&self.space, &self.name);
         let staleness = self.staleness.or(self.local.map(|_| Duration::from_secs(1)));
@@ -271,12 +335,18 @@ impl<V> CacheBuilder<V> {
             Tracked::new(journal, self.local.map(|entries| Local::new(entries, ttl)))
         });
         let origin = Origin::new(self.origin);
-        Ok(Cache::assemble(self.redis, budgeted, keys, policy, self.codec, tracked, origin))
+        let access = self.access.or(policy.adaptive.map(|_| Access::default()));
+        let insight = access.map(Insight::new);
+        Ok(Cache::assemble(
+            self.store, budgeted, keys, policy, self.codec, tracked, origin, insight,
+        ))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use russet_core_conn::Redis;
+
     use super::*;
 
     #[test]
@@ -298,6 +368,12 @@ mod tests {
             (ok().origin_limit(0), "origin_limit"),
             (ok().journal(Duration::MAX), "journal"),
             (ok().lease(Duration::from_millis(1)), "lease"),
+            (ok().access(Access::default().keys(0)), "access"),
+            (ok().adaptive_ttl(AdaptiveTtl::default().base(Duration::ZERO)), "adaptive_ttl"),
+            (ok().adaptive_ttl(AdaptiveTtl::default().max(Duration::MAX)), "adaptive_ttl"),
+            (ok().adaptive_ttl(AdaptiveTtl::default().max(Duration::from_secs(1))), "adaptive_ttl"),
+            (ok().access(Access::default().every(Duration::ZERO)), "access"),
+            (ok().access(Access::default().half_life(Duration::MAX)), "access"),
             (ok().refresh_ahead(RefreshAhead::at(1.0)), "refresh_ahead"),
             (ok().refresh_ahead(RefreshAhead::xfetch(f64::NAN)), "refresh_ahead"),
         ] {

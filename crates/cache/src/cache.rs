@@ -9,6 +9,7 @@ use russet_core_conn::{Agreed, Breaker, Canonical, Cmd, Codec, Key, KeySpace, Re
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::access::Insight;
 use crate::builder::CacheBuilder;
 use crate::entry;
 use crate::error::Error;
@@ -22,10 +23,11 @@ use crate::local::Local;
 use crate::lookup::Lookup;
 use crate::origin::Origin;
 use crate::owed::{Debt, Owed};
-use crate::policy::{LONGEST_TTL, Policy};
+use crate::policy::{Chosen, LONGEST_TTL, Policy};
 use crate::scripts::{self, Fill};
 use crate::seal::{Seal, Stamp};
 use crate::stats::{Counters, Stats};
+use crate::store::Store;
 use crate::tracked::Tracked;
 use crate::wakes::Wakes;
 
@@ -58,9 +60,9 @@ pub struct Cache<V> {
 #[derive(Debug)]
 pub(crate) struct Inner<V> {
     /// For what the caller asked Redis for.
-    pub(crate) redis: Redis,
+    pub(crate) redis: Store,
     /// For lookups that have a loader to fall back to.
-    pub(crate) budgeted: Redis,
+    pub(crate) budgeted: Store,
     pub(crate) keys: Keys,
     pub(crate) counters: Counters,
     pub(crate) flights: Arc<Flights<V>>,
@@ -70,6 +72,9 @@ pub(crate) struct Inner<V> {
     pub(crate) owed: Owed,
     pub(crate) recent: Recent,
     pub(crate) origin: Origin,
+    pub(crate) insight: Option<Insight>,
+    /// What an optimizer was told to make of it.
+    pub(crate) ttl: Chosen,
     agreed: Agreed,
     /// It was said that another layout is kept.
     pub(crate) warned: AtomicBool,
@@ -86,17 +91,19 @@ impl<V: Send + Sync + 'static> Cache<V> {
 
     /// Options for a cache: values are kept in this key space under this name, which no cache of another type may have.
     pub fn builder(redis: &Redis, keys: &KeySpace, name: &str) -> CacheBuilder<V> {
-        CacheBuilder::new(redis, keys, name)
+        CacheBuilder::on(Store::Redis(redis.clone()), keys, name)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the builder's, each once")]
     pub(crate) fn assemble(
-        redis: Redis,
-        budgeted: Redis,
+        redis: Store,
+        budgeted: Store,
         keys: Keys,
         policy: Policy,
         codec: Codec,
         tracked: Option<Tracked<V>>,
         origin: Origin,
+        insight: Option<Insight>,
     ) -> Self {
         let inner = Inner {
             wakes: Wakes::new(redis.clone(), keys.channel()),
@@ -110,6 +117,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
             owed: Owed::default(),
             recent: Recent::default(),
             origin,
+            insight,
+            ttl: Chosen::default(),
             agreed: Agreed::default(),
             warned: AtomicBool::new(false),
         };
@@ -119,7 +128,11 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// The same cache with another time to live for what this handle fills, from 1 ms to ten years.
     #[must_use]
     pub fn with_ttl(&self, ttl: Duration) -> Self {
-        self.with(|policy| policy.ttl = ttl.clamp(Duration::from_millis(1), LONGEST_TTL))
+        self.with(|policy| {
+            policy.ttl = ttl.clamp(Duration::from_millis(1), LONGEST_TTL);
+            policy.adaptive = None;
+            policy.own_ttl = true;
+        })
     }
 
     /// The same cache with another [`grace`](CacheBuilder::grace) for what this handle finds and fills.
@@ -138,6 +151,11 @@ impl<V: Send + Sync + 'static> Cache<V> {
     #[must_use]
     pub fn with_hard_timeout(&self, timeout: Duration) -> Self {
         self.with(|policy| policy.hard = Some(timeout))
+    }
+
+    /// The same cache for lookups that nobody asked for.
+    pub(crate) fn uncounted(&self) -> Self {
+        self.with(|policy| policy.counts = false)
     }
 
     fn with(&self, change: impl FnOnce(&mut Policy)) -> Self {
@@ -193,7 +211,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     async fn put(&self, key: &Key, load: &Load<V>) -> Result<(), Error> {
         let inner = &self.inner;
         self.ready(&inner.redis, Instant::now()).await?;
-        let fill = self.encoded(load, Duration::ZERO, inner.stamp());
+        let fill = self.encoded(key, load, Duration::ZERO, inner.stamp());
         let fill = fill.inspect_err(|_| inner.counters.fill(false))?;
         let filled = if fill.timed {
             scripts::fill(&inner.redis, key, None, fill, inner.wakes.channel()).await.map(drop)
@@ -224,7 +242,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         let key = inner.keys.entry(&Canonical::of(&key));
         let updated = async {
             self.ready(&inner.redis, Instant::now()).await?;
-            let fill = self.encoded(&load, Duration::ZERO, inner.stamp())?;
+            let fill = self.encoded(&key, &load, Duration::ZERO, inner.stamp())?;
             let channel = inner.wakes.channel();
             let updated = scripts::update(&inner.redis, &key, version, fill, channel).await?;
             if updated {
@@ -240,6 +258,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 
     pub(crate) fn encoded(
         &self,
+        key: &Key,
         load: &Load<V>,
         took: Duration,
         stamp: Option<Stamp>,
@@ -259,18 +278,19 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         // An absence is not used after its time: what is created should be seen.
         let timed = load.value.is_some() && self.policy.is_timed();
         let grace = if timed { self.policy.grace } else { Duration::ZERO };
-        Ok(Fill { payload, seal, ttl: self.policy.ttl_of(load), grace, timed, took })
+        let ttl = self.policy.ttl_of(load, self.adapted(key, load));
+        Ok(Fill { payload, seal, ttl, grace, timed, took })
     }
 }
 
 impl<V> Inner<V> {
     /// Before the first key: is the key space laid out as we think?
     #[inline]
-    pub(crate) fn agree(
-        &self,
-        redis: &Redis,
-    ) -> impl Future<Output = Result<(), russet_core_conn::Error>> + Send {
-        self.agreed.check(redis, self.keys.space())
+    pub(crate) async fn agree(&self, redis: &Store) -> Result<(), russet_core_conn::Error> {
+        match redis.server() {
+            Some(server) => self.agreed.check(server, self.keys.space()).await,
+            None => Ok(()),
+        }
     }
 
     pub(crate) async fn timed<T, E>(

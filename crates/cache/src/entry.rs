@@ -20,13 +20,13 @@ use crate::seal::Seal;
 
 const ABSENT: u8 = 0;
 const VALUE: u8 = 1;
-const PENDING: u8 = 2;
-const TIMED: u8 = 3;
-const VERSIONED: u8 = 5;
+pub(crate) const PENDING: u8 = 2;
+pub(crate) const TIMED: u8 = 3;
+pub(crate) const VERSIONED: u8 = 5;
 
 /// The lengths of what the scripts write.
 const PENDING_BYTES: usize = 10;
-const TIMED_HEAD: usize = 46;
+pub(crate) const TIMED_HEAD: usize = 46;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Entry {

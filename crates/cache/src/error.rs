@@ -20,6 +20,9 @@ pub enum Error {
     /// What was asked for needs a cache with a [`journal`](crate::CacheBuilder::journal).
     #[error("{0} without a journal: see CacheBuilder::journal")]
     NoJournal(&'static str),
+    /// What was asked for needs a cache with [`access`](crate::CacheBuilder::access).
+    #[error("{0} without access insight: see CacheBuilder::access")]
+    NoAccess(&'static str),
     /// Tags that can't be: a value has up to 64, of 1 to 128 bytes each.
     #[error("tags: {0}")]
     Tags(String),
@@ -36,7 +39,11 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Redis(error) => error.is_retryable(),
-            Self::Config { .. } | Self::NoJournal(_) | Self::Tags(_) | Self::Codec(_) => false,
+            Self::Config { .. }
+            | Self::NoJournal(_)
+            | Self::NoAccess(_)
+            | Self::Tags(_)
+            | Self::Codec(_) => false,
         }
     }
 }

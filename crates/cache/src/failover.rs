@@ -61,7 +61,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
         if watcher.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
-        let (mut events, policy) = (self.inner.redis.events(), self.policy);
+        let Some(redis) = self.inner.redis.server() else { return };
+        let (mut events, policy) = (redis.events(), self.policy);
         let inner = Arc::downgrade(&self.inner);
         *watcher = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             while let Some(notice) = events.next().await {

@@ -37,7 +37,7 @@ pub enum Invalid {
 }
 
 /// What a message of the journal is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum What {
     Removed,
     Written,

@@ -14,11 +14,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use russet_core_conn::{Broadcast, Error, Events, Redis};
+use russet_core_conn::{Broadcast, Error, Events};
 
 use crate::invalidation::{Invalid, Invalidation, What};
-use crate::scripts::journal::{Entry, JournalKeys, MOST_OF_ONE, Since, State, Written};
+use crate::scripts::journal::{Entry, JournalKeys, MOST_OF_ONE, Since, State, Tags, Written};
 use crate::seal::{Seal, Stamp};
+use crate::store::Store;
 
 /// The most tags of which it is remembered when they became invalid, in Redis and in a process.
 pub(crate) const MOST_TAGS: usize = 100_000;
@@ -42,18 +43,18 @@ pub(crate) struct Journal {
     told: Broadcast<Invalidation>,
 }
 
-#[derive(Debug, Default)]
-struct Known {
-    incarnation: u64,
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) incarnation: u64,
     /// All that was told up to here is known.
-    version: u64,
+    pub(crate) version: u64,
     /// From here on each tag that became invalid is in `tags`.
-    since: u64,
-    floor: u64,
+    pub(crate) since: u64,
+    pub(crate) floor: u64,
     /// Up to here Redis may have forgotten tags.
-    forgotten: u64,
+    pub(crate) forgotten: u64,
     /// The version at which it became invalid; 0: never.
-    tags: HashMap<Bytes, u64>,
+    pub(crate) tags: HashMap<Bytes, u64>,
 }
 
 /// Whether a sealed value may be used.
@@ -132,9 +133,7 @@ impl Journal {
 
     /// What is loaded from here on is sealed with; `None` where nothing is known.
     pub(crate) fn stamp(&self) -> Option<Stamp> {
-        let known = self.lock();
-        (known.incarnation != 0)
-            .then_some(Stamp { incarnation: known.incarnation, version: known.version })
+        self.lock().stamp()
     }
 
     pub(crate) fn judge(&self, seal: &Seal) -> Verdict {
@@ -144,7 +143,7 @@ impl Journal {
     /// Waits until what is known is good enough for who asked then.
     pub(crate) async fn current(
         &self,
-        redis: &Redis,
+        redis: &Store,
         asked: Instant,
         heed: &impl Heed,
     ) -> Result<(), Error> {
@@ -162,7 +161,7 @@ impl Journal {
     /// Asks for what is new, unless that is known up to this version already.
     pub(crate) async fn follow(
         &self,
-        redis: &Redis,
+        redis: &Store,
         version: Option<u64>,
         heed: &impl Heed,
     ) -> Result<(), Error> {
@@ -171,7 +170,7 @@ impl Journal {
         if done { Ok(()) } else { self.ask(redis, heed).await }
     }
 
-    async fn ask(&self, redis: &Redis, heed: &impl Heed) -> Result<(), Error> {
+    async fn ask(&self, redis: &Store, heed: &impl Heed) -> Result<(), Error> {
         let sent = Instant::now();
         loop {
             let (incarnation, version) = {
@@ -198,14 +197,8 @@ impl Journal {
     fn apply(&self, state: &State, entries: Vec<Entry>, heed: &impl Heed) -> bool {
         for entry in entries {
             let own = entry.by == self.own;
-            {
-                let mut known = self.lock();
-                // What was written here meanwhile is known already.
-                if entry.version <= known.version {
-                    continue;
-                }
-                known.note(entry.version, entry.what, &entry.of);
-                known.version = entry.version;
+            if !self.lock().hear(&entry) {
+                continue;
             }
             match entry.what {
                 What::Tags | What::All => self.next_era(),
@@ -216,9 +209,7 @@ impl Journal {
             let what = entry.what.with(entry.of);
             self.told.send(Invalidation { version: entry.version, own, what });
         }
-        let mut known = self.lock();
-        known.forgotten = known.forgotten.max(state.forgotten);
-        known.version >= state.version
+        self.lock().has_heard(state)
     }
 
     fn begin_anew(&self, state: &State, heed: &impl Heed) {
@@ -240,7 +231,7 @@ impl Journal {
     /// Tells everybody, and knows it here.
     pub(crate) async fn write(
         &self,
-        redis: &Redis,
+        redis: &Store,
         what: What,
         of: &[Bytes],
         heed: &impl Heed,
@@ -263,14 +254,11 @@ impl Journal {
     /// Whether all up to there is known now.
     fn note(&self, written: &Written, what: What, of: &[Bytes]) -> bool {
         let mut known = self.lock();
-        if known.incarnation != written.incarnation {
+        let Some(next) = known.wrote(written, what, of) else {
             self.doubt();
             return false;
-        }
-        known.note(written.version, what, of);
-        let next = known.version == written.before;
+        };
         if next {
-            known.version = written.version;
             let what = what.with(of.to_vec());
             self.told.send(Invalidation { version: written.version, own: true, what });
         }
@@ -280,15 +268,9 @@ impl Journal {
     }
 
     /// When these tags became invalid, which was before this process began to follow.
-    pub(crate) async fn learn(&self, redis: &Redis, tags: &[Bytes]) -> Result<(), Error> {
+    pub(crate) async fn learn(&self, redis: &Store, tags: &[Bytes]) -> Result<(), Error> {
         let found = self.keys.tags(redis, tags).await?;
-        let mut known = self.lock();
-        if known.incarnation == found.incarnation {
-            known.forgotten = known.forgotten.max(found.forgotten);
-            for (tag, version) in tags.iter().zip(found.versions) {
-                known.set(tag, version);
-            }
-        } else {
+        if !self.lock().learn(tags, &found) {
             self.doubt();
         }
         Ok(())
@@ -324,7 +306,7 @@ fn nanos(time: Duration) -> u64 {
 }
 
 impl Known {
-    fn begin_anew(&mut self, state: &State) {
+    pub(crate) fn begin_anew(&mut self, state: &State) {
         let mut before = std::mem::take(self);
         if before.incarnation != state.incarnation {
             before = Self::default();
@@ -339,6 +321,52 @@ impl Known {
             forgotten: state.forgotten,
             tags: before.tags,
         };
+    }
+
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        let Self { incarnation, version, .. } = *self;
+        (incarnation != 0).then_some(Stamp { incarnation, version })
+    }
+
+    /// Whether it was news: what was written here meanwhile is known already.
+    pub(crate) fn hear(&mut self, entry: &Entry) -> bool {
+        let news = entry.version > self.version;
+        if news {
+            self.note(entry.version, entry.what, &entry.of);
+            self.version = entry.version;
+        }
+        news
+    }
+
+    /// After all entries of an answer; whether there are no more.
+    pub(crate) fn has_heard(&mut self, state: &State) -> bool {
+        self.forgotten = self.forgotten.max(state.forgotten);
+        self.version >= state.version
+    }
+
+    /// What was written here. Whether all up to there is known now; `None` where that is another journal.
+    pub(crate) fn wrote(&mut self, written: &Written, what: What, of: &[Bytes]) -> Option<bool> {
+        if self.incarnation != written.incarnation {
+            return None;
+        }
+        self.note(written.version, what, of);
+        let next = self.version == written.before;
+        if next {
+            self.version = written.version;
+        }
+        Some(next)
+    }
+
+    /// When these tags became invalid; not where that is another journal.
+    pub(crate) fn learn(&mut self, tags: &[Bytes], found: &Tags) -> bool {
+        let same = self.incarnation == found.incarnation;
+        if same {
+            self.forgotten = self.forgotten.max(found.forgotten);
+            for (tag, version) in tags.iter().zip(&found.versions) {
+                self.set(tag, *version);
+            }
+        }
+        same
     }
 
     fn note(&mut self, version: u64, what: What, of: &[Bytes]) {
@@ -363,7 +391,7 @@ impl Known {
         }
     }
 
-    fn judge(&self, seal: &Seal) -> Verdict {
+    pub(crate) fn judge(&self, seal: &Seal) -> Verdict {
         let Stamp { incarnation, version } = seal.stamp;
         let forgotten = !seal.tags.is_empty() && version < self.forgotten;
         if incarnation != self.incarnation || version < self.floor || forgotten {

@@ -10,6 +10,10 @@
 //! | `{prefix:r}:cache-fresh:<name>:<lane>` | zset | the entities that wait to be committed, by when the first write came (µs) | when they are |
 //! | `{prefix:r}:cache-retry:<name>:<lane>` | zset | those that are tried again, by when (µs) | when they are committed |
 //! | `{prefix:r}:cache-dead:<name>:<lane>` | zset | those that nobody tries any more, by since when (µs) | when they are redriven or discarded |
+//! | `{prefix:q}:cache-hot:<name>` | zset | keys that are asked for, by how often; bounded | after seven half-lives |
+//! | `{prefix:q}:cache-missed:<name>` | zset | keys that were not cached, by how often; bounded | after seven half-lives |
+//! | `{prefix:q}:cache-recent:<name>` | zset | keys, by when they were asked for last; bounded | after seven half-lives |
+//! | `{prefix:q}:cache-stats:<name>` | hash | statistics of all processes, and when counts were decayed | after seven half-lives |
 //!
 //! `p` is the partition of the segments, so that what belongs to an entry can be decided in one script, `q` that of
 //! the name, and `r` that of the name and the lane, of which a write-behind buffer has 16. The channel
@@ -53,6 +57,14 @@ impl Keys {
         format!("{any}:{segments}")
     }
 
+    /// What stands before the partition of the key of an entry, and what behind it.
+    pub(crate) fn around(&self) -> (String, String) {
+        let any = self.space.global(&self.kind, ());
+        let any = String::from_utf8_lossy(any.as_bytes()).into_owned();
+        let (head, kind) = any.split_at(any.find('}').unwrap_or(any.len()));
+        (format!("{head}:"), kind.to_owned())
+    }
+
     /// The segments of the key of an entry, as they stand in it.
     pub(crate) fn name_of(entry: &Bytes) -> Bytes {
         // Neither the hash tag nor the kind has a brace or colon but these.
@@ -69,6 +81,13 @@ impl Keys {
     /// `{prefix:q}:cache-journal:<name>`, `{prefix:q}:cache-tags:<name>` and `{prefix:q}:cache-log:<name>`
     pub(crate) fn journal(&self) -> [Key; 3] {
         ["cache-journal", "cache-tags", "cache-log"].map(|kind| self.space.key(kind, &*self.name))
+    }
+
+    /// `{prefix:q}:cache-hot:<name>`, `{prefix:q}:cache-missed:<name>`, `{prefix:q}:cache-recent:<name>` and
+    /// `{prefix:q}:cache-stats:<name>`
+    pub(crate) fn access(&self) -> [Key; 4] {
+        let kinds = ["cache-hot", "cache-missed", "cache-recent", "cache-stats"];
+        kinds.map(|kind| self.space.key(kind, &*self.name))
     }
 
     /// `{prefix}:cache-log.<name>`, a channel.
@@ -134,12 +153,18 @@ mod tests {
         assert_eq!(entry.as_bytes(), b"{shop:118}:cache.route:SEA:LAX");
         assert_eq!(Keys::name_of(&entry.to_bytes()), ":SEA:LAX");
         assert_eq!(keys.pattern("SEA:*"), "{shop:*}:cache.route:SEA:*");
+        assert_eq!(keys.around(), ("{shop:".to_owned(), "}:cache.route".to_owned()));
         assert_eq!(keys.channel().as_bytes(), b"{shop}:cache.route");
         let [journal, tags, log] =
             keys.journal().map(|key| String::from_utf8(key.to_bytes().to_vec()).unwrap());
         assert_eq!(journal, "{shop:102}:cache-journal:route");
         assert_eq!(tags, "{shop:102}:cache-tags:route");
         assert_eq!(log, "{shop:102}:cache-log:route");
+        let access = keys.access().map(|key| String::from_utf8(key.to_bytes().to_vec()).unwrap());
+        assert_eq!(access[0], "{shop:102}:cache-hot:route");
+        assert_eq!(access[1], "{shop:102}:cache-missed:route");
+        assert_eq!(access[2], "{shop:102}:cache-recent:route");
+        assert_eq!(access[3], "{shop:102}:cache-stats:route");
         assert_eq!(keys.journal_channel().as_bytes(), b"{shop}:cache-log.route");
         let space = KeySpace::new("shop").unwrap();
         let Lane { pending, fresh, retry, dead } = Lane::of(&space, "orders", 7);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use russet_core_conn::{Error, Key, Redis};
+use russet_core_conn::{Error, Key};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -17,6 +17,7 @@ use crate::lookup::Lookup;
 use crate::policy::Policy;
 use crate::scripts::{self, Bad, Claimed, Due, Fill, Token};
 use crate::seal::Stamp;
+use crate::store::Store;
 use crate::tracked::{Flaw, Opened};
 use crate::wakes::Listening;
 
@@ -110,7 +111,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         pilot.depart();
         let failure = match loaded {
             Some(Ok(load)) => {
-                let (lookup, fill) = self.settle(load, took, stamp);
+                let (lookup, fill) = self.settle(key, load, took, stamp);
                 let seal = fill.as_ref().and_then(|fill| fill.seal.clone());
                 let sound = self.finish(key, token.as_ref(), &lookup, fill).await;
                 return Landed { outcome: Ok(lookup), began, sound, seal };
@@ -213,16 +214,23 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// What the caller gets, and what is to be cached of it, if anything is and can be.
     pub(crate) fn settle(
         &self,
+        key: &Key,
         load: Load<V>,
         took: Duration,
         stamp: Option<Stamp>,
     ) -> (Lookup<V>, Option<Fill>) {
-        let fill = if load.cache { self.fill(&load, took, stamp) } else { None };
+        let fill = if load.cache { self.fill(key, &load, took, stamp) } else { None };
         (Lookup::loaded(load.value), fill)
     }
 
-    fn fill(&self, load: &Load<V>, took: Duration, stamp: Option<Stamp>) -> Option<Fill> {
-        let fill = self.encoded(load, took, stamp);
+    fn fill(
+        &self,
+        key: &Key,
+        load: &Load<V>,
+        took: Duration,
+        stamp: Option<Stamp>,
+    ) -> Option<Fill> {
+        let fill = self.encoded(key, load, took, stamp);
         let fill = fill.inspect_err(|error| {
             tracing::warn!(%error, "a value can't be cached");
             self.inner.counters.fill(false);
@@ -243,9 +251,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             (Some(token), Some(mut fill)) => {
                 let (channel, ticket) = (inner.wakes.channel(), inner.ticket(key));
                 let (seal, left) = (fill.seal.take(), self.policy.kept(fill.ttl));
+                let bytes = fill.payload.len();
                 match scripts::fill(&inner.budgeted, key, Some(token), fill, channel).await {
                     Ok(true) => {
                         inner.counters.fill(true);
+                        inner.counters.filled_bytes(bytes);
                         inner.keep(key, ticket, lookup, seal, left);
                         true
                     }
@@ -281,7 +291,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 
 /// Keeps the leases, for as long as it is polled.
 async fn renewed<'a>(
-    redis: &Redis,
+    redis: &Store,
     policy: &Policy,
     leases: impl Iterator<Item = (&'a Key, &'a Token)>,
 ) -> std::convert::Infallible {

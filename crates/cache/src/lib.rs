@@ -60,6 +60,10 @@
 //!   cached together does not end together.
 //! - **One unreadable entry is one miss**: corrupt bytes, another type, an older release's shape. It is replaced.
 //! - **One key, one shape**, whichever call wrote it.
+//! - **What is asked for is known**, with [`access`](CacheBuilder::access): which keys of all processes, how often, and
+//!   which in vain, at no command for a lookup. On it stand, if you ask for them, a [TTL by how often a key is asked
+//!   for](CacheBuilder::adaptive_ttl), [prefetching](Cache::prefetch), [warming](Cache::predictive_warmer) and an
+//!   [optimizer](Cache::optimizer). Their docs say what each was worth on a trace, also where that is little.
 //!
 //! # Where that ends
 //!
@@ -113,14 +117,22 @@
 //! | `{prefix:r}:cache-fresh:<name>:<lane>` | zset | the entities that wait to be committed, by when the first write came | when they are |
 //! | `{prefix:r}:cache-retry:<name>:<lane>` | zset | those that are tried again, by when | when they are committed |
 //! | `{prefix:r}:cache-dead:<name>:<lane>` | zset | those that nobody tries any more, by since when | when they are redriven or discarded |
+//! | `{prefix:q}:cache-hot:<name>` | zset | up to 4,000 keys that are asked for, by how often | seven half-lives (of a day) after the last merge |
+//! | `{prefix:q}:cache-missed:<name>` | zset | up to 4,000 that were not cached, by how often | the same |
+//! | `{prefix:q}:cache-recent:<name>` | zset | up to 4,000, by when they were asked for last | the same |
+//! | `{prefix:q}:cache-stats:<name>` | hash | statistics of all processes | the same |
 //! | `{prefix}:layout` | hash | the layout version and number of partitions | with the key space |
 //!
 //! The channel `{prefix}:cache.<name>` wakes those who wait; a cache subscribes to it when it waits for the first time.
 //! The journal is there where one is kept, and `{prefix}:cache-log.<name>` tells of what is new in it. Where it is evicted
 //! or lost, nothing is revived: all entries from before are invalid. A write-behind buffer has 16 lanes, the lease on each of
 //! which is `{prefix:s}:lease:cache-behind:<name>:<lane>`; `{prefix}:cache-behind.<name>` tells of those with a whole batch.
+//! The keys of statistics are there where there is [access insight](CacheBuilder::access).
 //!
 //! # Features
+//!
+//! `test-util`: `Cache::in_memory` on a `Memory`, for unit tests of what is built on a cache, without a server. It passes
+//! this crate's own contract tests, and its time can be moved.
 //!
 //! `metrics`: counters and histograms by the `metrics` facade. [`Cache::stats`] has the counts without it.
 //!
@@ -130,18 +142,21 @@
 //! | `russet_cache_loads_total` | counter | `cache`, `result`: `ok`, `error` |
 //! | `russet_cache_load_seconds` | histogram | `cache`: one loader call |
 //! | `russet_cache_fills_total` | counter | `cache`, `result`: `ok`, `error`, `refused` |
-//! | `russet_cache_failovers_total` | counter | `cache`: another process was found to serve |
-//! | `russet_cache_repeated_total` | counter | `cache`: acknowledged invalidations that are repeated for it |
 //! | `russet_cache_behind_writes_total` | counter | `buffer`, `result`: `ok`, `gone`, `full`, `error` |
 //! | `russet_cache_behind_entities_total` | counter | `buffer`, `result`: `committed`, `redelivered`, `failed`, `dead`; `away`, `deposed` (batches) |
 //! | `russet_cache_behind_commit_seconds` | histogram | `buffer`: one call of a sink |
+//! | `russet_cache_failovers_total` | counter | `cache`: another process was found to serve |
+//! | `russet_cache_repeated_total` | counter | `cache`: acknowledged invalidations that are repeated for it |
 
+mod access;
+mod adaptive;
 mod behind;
 mod builder;
 mod cache;
 mod entry;
 mod error;
 mod failover;
+mod fleet;
 mod flight;
 mod invalidate;
 mod invalidation;
@@ -152,21 +167,33 @@ mod load;
 mod local;
 mod lookup;
 mod many;
+#[cfg(feature = "test-util")]
+mod memory;
+#[cfg(any(test, feature = "test-util"))]
+mod model;
+mod optimizer;
 mod origin;
 mod owed;
 mod pace;
+mod pages;
 mod policy;
+mod predict;
+mod prefetch;
 mod read;
 mod scripts;
 mod seal;
 mod single;
 mod stats;
+mod store;
 mod sweep;
+mod times;
 mod tracked;
 mod wakes;
 mod warm;
 mod write;
 
+pub use self::access::{Access, Accessed, CacheKey};
+pub use self::adaptive::AdaptiveTtl;
 pub use self::behind::{
     Batch, BehindError, BehindStats, Change, CommitError, Committed, Dead, Entities, Left, Op,
     Patch, Pending, ReadError, Sink, Worker, WorkerBuilder, WorkerStats, WriteBehind,
@@ -175,10 +202,18 @@ pub use self::behind::{
 pub use self::builder::CacheBuilder;
 pub use self::cache::Cache;
 pub use self::error::{Error, LoadError, WriteError};
+pub use self::fleet::Size;
 pub use self::invalidation::{Invalid, Invalidation};
 pub use self::load::{Load, LoadContext, Reason};
 pub use self::lookup::{Freshness, Lookup, Tier};
+#[cfg(feature = "test-util")]
+pub use self::memory::Memory;
+pub use self::optimizer::{Advice, Optimizer, Remedy, Report};
+pub use self::pages::ListPage;
 pub use self::policy::RefreshAhead;
+pub use self::predict::Predictive;
+pub use self::prefetch::Prefetch;
 pub use self::stats::Stats;
+pub use self::times::LoadTimes;
 pub use self::warm::{Progress, Warmed, Warmer, Warming};
 pub use self::write::Written;

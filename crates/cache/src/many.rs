@@ -230,7 +230,7 @@ where
                 let settled = due.into_iter().map(|due| {
                     let (key, entry) = &self.keys[due.at];
                     let load = loaded.remove(key).unwrap_or_else(Load::absent);
-                    let (lookup, fill) = cache.settle(load, took, stamp);
+                    let (lookup, fill) = cache.settle(entry, load, took, stamp);
                     (due, entry, lookup, fill)
                 });
                 let filled = settled.map(async |(due, entry, lookup, fill)| {

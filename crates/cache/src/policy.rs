@@ -1,9 +1,12 @@
 //! How long entries live, and what is done at which point of their lives.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use rand::RngExt;
 
+use crate::adaptive::AdaptiveTtl;
 use crate::load::Load;
 use crate::scripts::Due;
 
@@ -99,6 +102,26 @@ pub(crate) struct Policy {
     pub(crate) hard: Option<Duration>,
     pub(crate) ahead: Option<RefreshAhead>,
     pub(crate) lease: Duration,
+    /// By how often a key is asked for, in the place of `ttl`.
+    pub(crate) adaptive: Option<AdaptiveTtl>,
+    /// Whether `ttl` is this handle's own.
+    pub(crate) own_ttl: bool,
+    /// Whether lookups are counted: not where nobody asked for them.
+    pub(crate) counts: bool,
+}
+
+/// A time to live that was chosen while the cache is in use.
+#[derive(Debug, Default)]
+pub(crate) struct Chosen(AtomicU64);
+
+impl Chosen {
+    pub(crate) fn set(&self, ttl: Duration) {
+        self.0.store(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Option<Duration> {
+        Some(self.0.load(Relaxed)).filter(|millis| *millis > 0).map(Duration::from_millis)
+    }
 }
 
 /// Before who waits for another looks again, if nobody has told: drawn from half of it to all.
@@ -135,9 +158,9 @@ impl Policy {
         LOOK_AGAIN.mul_f64(share).min(left + Duration::from_millis(1))
     }
 
-    /// A load's time to live in whole milliseconds, from one to ten years.
-    pub(crate) fn ttl_of<V>(&self, load: &Load<V>) -> Duration {
-        let ttl = load.ttl.unwrap_or(if load.value.is_some() { self.ttl } else { self.absent_ttl });
+    /// A load's time to live, its own if it has one, in whole milliseconds, from one to ten years.
+    pub(crate) fn ttl_of<V>(&self, load: &Load<V>, ttl: Option<Duration>) -> Duration {
+        let ttl = ttl.unwrap_or(if load.value.is_some() { self.ttl } else { self.absent_ttl });
         let chance: f64 = rand::rng().random();
         let ttl = ttl.min(LONGEST_TTL).mul_f64(1.0 - self.jitter * chance);
         Duration::from_millis(u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use russet_core_conn::{Cmd, Error, ErrorKind, Key, Redis, ServerError};
+use russet_core_conn::{Cmd, Error, ErrorKind, Key, ServerError};
 use serde::de::DeserializeOwned;
 
 use crate::cache::{Cache, Inner};
@@ -14,6 +14,7 @@ use crate::load::Reason;
 use crate::lookup::{Freshness, Lookup};
 use crate::scripts::{self, Bad, Claimed, Stands, Token};
 use crate::stats::Seen;
+use crate::store::Store;
 use crate::tracked::{Flaw, Opened, Tracked};
 
 /// What one caller is told.
@@ -34,10 +35,10 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Cache<V> {
     pub(crate) async fn read(&self, key: &Key, asked: Instant) -> Reading<V> {
         let inner = &self.inner;
         if inner.owed.holds(key) {
-            return inner.counted(Reading::Misses(Bad::Nothing, Reason::Unavailable));
+            return self.counted(key, Reading::Misses(Bad::Nothing, Reason::Unavailable));
         }
         if let Err(error) = self.ready(&inner.budgeted, asked).await {
-            return inner.counted(inner.unavailable(&error));
+            return self.counted(key, inner.unavailable(&error));
         }
         let plain = match self.asks_clock() {
             true => None,
@@ -52,7 +53,7 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Cache<V> {
             // Boxed: the longer way must not make every hit's future larger.
             None => Box::pin(self.claim(key, Bad::Nothing)).await,
         };
-        inner.counted(reading)
+        self.counted(key, reading)
     }
 
     /// One round trip for what is there, and another to take the leases on what is not; one for both, where entries keep
@@ -60,7 +61,7 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Cache<V> {
     pub(crate) async fn read_many(&self, keys: &[&Key], asked: Instant) -> Vec<Reading<V>> {
         let inner = &self.inner;
         if let Err(error) = self.ready(&inner.budgeted, asked).await {
-            return keys.iter().map(|_| inner.counted(inner.unavailable(&error))).collect();
+            return keys.iter().map(|key| self.counted(key, inner.unavailable(&error))).collect();
         }
         let mut plain: Vec<Option<Reading<V>>> = keys.iter().map(|_| None).collect();
         if !self.asks_clock() {
@@ -72,15 +73,16 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Cache<V> {
         }
         let readings = plain.into_iter().zip(keys).map(async |(plain, key)| {
             if inner.owed.holds(key) {
-                return inner.counted(Reading::Misses(Bad::Nothing, Reason::Unavailable));
+                return self.counted(key, Reading::Misses(Bad::Nothing, Reason::Unavailable));
             }
-            inner.counted(match plain {
+            let reading = match plain {
                 None => self.claim(key, Bad::Nothing).await,
                 Some(Reading::Misses(bad, Reason::Missing | Reason::Unreadable)) => {
                     self.claim(key, bad).await
                 }
                 Some(reading) => reading,
-            })
+            };
+            self.counted(key, reading)
         });
         join_all(readings).await
     }
@@ -146,7 +148,7 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Cache<V> {
     }
 
     /// A value past its time, where the options allow it and it may be used.
-    pub(crate) async fn stale(&self, redis: &Redis, payload: Option<&Bytes>) -> Option<Lookup<V>> {
+    pub(crate) async fn stale(&self, redis: &Store, payload: Option<&Bytes>) -> Option<Lookup<V>> {
         match payload {
             Some(payload) if !self.policy.grace.is_zero() => {
                 let opened = self.inner.open(redis, payload).await.ok()?;
@@ -177,7 +179,7 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Cache<V> {
             Err(error) => Err(error),
         };
         let reading = reading.inspect_err(|_| inner.counters.lookup(Seen::Unavailable))?;
-        match inner.counted(reading) {
+        match self.counted(key, reading) {
             Reading::Hit(lookup) => Ok(Some(lookup)),
             _ => Ok(None),
         }
@@ -220,7 +222,7 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// What an entry says by itself; `None` where only the server's clock can say what it is worth.
     async fn plain(
         &self,
-        redis: &Redis,
+        redis: &Store,
         reply: Result<Option<Bytes>, Error>,
     ) -> Result<Option<Reading<V>>, Error> {
         Ok(Some(match reply {
@@ -243,10 +245,10 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Inner<V> {
     }
 }
 
-impl<V> Inner<V> {
+impl<V: Send + Sync + 'static> Cache<V> {
     /// Each lookup once.
     #[inline]
-    fn counted(&self, reading: Reading<V>) -> Reading<V> {
+    fn counted(&self, key: &Key, reading: Reading<V>) -> Reading<V> {
         let seen = match &reading {
             Reading::Hit(lookup) | Reading::Due(lookup, _) => match lookup.freshness() {
                 Freshness::Absent => Seen::Absent,
@@ -259,10 +261,15 @@ impl<V> Inner<V> {
             Reading::Misses(_, Reason::Unavailable) => Seen::Unavailable,
             Reading::Leads(..) | Reading::Waits(None) | Reading::Misses(..) => Seen::Miss,
         };
-        self.counters.lookup(seen);
+        if self.policy.counts {
+            self.inner.counters.lookup(seen);
+            self.note_far(key, matches!(seen, Seen::Miss | Seen::Unreadable));
+        }
         reading
     }
+}
 
+impl<V> Inner<V> {
     fn unavailable(&self, error: &Error) -> Reading<V> {
         // No waiting mends another layout: that is said aloud, once.
         let lasts = matches!(error.kind(), ErrorKind::Layout { .. });

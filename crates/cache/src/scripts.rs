@@ -1,5 +1,6 @@
 //! The scripts of an entry: their arguments as fields, their answers as enums.
 
+pub(crate) mod access;
 pub(crate) mod behind;
 pub(crate) mod journal;
 
@@ -8,9 +9,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use russet_core_conn::{Error, FromValue, Key, Redis, Script, ScriptCall, Value};
+use russet_core_conn::{Error, FromValue, Key, Script, ScriptCall, Value};
 
 use crate::seal::Seal;
+use crate::store::Store;
 
 static CLAIM: LazyLock<Script> =
     LazyLock::new(|| Script::new("cache_claim", include_str!("scripts/claim.lua")));
@@ -30,8 +32,8 @@ static EXPIRE: LazyLock<Script> =
     LazyLock::new(|| Script::new("cache_expire", include_str!("scripts/expire.lua")));
 
 /// Proves who has the lease on an entry: 64 random bits, drawn for each claim.
-#[derive(Clone)]
-pub(crate) struct Token(Bytes);
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Token(pub(crate) Bytes);
 
 impl Token {
     pub(crate) fn draw() -> Self {
@@ -59,6 +61,17 @@ pub(crate) enum Bad {
     Type,
 }
 
+impl Bad {
+    pub(crate) fn to_arg(&self) -> Bytes {
+        match self {
+            Self::Nothing => Bytes::new(),
+            Self::Unreadable(payload) => [&b"="[..], payload].concat().into(),
+            Self::Invalid(seal) => [&b"^"[..], seal].concat().into(),
+            Self::Type => Bytes::from_static(b"type"),
+        }
+    }
+}
+
 /// When an entry that is fresh is due for a refresh.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Due {
@@ -69,7 +82,7 @@ pub(crate) struct Due {
 }
 
 /// What was said to a claim.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Claimed {
     Fresh {
         payload: Bytes,
@@ -95,21 +108,15 @@ pub(crate) enum Claimed {
 }
 
 pub(crate) async fn claim(
-    redis: &Redis,
+    redis: &Store,
     key: &Key,
     token: &Token,
     lease: Duration,
     due: Due,
     bad: &Bad,
 ) -> Result<Claimed, Error> {
-    let bad = match bad {
-        Bad::Nothing => Bytes::new(),
-        Bad::Unreadable(payload) => [&b"="[..], payload].concat().into(),
-        Bad::Invalid(seal) => [&b"^"[..], seal].concat().into(),
-        Bad::Type => Bytes::from_static(b"type"),
-    };
     let call = CLAIM.key(key).arg(token.0.clone()).arg(millis(lease));
-    redis.script(call.arg(due.ahead).arg(due.roll).arg(bad)).await
+    redis.script(call.arg(due.ahead).arg(due.roll).arg(bad.to_arg())).await
 }
 
 impl FromValue for Claimed {
@@ -129,14 +136,14 @@ impl FromValue for Claimed {
 }
 
 /// An entry as it stands.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Stands {
     Fresh(Bytes),
     Stale(Bytes),
     Not,
 }
 
-pub(crate) async fn read(redis: &Redis, key: &Key) -> Result<Stands, Error> {
+pub(crate) async fn read(redis: &Store, key: &Key) -> Result<Stands, Error> {
     redis.script(READ.key(key)).await
 }
 
@@ -153,7 +160,7 @@ impl FromValue for Stands {
 }
 
 /// What is written, and for how long.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Fill {
     pub(crate) payload: Bytes,
     /// What the payload begins with.
@@ -168,7 +175,7 @@ pub(crate) struct Fill {
 
 /// Whether it was written: not, if the lease on it is gone.
 pub(crate) async fn fill(
-    redis: &Redis,
+    redis: &Store,
     key: &Key,
     token: Option<&Token>,
     fill: Fill,
@@ -183,7 +190,7 @@ pub(crate) async fn fill(
 
 /// Whether the lease still stands.
 pub(crate) async fn renew(
-    redis: &Redis,
+    redis: &Store,
     key: &Key,
     token: &Token,
     lease: Duration,
@@ -193,7 +200,7 @@ pub(crate) async fn renew(
 }
 
 pub(crate) async fn release(
-    redis: &Redis,
+    redis: &Store,
     key: &Key,
     token: &Token,
     pause: Duration,
@@ -205,7 +212,7 @@ pub(crate) async fn release(
 
 /// The lease, whoever has it.
 pub(crate) async fn seize(
-    redis: &Redis,
+    redis: &Store,
     key: &Key,
     token: &Token,
     lease: Duration,
@@ -215,7 +222,7 @@ pub(crate) async fn seize(
 
 /// Whether it was written: only over one that is older.
 pub(crate) async fn update(
-    redis: &Redis,
+    redis: &Store,
     key: &Key,
     version: u64,
     fill: Fill,
@@ -227,22 +234,22 @@ pub(crate) async fn update(
 }
 
 /// Whether there was anything.
-pub(crate) async fn expire(redis: &Redis, key: &Key) -> Result<bool, Error> {
+pub(crate) async fn expire(redis: &Store, key: &Key) -> Result<bool, Error> {
     yes(redis, EXPIRE.key(key)).await
 }
 
-async fn yes(redis: &Redis, call: ScriptCall<'_>) -> Result<bool, Error> {
+async fn yes(redis: &Store, call: ScriptCall<'_>) -> Result<bool, Error> {
     redis.script::<Answer>(call).await.map(|answer| answer.status == 1)
 }
 
 /// A status, and what belongs to it.
-struct Answer {
-    status: i64,
+pub(crate) struct Answer {
+    pub(crate) status: i64,
     rest: std::vec::IntoIter<Value>,
 }
 
 impl Answer {
-    fn next<T: FromValue>(&mut self) -> Result<T, Error> {
+    pub(crate) fn next<T: FromValue>(&mut self) -> Result<T, Error> {
         T::from_value(self.rest.next().unwrap_or(Value::Nil))
     }
 
@@ -260,6 +267,6 @@ impl FromValue for Answer {
 }
 
 /// In whole milliseconds, not less.
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -18,7 +18,7 @@ pub(crate) const MOST_TAGS: usize = 64;
 pub(crate) const LONGEST_TAG: usize = 128;
 
 /// A place in the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Stamp {
     pub(crate) incarnation: u64,
     pub(crate) version: u64,
@@ -29,7 +29,7 @@ impl Stamp {
     pub(crate) const NEVER: Self = Self { incarnation: 0, version: 0 };
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Seal {
     pub(crate) stamp: Stamp,
     pub(crate) tags: Vec<Bytes>,

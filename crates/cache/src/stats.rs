@@ -1,10 +1,13 @@
 //! Counters: in the process, and by the `metrics` facade with the feature of that name.
 
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use russet_core_conn::Striped;
+
+use crate::times::{BUCKETS, LoadTimes};
 
 /// What a cache has done in this process since it was built.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,15 +53,75 @@ pub struct Stats {
     /// Entries that were not written, because the key had been removed, written or claimed by another since the load
     /// began.
     pub fills_refused: u64,
+    /// Bytes of the entries that were read in Redis, as they are encoded there.
+    pub bytes_read: u64,
+    /// Bytes of the entries that were written by loads.
+    pub bytes_filled: u64,
+    /// How long loader calls took.
+    pub load_times: LoadTimes,
 }
 
 impl Stats {
     /// The share of lookups that the cache answered, 0 to 1; `None` before the first.
     pub fn hit_rate(&self) -> Option<f64> {
-        let answered = self.local + self.hits + self.absent + self.stale;
-        let all = answered + self.misses + self.unreadable + self.unavailable;
+        let answered = self.answered();
+        let all = self.lookups();
         #[expect(clippy::cast_precision_loss, reason = "a rate needs no more")]
         (all > 0).then(|| answered as f64 / all as f64)
+    }
+
+    /// How many lookups there were.
+    pub fn lookups(&self) -> u64 {
+        self.answered() + self.misses + self.unreadable + self.unavailable
+    }
+
+    fn answered(&self) -> u64 {
+        self.local + self.hits + self.absent + self.stale
+    }
+
+    /// What adds up over all processes, by the name that it has in Redis.
+    fn sums(&mut self) -> impl Iterator<Item = (String, &mut u64)> {
+        // What this process keeps or owes now is no sum.
+        let Self { local_entries: _, owed: _, local, hits, absent, stale, misses, .. } = self;
+        let Self { unreadable, unavailable, joined, waits, refreshes, loads, load_errors, .. } =
+            self;
+        let Self { fills, fill_errors, fills_refused, bytes_read, bytes_filled, .. } = self;
+        let named = [
+            ("local", local),
+            ("hits", hits),
+            ("absent", absent),
+            ("stale", stale),
+            ("misses", misses),
+            ("unreadable", unreadable),
+            ("unavailable", unavailable),
+            ("joined", joined),
+            ("waits", waits),
+            ("refreshes", refreshes),
+            ("loads", loads),
+            ("load_errors", load_errors),
+            ("fills", fills),
+            ("fill_errors", fill_errors),
+            ("fills_refused", fills_refused),
+            ("bytes_read", bytes_read),
+            ("bytes_filled", bytes_filled),
+        ];
+        let times = self.load_times.0.iter_mut().enumerate();
+        let times = times.map(|(class, count)| (format!("load_time_{class}"), count));
+        named.into_iter().map(|(name, sum)| (name.to_owned(), sum)).chain(times)
+    }
+
+    /// By how much which of its sums are larger.
+    pub(crate) fn grown_since(mut self, mut before: Self) -> Vec<(String, u64)> {
+        let pairs = self.sums().zip(before.sums());
+        let grown = pairs.map(|((name, now), (_, before))| (name, now.saturating_sub(*before)));
+        grown.filter(|(_, grown)| *grown > 0).collect()
+    }
+
+    /// Of sums by their names.
+    pub(crate) fn of_sums(mut found: HashMap<String, u64>) -> Self {
+        let mut stats = Self::default();
+        stats.sums().for_each(|(name, sum)| *sum = found.remove(&name).unwrap_or(0));
+        stats
     }
 }
 
@@ -95,6 +158,9 @@ struct Counts {
     refreshes: AtomicU64,
     failovers: AtomicU64,
     repeated: AtomicU64,
+    /// Read, and written by loads.
+    bytes: [AtomicU64; 2],
+    times: [AtomicU64; BUCKETS],
 }
 
 impl Counters {
@@ -117,9 +183,10 @@ impl Counters {
         }
     }
 
-    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "only measured"))]
     pub(crate) fn load(&self, ok: bool, took: Duration) {
-        self.counts.mine().loads[usize::from(!ok)].fetch_add(1, Relaxed);
+        let counts = self.counts.mine();
+        counts.loads[usize::from(!ok)].fetch_add(1, Relaxed);
+        counts.times[LoadTimes::class(took)].fetch_add(1, Relaxed);
         #[cfg(feature = "metrics")]
         {
             metrics::counter!("russet_cache_loads_total", "cache" => self.cache.clone(), "result" => result(ok))
@@ -146,6 +213,14 @@ impl Counters {
             metrics::counter!("russet_cache_fills_total", "cache" => self.cache.clone(), "result" => result)
                 .increment(1);
         }
+    }
+
+    pub(crate) fn read(&self, bytes: usize) {
+        self.counts.mine().bytes[0].fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn filled_bytes(&self, bytes: usize) {
+        self.counts.mine().bytes[1].fetch_add(bytes as u64, Relaxed);
     }
 
     pub(crate) fn joined(&self) {
@@ -189,6 +264,8 @@ impl Counters {
             stats.refreshes += counts.refreshes.load(Relaxed);
             stats.failovers += counts.failovers.load(Relaxed);
             stats.repeated += counts.repeated.load(Relaxed);
+            add(&counts.bytes, [&mut stats.bytes_read, &mut stats.bytes_filled]);
+            add(&counts.times, stats.load_times.0.each_mut());
         }
         stats.loads += stats.load_errors;
         stats

@@ -1,18 +1,15 @@
 //! Removing whatever matches, for administration.
 
-use std::pin::Pin;
-
 use futures_util::{Stream, StreamExt, stream};
-use russet_core_conn::{Key, Scan};
+use russet_core_conn::Scan;
 
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::pace::Pace;
+use crate::store::Found;
 
 /// How many keys are removed at once.
 const BATCH: usize = 500;
-
-type Found = Pin<Box<dyn Stream<Item = Result<Key, russet_core_conn::Error>> + Send>>;
 
 /// One that goes on as it is polled.
 struct Sweep<V> {
@@ -52,9 +49,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
         rate: Option<f64>,
     ) -> impl Stream<Item = Result<u64, Error>> + Send + use<V> {
         let scan = Scan::matching(self.inner.keys.pattern(pattern)).of_type("string").count(1_000);
-        let found: Found = Box::pin(self.inner.redis.scan(scan));
-        let sweep =
-            Sweep { cache: self.clone(), found: Some(found), pace: Pace::new(rate), removed: 0 };
+        let found = Some(self.inner.redis.scan(scan));
+        let sweep = Sweep { cache: self.clone(), found, pace: Pace::new(rate), removed: 0 };
         stream::try_unfold(sweep, |mut sweep| async move {
             Ok(sweep.batch().await?.map(|removed| (removed, sweep)))
         })

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use russet_core_conn::{Canonical, Delivery, Error, Key, Redis, Topic};
+use russet_core_conn::{Canonical, Error, Key};
 use serde::de::DeserializeOwned;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -19,6 +19,7 @@ use crate::lookup::Lookup;
 use crate::scripts::Bad;
 use crate::seal::{Seal, Stamp};
 use crate::stats::Seen;
+use crate::store::Store;
 
 /// The journal of a cache, and what it is for.
 #[derive(Debug)]
@@ -137,11 +138,12 @@ impl<V: Send + Sync + 'static> Inner<V> {
 
 impl<V: DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// What a payload says, if that may be used.
-    pub(crate) async fn open(&self, redis: &Redis, payload: &Bytes) -> Result<Opened<V>, Flaw> {
+    pub(crate) async fn open(&self, redis: &Store, payload: &Bytes) -> Result<Opened<V>, Flaw> {
         let unreadable = |error: &dyn std::fmt::Display| {
             tracing::warn!(%error, "an entry can't be read: a miss");
             Flaw::Bad(Bad::Unreadable(payload.clone()))
         };
+        self.counters.read(payload.len());
         let Some(tracked) = &self.tracked else {
             let value = entry::decode(&self.codec, payload);
             return Ok(Opened { value: value.map_err(|error| unreadable(&error))?, seal: None });
@@ -165,7 +167,7 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Inner<V> {
 impl<V: Send + Sync + 'static> Cache<V> {
     /// Before the first key, is the key space laid out as we think; and is what is known of invalidations good enough?
     #[inline]
-    pub(crate) async fn ready(&self, redis: &Redis, asked: Instant) -> Result<(), Error> {
+    pub(crate) async fn ready(&self, redis: &Store, asked: Instant) -> Result<(), Error> {
         self.inner.agree(redis).await?;
         match &self.inner.tracked {
             Some(tracked) if !tracked.journal.is_current(asked) => {
@@ -178,7 +180,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     async fn catch_up(
         &self,
         tracked: &Tracked<V>,
-        redis: &Redis,
+        redis: &Store,
         asked: Instant,
     ) -> Result<(), Error> {
         self.listen_if_it_keeps(tracked);
@@ -197,7 +199,10 @@ impl<V: Send + Sync + 'static> Cache<V> {
             return None;
         }
         let lookup = local.find(name.as_bytes(), &tracked.journal, now)?;
-        self.inner.counters.lookup(Seen::Local);
+        if self.policy.counts {
+            self.inner.counters.lookup(Seen::Local);
+            self.note_near(name.as_bytes(), now);
+        }
         Some(lookup)
     }
 
@@ -240,10 +245,10 @@ impl<V: Send + Sync + 'static> Cache<V> {
         if listener.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
-        let (hub, inner) = (self.inner.redis.hub(), Arc::downgrade(&self.inner));
-        let topic = Topic::channel(&tracked.journal.keys().channel);
+        let (redis, inner) = (self.inner.redis.clone(), Arc::downgrade(&self.inner));
+        let channel = tracked.journal.keys().channel.clone();
         *listener = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            let mut heard = match hub.subscribe(topic).await {
+            let mut heard = match redis.subscribe(&channel).await {
                 Ok(heard) => heard,
                 Err(error) => {
                     tracing::debug!(%error, "nobody tells what is invalid: it is asked for");
@@ -258,10 +263,9 @@ impl<V: Send + Sync + 'static> Cache<V> {
                 }
                 drop(inner);
                 version = match heard.next().await {
-                    Some(Delivery::Message(message)) => std::str::from_utf8(message.payload())
-                        .ok()
-                        .and_then(|text| text.parse().ok()),
-                    Some(_) => None,
+                    Some(message) => {
+                        message.and_then(|message| std::str::from_utf8(&message).ok()?.parse().ok())
+                    }
                     None => return,
                 };
             }
@@ -270,7 +274,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
 }
 
 impl<V: Send + Sync + 'static> Inner<V> {
-    async fn follow(&self, redis: &Redis, version: Option<u64>) -> Result<(), Error> {
+    async fn follow(&self, redis: &Store, version: Option<u64>) -> Result<(), Error> {
         let Some(tracked) = &self.tracked else { return Ok(()) };
         tracked.journal.follow(redis, version, &self.here(tracked)).await
     }
@@ -278,7 +282,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
 
 #[cfg(test)]
 mod tests {
-    use russet_core_conn::KeySpace;
+    use russet_core_conn::{KeySpace, Redis};
 
     use super::*;
     use crate::owed::Debt;

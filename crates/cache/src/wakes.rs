@@ -5,14 +5,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use russet_core_conn::{Delivery, Key, Redis, Topic};
+use russet_core_conn::Key;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::store::Store;
+
 /// Who waits in this process, and the one subscription for all of them, which is made when the first one waits.
 pub(crate) struct Wakes {
-    redis: Redis,
+    redis: Store,
     channel: Key,
     waiting: Arc<Waiting>,
     task: Mutex<Option<AbortOnDropHandle<()>>>,
@@ -22,7 +24,7 @@ pub(crate) struct Wakes {
 struct Waiting(Mutex<HashMap<Bytes, Arc<Notify>>>);
 
 impl Wakes {
-    pub(crate) fn new(redis: Redis, channel: Key) -> Self {
+    pub(crate) fn new(redis: Store, channel: Key) -> Self {
         Self { redis, channel, waiting: Arc::default(), task: Mutex::default() }
     }
 
@@ -42,10 +44,10 @@ impl Wakes {
     fn start(&self) {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         if task.as_ref().is_none_or(AbortOnDropHandle::is_finished) {
-            let (hub, waiting) = (self.redis.hub(), self.waiting.clone());
-            let topic = Topic::channel(&self.channel);
+            let (redis, waiting) = (self.redis.clone(), self.waiting.clone());
+            let channel = self.channel.clone();
             *task = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-                let mut heard = match hub.subscribe(topic).await {
+                let mut heard = match redis.subscribe(&channel).await {
                     Ok(heard) => heard,
                     Err(error) => {
                         tracing::debug!(%error, "nobody tells who waits: they look by themselves");
@@ -54,10 +56,10 @@ impl Wakes {
                 };
                 // What was told before that was told to nobody.
                 waiting.wake_all();
-                while let Some(delivery) = heard.next().await {
-                    match delivery {
-                        Delivery::Message(message) => waiting.wake(message.payload()),
-                        _ => waiting.wake_all(),
+                while let Some(message) = heard.next().await {
+                    match message {
+                        Some(key) => waiting.wake(&key),
+                        None => waiting.wake_all(),
                     }
                 }
             })));

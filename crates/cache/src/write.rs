@@ -104,7 +104,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             }
         };
         let Written { load, related, tags } = written;
-        let (lookup, fill) = self.settle(load, begun.elapsed(), stamp);
+        let (lookup, fill) = self.settle(&key, load, begun.elapsed(), stamp);
         let filled = self.finish(&key, token.as_ref(), &lookup, fill).await;
         // What another has done to the key since may be older.
         let mut gone: Vec<Key> = related.iter().map(|name| inner.keys.entry(name)).collect();

@@ -55,7 +55,7 @@ use crate::{Key, Value};
 /// returns is [`SendOutcome::Rejected`](crate::SendOutcome::Rejected): return errors only before the first write.
 #[derive(Debug)]
 pub struct Script {
-    name: &'static str,
+    pub(crate) name: &'static str,
     class: Class,
     body: Str,
     sha: Str,
@@ -131,9 +131,9 @@ impl Script {
 /// One call of a script: give it to [`Redis::script`](crate::Redis::script).
 #[derive(Clone)]
 pub struct ScriptCall<'a> {
-    script: &'a Script,
-    keys: SmallVec<[Bytes; 2]>,
-    args: SmallVec<[Arg; 4]>,
+    pub(crate) script: &'a Script,
+    pub(crate) keys: SmallVec<[Bytes; 2]>,
+    pub(crate) args: SmallVec<[Arg; 4]>,
     class: Class,
     /// It runs one command, which is applied or not.
     single: bool,

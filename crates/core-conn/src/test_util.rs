@@ -1,7 +1,10 @@
 //! What tests of other crates need to bring about without a server (feature `test-util`).
 
+use bytes::Bytes;
+
+use crate::cmd::Arg;
 use crate::event::{Broadcast, Event, EventKind, Events, Purpose};
-use crate::{Error, ErrorKind, SendOutcome};
+use crate::{Cmd, Error, ErrorKind, Key, ScriptCall, SendOutcome};
 
 impl Error {
     /// An error that no call gave (feature `test-util`): for tests of what a program makes of it.
@@ -51,5 +54,23 @@ impl FakeEvents {
     pub fn tell(&self, node: &str, kind: EventKind) {
         let purpose = Purpose::Calls;
         self.0.send(Event { node: node.into(), purpose, connection: 0, generation: 1, kind });
+    }
+}
+
+/// What stands in for a server in tests is told what a server is told (feature `test-util`).
+impl Cmd {
+    /// Its arguments in their order, keys among them, without its name.
+    pub fn told(&self) -> &[Bytes] {
+        self.arguments()
+    }
+}
+
+/// What stands in for a server in tests is told what a server is told (feature `test-util`).
+impl ScriptCall<'_> {
+    /// The script's name, the keys, and the arguments.
+    pub fn told(&self) -> (&'static str, Vec<Key>, Vec<Bytes>) {
+        let keys = self.keys.iter().cloned().map(Key::raw).collect();
+        let args = self.args.iter().cloned().map(Arg::into_bytes).collect();
+        (self.script.name, keys, args)
     }
 }

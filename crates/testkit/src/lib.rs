@@ -137,6 +137,7 @@ pub mod shared;
 pub mod soak;
 #[cfg(feature = "tls")]
 mod tls;
+pub mod trace;
 mod url;
 
 pub use builder::{Builder, Eviction, Fsync};

@@ -22,21 +22,25 @@ if type(entry) == 'table' then
   entry = false
 end
 local kind = entry and string.byte(entry)
+-- No lease, and no times of its own: damaged, and fresh to whoever can read it.
+if (kind == 2 and #entry ~= 10) or (kind == 3 and #entry < 47) then kind = 0 end
 if bad ~= '' and entry then
   local payload, mark = kind == 3 and string.sub(entry, 47) or entry, string.sub(bad, 1, 1)
   if mark == '^' then payload = string.sub(payload, 1, #bad - 1) end
   if mark .. payload == bad then kind = nil end
 end
 
+local waited = 0
 if kind == 2 then
-  local holder, waited = struct.unpack('c8B', entry, 2)
+  local holder
+  holder, waited = struct.unpack('c8B', entry, 2)
   if holder ~= token then
     if waited == 0 then redis.call('SETRANGE', key, 9, '\1') end
     return {4, math.max(redis.call('PTTL', key), 1)}
   end
 end
 if not kind or kind == 2 then
-  redis.call('SET', key, struct.pack('Bc8B', 2, token, 0), 'PX', lease)
+  redis.call('SET', key, struct.pack('Bc8B', 2, token, waited), 'PX', lease)
   return {2}
 end
 if kind ~= 3 then
@@ -45,12 +49,14 @@ end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local holder, waited, busy, fresh, stale, ttl, took = struct.unpack('>c8BI8I8I8I8I4', entry, 2)
+local holder, busy, fresh, stale, ttl, took
+holder, waited, busy, fresh, stale, ttl, took = struct.unpack('>c8BI8I8I8I8I4', entry, 2)
 local payload = string.sub(entry, 47)
 local free = now >= busy or holder == token
 
+-- Who waits for the one before is woken by this one.
 local function take()
-  redis.call('SETRANGE', key, 1, struct.pack('>c8BI8', token, 0, now + lease))
+  redis.call('SETRANGE', key, 1, struct.pack('>c8BI8', token, waited, now + lease))
   if redis.call('PTTL', key) < lease then redis.call('PEXPIRE', key, lease) end
 end
 

@@ -3,12 +3,13 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use russet_core_conn::{Error, FromValue, Key, Redis, Script, ScriptCall, Value};
+use russet_core_conn::{Error, FromValue, Key, Script, ScriptCall, Value};
 
 use super::Answer;
 use crate::invalidation::What;
 use crate::journal::MOST_TAGS;
 use crate::keys::Keys;
+use crate::store::Store;
 
 static WRITE: LazyLock<Script> = LazyLock::new(|| {
     Script::new("cache_journal_write", include_str!("../scripts/journal_write.lua"))
@@ -38,7 +39,7 @@ pub(crate) struct JournalKeys {
 }
 
 /// The journal as a whole.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct State {
     pub(crate) incarnation: u64,
     pub(crate) version: u64,
@@ -47,7 +48,7 @@ pub(crate) struct State {
 }
 
 /// One invalidation.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Entry {
     pub(crate) version: u64,
     pub(crate) by: Bytes,
@@ -56,7 +57,7 @@ pub(crate) struct Entry {
 }
 
 /// Where something was told.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Written {
     pub(crate) incarnation: u64,
     pub(crate) version: u64,
@@ -64,14 +65,14 @@ pub(crate) struct Written {
     pub(crate) before: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Since {
     /// What came after what was known, or its beginning; `None`: that is not known.
     pub(crate) entries: Option<Vec<Entry>>,
     pub(crate) state: State,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Tags {
     /// 0 where there is no journal.
     pub(crate) incarnation: u64,
@@ -87,7 +88,7 @@ impl JournalKeys {
     /// Tells everybody.
     pub(crate) async fn write(
         &self,
-        redis: &Redis,
+        redis: &Store,
         by: &Bytes,
         what: What,
         of: &[Bytes],
@@ -101,7 +102,7 @@ impl JournalKeys {
 
     pub(crate) async fn since(
         &self,
-        redis: &Redis,
+        redis: &Store,
         known: u64,
         version: u64,
     ) -> Result<Since, Error> {
@@ -109,7 +110,7 @@ impl JournalKeys {
         redis.script(call).await
     }
 
-    pub(crate) async fn tags(&self, redis: &Redis, tags: &[Bytes]) -> Result<Tags, Error> {
+    pub(crate) async fn tags(&self, redis: &Store, tags: &[Bytes]) -> Result<Tags, Error> {
         redis.script(self.call(&TAGS).args(tags.iter().cloned())).await
     }
 

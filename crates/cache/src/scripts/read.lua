@@ -5,8 +5,8 @@
 -- Idempotent: yes
 local entry = redis.call('GET', KEYS[1])
 local kind = entry and string.byte(entry)
-if not kind or kind == 2 then return {2} end
-if kind ~= 3 then return {0, entry} end
+if not kind or (kind == 2 and #entry == 10) then return {2} end
+if kind ~= 3 or #entry < 47 then return {0, entry} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local fresh, stale = struct.unpack('>I8I8', entry, 19)

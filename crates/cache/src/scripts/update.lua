@@ -14,6 +14,8 @@ local entry = redis.pcall('GET', key)
 if type(entry) == 'table' then entry = '\1' end
 local kind = entry and string.byte(entry)
 if not kind then return {0} end
+-- No lease, and no times of its own: damaged, and older than anything.
+if (kind == 2 and #entry ~= 10) or (kind == 3 and #entry < 47) then kind = 0 end
 local waited = (kind == 2 or kind == 3) and string.byte(entry, 10) or 0
 if kind == 2 then
   redis.call('UNLINK', key)
@@ -27,7 +29,7 @@ if string.byte(entry, at) == 4 then
   at = at + 18
   for _ = 1, tags do at = at + 1 + (string.byte(entry, at) or 0) end
 end
-if string.byte(entry, at) == 5 then
+if string.byte(entry, at) == 5 and #entry >= at + 8 then
   local high, low = struct.unpack('>I4I4', entry, at + 1)
   local new_high, new_low = struct.unpack('>I4I4', ARGV[1])
   if high > new_high or (high == new_high and low >= new_low) then return {0} end

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use russet_cache::{
-    Batch, BehindError, Cache, CommitError, Committed, Error, Load, Sink, WriteBehind,
+    Access, Batch, BehindError, Cache, CommitError, Committed, Error, Load, Sink, WriteBehind,
 };
 use russet_core_conn::{Backoff, Client, Cmd, Key, KeySpace, Redis, SendOutcome, ServerError};
 use russet_testkit::shared::{self, Topology};
@@ -97,6 +97,17 @@ async fn everything(redis: &Redis, space: &KeySpace, conn: &mut Conn) -> Result<
     kept().get("k").await?;
     cache.remove(1_u64).await?;
     cache.remove_many(2..5_u64).await?;
+    // Counts decay by the second, and there are more than are kept.
+    let access = Access::default().keys(1).half_life(Duration::from_secs(1));
+    let watched = Cache::<u64>::builder(redis, space, "watched").access(access).build().unwrap();
+    for _ in 0..2 {
+        for key in 0..5_u64 {
+            watched.get(key).await?;
+        }
+        watched.hot(1).await?;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    watched.fleet_stats().await?;
     write_behind(redis, space).await.map_err(|error| match error {
         BehindError::Redis(error) => Error::Redis(error),
         error => panic!("{error}"),

@@ -9,7 +9,7 @@ use russet_core_conn::{KeySpace, Redis, RedisBuilder};
 use russet_testkit::shared::Topology;
 use russet_testkit::{Cluster, Counters, Proxy, Server, contract};
 
-use crate::support::{Origin, entries, patient, route, routes, space, url, users};
+use crate::support::{At, Origin, entries, patient, route, routes, space, url, users};
 
 contract!(one_result_a_key_in_the_order_asked_duplicates_too);
 async fn one_result_a_key_in_the_order_asked_duplicates_too(at: Topology) {
@@ -116,7 +116,7 @@ async fn one_key_has_one_shape_whichever_way_filled_it(at: Topology) {
 }
 
 contract!(a_batch_of_nothing_asks_nobody);
-async fn a_batch_of_nothing_asks_nobody(at: Topology) {
+pub(crate) async fn a_batch_of_nothing_asks_nobody(at: impl Into<At>) {
     let (redis, space) = space(at, "nothing").await;
     let cache = routes(&redis, &space).build().unwrap();
     let found = cache
@@ -129,7 +129,7 @@ async fn a_batch_of_nothing_asks_nobody(at: Topology) {
 }
 
 contract!(a_loader_that_fails_fails_the_batch);
-async fn a_loader_that_fails_fails_the_batch(at: Topology) {
+pub(crate) async fn a_loader_that_fails_fails_the_batch(at: impl Into<At>) {
     let (redis, space) = space(at, "many-error").await;
     let cache = routes(&redis, &space).build().unwrap();
     let failed = cache

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use russet_cache::{
     Cache, CacheBuilder, Freshness, Load, LoadContext, LoadError, Reason, RefreshAhead,
 };
-use russet_core_conn::{KeySpace, Redis};
+use russet_core_conn::KeySpace;
 use russet_testkit::contract;
 use russet_testkit::shared::Topology;
 
-use crate::support::{Origin, Route, route, routes, space};
+use crate::support::{At, Backend, Origin, Route, route, routes, space};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -18,7 +18,7 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-fn graced(redis: &Redis, space: &KeySpace) -> CacheBuilder<Route> {
+fn graced(redis: &Backend, space: &KeySpace) -> CacheBuilder<Route> {
     routes(redis, space).grace(DAY)
 }
 
@@ -38,7 +38,7 @@ async fn fare(cache: &Cache<Route>, origin: &Origin, loads: u32) -> (u32, Freshn
 }
 
 contract!(a_value_past_its_time_is_given_while_one_loads);
-async fn a_value_past_its_time_is_given_while_one_loads(at: Topology) {
+pub(crate) async fn a_value_past_its_time_is_given_while_one_loads(at: impl Into<At>) {
     let (redis, space) = space(at, "stale").await;
     let caches = [(); 2].map(|()| graced(&redis, &space).build().unwrap());
     let origin = Origin::default();
@@ -67,7 +67,7 @@ async fn a_value_past_its_time_is_given_while_one_loads(at: Topology) {
 }
 
 contract!(a_handle_with_another_time_to_live_fills_for_that);
-async fn a_handle_with_another_time_to_live_fills_for_that(at: Topology) {
+pub(crate) async fn a_handle_with_another_time_to_live_fills_for_that(at: impl Into<At>) {
     let (redis, space) = space(at, "own-ttl").await;
     let cache = graced(&redis, &space).ttl(DAY).build().unwrap();
     let origin = Origin::default();
@@ -80,7 +80,7 @@ async fn a_handle_with_another_time_to_live_fills_for_that(at: Topology) {
 }
 
 contract!(its_time_is_the_servers);
-async fn its_time_is_the_servers(at: Topology) {
+pub(crate) async fn its_time_is_the_servers(at: impl Into<At>) {
     let (redis, space) = space(at, "times").await;
     let cache = graced(&redis, &space).ttl(ms(300)).jitter(0.0).grace(ms(1_200)).build().unwrap();
     let begun = Instant::now();
@@ -108,8 +108,8 @@ async fn its_time_is_the_servers(at: Topology) {
 }
 
 contract!(where_the_loader_fails_the_old_value_serves_and_it_is_not_asked_by_everybody);
-async fn where_the_loader_fails_the_old_value_serves_and_it_is_not_asked_by_everybody(
-    at: Topology,
+pub(crate) async fn where_the_loader_fails_the_old_value_serves_and_it_is_not_asked_by_everybody(
+    at: impl Into<At>,
 ) {
     let (redis, space) = space(at, "fails").await;
     let patient = Duration::from_secs(20);
@@ -149,7 +149,7 @@ async fn where_the_loader_fails_the_old_value_serves_and_it_is_not_asked_by_ever
 }
 
 contract!(a_lookup_waits_as_long_as_it_is_told_to);
-async fn a_lookup_waits_as_long_as_it_is_told_to(at: Topology) {
+pub(crate) async fn a_lookup_waits_as_long_as_it_is_told_to(at: impl Into<At>) {
     let (redis, space) = space(at, "timeouts").await;
     let cache = graced(&redis, &space).soft_timeout(ms(300)).build().unwrap();
     cache.insert("k", route(1)).await.unwrap();
@@ -187,7 +187,7 @@ async fn a_lookup_waits_as_long_as_it_is_told_to(at: Topology) {
 }
 
 contract!(what_has_not_changed_is_kept_for_another_time);
-async fn what_has_not_changed_is_kept_for_another_time(at: Topology) {
+pub(crate) async fn what_has_not_changed_is_kept_for_another_time(at: impl Into<At>) {
     let (redis, space) = space(at, "unmodified").await;
     let cache = graced(&redis, &space).soft_timeout(DAY).build().unwrap();
     cache.insert("k", route(1)).await.unwrap();
@@ -201,7 +201,7 @@ async fn what_has_not_changed_is_kept_for_another_time(at: Topology) {
 }
 
 contract!(what_is_gone_at_the_origin_goes_here_too);
-async fn what_is_gone_at_the_origin_goes_here_too(at: Topology) {
+pub(crate) async fn what_is_gone_at_the_origin_goes_here_too(at: impl Into<At>) {
     let (redis, space) = space(at, "gone").await;
     let cache = graced(&redis, &space).soft_timeout(DAY).build().unwrap();
     cache.insert("k", route(1)).await.unwrap();
@@ -212,7 +212,9 @@ async fn what_is_gone_at_the_origin_goes_here_too(at: Topology) {
 }
 
 contract!(what_is_marked_or_removed_while_it_is_refreshed_is_not_filled);
-async fn what_is_marked_or_removed_while_it_is_refreshed_is_not_filled(at: Topology) {
+pub(crate) async fn what_is_marked_or_removed_while_it_is_refreshed_is_not_filled(
+    at: impl Into<At>,
+) {
     let (redis, space) = space(at, "revoked").await;
     let cache = graced(&redis, &space).build().unwrap();
     for remove in [false, true] {
@@ -235,7 +237,7 @@ async fn what_is_marked_or_removed_while_it_is_refreshed_is_not_filled(at: Topol
 }
 
 contract!(before_its_time_is_over_one_lookup_refreshes_it);
-async fn before_its_time_is_over_one_lookup_refreshes_it(at: Topology) {
+pub(crate) async fn before_its_time_is_over_one_lookup_refreshes_it(at: impl Into<At>) {
     let (redis, space) = space(at, "ahead").await;
     let build = || {
         let ahead = RefreshAhead::at(0.5);
@@ -275,7 +277,7 @@ async fn before_its_time_is_over_one_lookup_refreshes_it(at: Topology) {
 }
 
 contract!(what_took_long_to_load_is_refreshed_early);
-async fn what_took_long_to_load_is_refreshed_early(at: Topology) {
+pub(crate) async fn what_took_long_to_load_is_refreshed_early(at: impl Into<At>) {
     let (redis, space) = space(at, "xfetch").await;
     let build = |beta| {
         let ahead = RefreshAhead::xfetch(beta);

@@ -10,10 +10,10 @@ use russet_testkit::shared::Topology;
 use tokio::sync::oneshot;
 
 use crate::support::journal::{STALE, ask, local, ms, next, private, tracked, until};
-use crate::support::{patient, route, routes, space, url};
+use crate::support::{At, patient, route, routes, space, url};
 
 contract!(tags_make_what_has_them_invalid_and_nothing_else);
-async fn tags_make_what_has_them_invalid_and_nothing_else(at: Topology) {
+pub(crate) async fn tags_make_what_has_them_invalid_and_nothing_else(at: impl Into<At>) {
     let (redis, space) = space(at, "tags").await;
     for cache in [tracked(&redis, &space), local(&redis, &space)] {
         cache.invalidate_all().await.unwrap();
@@ -44,7 +44,7 @@ async fn tags_make_what_has_them_invalid_and_nothing_else(at: Topology) {
 }
 
 contract!(absence_and_batches_are_invalid_with_the_rest);
-async fn absence_and_batches_are_invalid_with_the_rest(at: Topology) {
+pub(crate) async fn absence_and_batches_are_invalid_with_the_rest(at: impl Into<At>) {
     let (redis, space) = space(at, "tags-batch").await;
     for cache in [tracked(&redis, &space), local(&redis, &space)] {
         cache.invalidate_all().await.unwrap();
@@ -73,7 +73,7 @@ async fn absence_and_batches_are_invalid_with_the_rest(at: Topology) {
 }
 
 contract!(an_invalidation_wins_over_a_load_that_began_before_it);
-async fn an_invalidation_wins_over_a_load_that_began_before_it(at: Topology) {
+pub(crate) async fn an_invalidation_wins_over_a_load_that_began_before_it(at: impl Into<At>) {
     let (redis, space) = space(at, "tags-load").await;
     for make in [tracked, local] {
         let caches = [make(&redis, &space), make(&redis, &space)];
@@ -113,7 +113,7 @@ async fn an_invalidation_wins_over_a_load_that_began_before_it(at: Topology) {
 }
 
 contract!(whoever_listens_hears_what_is_invalid_in_order);
-async fn whoever_listens_hears_what_is_invalid_in_order(at: Topology) {
+pub(crate) async fn whoever_listens_hears_what_is_invalid_in_order(at: impl Into<At>) {
     let (redis, space) = space(at, "heard").await;
     let [here, there] = [(); 2].map(|()| tracked(&redis, &space));
     let (mut own, mut heard) = (here.invalidations().unwrap(), there.invalidations().unwrap());
@@ -144,7 +144,7 @@ async fn whoever_listens_hears_what_is_invalid_in_order(at: Topology) {
 }
 
 contract!(who_falls_too_far_behind_begins_anew);
-async fn who_falls_too_far_behind_begins_anew(at: Topology) {
+pub(crate) async fn who_falls_too_far_behind_begins_anew(at: impl Into<At>) {
     let (redis, space) = space(at, "behind").await;
     // It asks when it must, and is not told.
     let strict = routes(&redis, &space).journal(Duration::ZERO).local(10).build().unwrap();
@@ -169,7 +169,7 @@ async fn who_falls_too_far_behind_begins_anew(at: Topology) {
 }
 
 contract!(tags_from_before_one_began_to_follow_are_asked_for);
-async fn tags_from_before_one_began_to_follow_are_asked_for(at: Topology) {
+pub(crate) async fn tags_from_before_one_began_to_follow_are_asked_for(at: impl Into<At>) {
     let (redis, space) = space(at, "earlier").await;
     let writer = tracked(&redis, &space);
     for key in 0..4 {
@@ -186,7 +186,9 @@ async fn tags_from_before_one_began_to_follow_are_asked_for(at: Topology) {
 }
 
 contract!(more_tags_than_are_remembered_are_invalid_rather_than_forgotten);
-async fn more_tags_than_are_remembered_are_invalid_rather_than_forgotten(at: Topology) {
+pub(crate) async fn more_tags_than_are_remembered_are_invalid_rather_than_forgotten(
+    at: impl Into<At>,
+) {
     let (redis, space) = space(at, "forgotten").await;
     let cache = tracked(&redis, &space);
     ask(&cache, 1, 1, &["first"]).await;

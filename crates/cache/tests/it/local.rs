@@ -9,10 +9,10 @@ use russet_testkit::contract;
 use russet_testkit::shared::Topology;
 
 use crate::support::journal::{STALE, ask, local, ms, private, tracked, until};
-use crate::support::{Origin, Route, patient, route, routes, space, url};
+use crate::support::{At, Backend, Origin, Route, patient, route, routes, space, url};
 
 contract!(other_processes_know_in_time);
-async fn other_processes_know_in_time(at: Topology) {
+pub(crate) async fn other_processes_know_in_time(at: impl Into<At>) {
     let (redis, space) = space(at, "others").await;
     let [here, there] = [(); 2].map(|()| local(&redis, &space));
     let mut quick = 0;
@@ -63,7 +63,7 @@ async fn a_hit_in_memory_asks_redis_nothing(at: Topology) {
 }
 
 contract!(memory_keeps_nothing_for_longer_than_redis);
-async fn memory_keeps_nothing_for_longer_than_redis(at: Topology) {
+pub(crate) async fn memory_keeps_nothing_for_longer_than_redis(at: impl Into<At>) {
     let (redis, space) = space(at, "local-ttl").await;
     let cache = routes(&redis, &space).local(10).jitter(0.0);
     let long = cache.clone().ttl(ms(300)).local_ttl(ms(60_000)).build().unwrap();
@@ -102,7 +102,8 @@ async fn everything_deleted_at_once_is_noticed_in_time() {
 #[tokio::test]
 async fn messages_that_are_lost_make_it_no_staler_than_it_may_be() {
     let (server, mut conn, cache) = private().await;
-    let writer = tracked(&patient(&url(server.addr())), &KeySpace::new("own").unwrap());
+    let writer = Backend::from(&patient(&url(server.addr())));
+    let writer = tracked(&writer, &KeySpace::new("own").unwrap());
     let mut slow = 0;
     for round in 0..6_u32 {
         ask(&cache, 1, round, &[]).await;

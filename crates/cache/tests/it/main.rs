@@ -1,7 +1,9 @@
 //! The cache against real servers, well and under fault.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod access;
 mod acl;
+mod adaptive;
 mod batch;
 mod behind;
 mod breaker;
@@ -11,9 +13,16 @@ mod fault;
 mod grace;
 mod journal;
 mod local;
+#[cfg(feature = "test-util")]
+mod memory;
+mod optimizer;
 mod owed;
+mod pages;
+mod prefetch;
 mod processes;
+mod replay;
 mod single;
+mod size;
 mod stampede;
 mod support;
 mod sweep;

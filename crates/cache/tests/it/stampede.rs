@@ -10,7 +10,7 @@ use russet_testkit::shared::Topology;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::support::{Origin, Route, entries, route, routes, space};
+use crate::support::{At, Origin, Route, entries, route, routes, space};
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -62,7 +62,7 @@ fn lookup(
 }
 
 contract!(threads, a_thousand_who_miss_are_one_load);
-async fn a_thousand_who_miss_are_one_load(at: Topology) {
+pub(crate) async fn a_thousand_who_miss_are_one_load(at: impl Into<At>) {
     let (redis, space) = space(at, "stampede").await;
     // Each has its own flights, as another process has.
     let caches = [(); 4].map(|()| routes(&redis, &space).build().unwrap());
@@ -90,7 +90,7 @@ async fn a_thousand_who_miss_are_one_load(at: Topology) {
 
 contract!(who_waits_is_woken_by_the_fill);
 /// Looks by itself come 50 ms apart at the least, and the first one before the fill.
-async fn who_waits_is_woken_by_the_fill(at: Topology) {
+pub(crate) async fn who_waits_is_woken_by_the_fill(at: impl Into<At>) {
     let (redis, space) = space(at, "woken").await;
     let caches = [(); 2].map(|()| routes(&redis, &space).build().unwrap());
     let mut quick = 0;
@@ -113,7 +113,7 @@ async fn who_waits_is_woken_by_the_fill(at: Topology) {
 }
 
 contract!(what_is_removed_while_it_is_loaded_is_not_filled);
-async fn what_is_removed_while_it_is_loaded_is_not_filled(at: Topology) {
+pub(crate) async fn what_is_removed_while_it_is_loaded_is_not_filled(at: impl Into<At>) {
     let (redis, space) = space(at, "removed").await;
     let [one, other] = [(); 2].map(|()| routes(&redis, &space).build().unwrap());
     let before = Gate::closed();
@@ -141,7 +141,9 @@ async fn what_is_removed_while_it_is_loaded_is_not_filled(at: Topology) {
 }
 
 contract!(who_asks_after_a_removal_does_not_wait_for_what_was_under_way);
-async fn who_asks_after_a_removal_does_not_wait_for_what_was_under_way(at: Topology) {
+pub(crate) async fn who_asks_after_a_removal_does_not_wait_for_what_was_under_way(
+    at: impl Into<At>,
+) {
     let (redis, space) = space(at, "closed").await;
     let cache = routes(&redis, &space).build().unwrap();
     for way in 0..4 {
@@ -163,7 +165,7 @@ async fn who_asks_after_a_removal_does_not_wait_for_what_was_under_way(at: Topol
 }
 
 contract!(what_is_written_while_it_is_loaded_stays);
-async fn what_is_written_while_it_is_loaded_stays(at: Topology) {
+pub(crate) async fn what_is_written_while_it_is_loaded_stays(at: impl Into<At>) {
     let (redis, space) = space(at, "written").await;
     let [one, other] = [(); 2].map(|()| routes(&redis, &space).build().unwrap());
     let gate = Gate::closed();
@@ -176,7 +178,7 @@ async fn what_is_written_while_it_is_loaded_stays(at: Topology) {
 }
 
 contract!(a_caller_that_goes_away_leaves_the_load_to_the_others);
-async fn a_caller_that_goes_away_leaves_the_load_to_the_others(at: Topology) {
+pub(crate) async fn a_caller_that_goes_away_leaves_the_load_to_the_others(at: impl Into<At>) {
     let (redis, space) = space(at, "cancelled").await;
     let cache = routes(&redis, &space).build().unwrap();
     let gate = Gate::closed();
@@ -193,7 +195,7 @@ async fn a_caller_that_goes_away_leaves_the_load_to_the_others(at: Topology) {
 }
 
 contract!(a_load_longer_than_its_lease_keeps_it);
-async fn a_load_longer_than_its_lease_keeps_it(at: Topology) {
+pub(crate) async fn a_load_longer_than_its_lease_keeps_it(at: impl Into<At>) {
     let (redis, space) = space(at, "renewed").await;
     let caches = [(); 2].map(|()| routes(&redis, &space).lease(ms(600)).build().unwrap());
     let gate = Gate::closed();
@@ -207,7 +209,9 @@ async fn a_load_longer_than_its_lease_keeps_it(at: Topology) {
 }
 
 contract!(who_has_waited_for_two_leases_loads_for_itself_and_does_not_fill);
-async fn who_has_waited_for_two_leases_loads_for_itself_and_does_not_fill(at: Topology) {
+pub(crate) async fn who_has_waited_for_two_leases_loads_for_itself_and_does_not_fill(
+    at: impl Into<At>,
+) {
     let (redis, space) = space(at, "contended").await;
     let caches = [(); 2].map(|()| routes(&redis, &space).lease(ms(500)).build().unwrap());
     let gate = Gate::closed();
@@ -269,7 +273,7 @@ async fn a_loader_that_panics_is_an_error_and_gives_the_lease_back(at: Topology)
 }
 
 contract!(threads, batches_that_overlap_load_each_key_once);
-async fn batches_that_overlap_load_each_key_once(at: Topology) {
+pub(crate) async fn batches_that_overlap_load_each_key_once(at: impl Into<At>) {
     let (redis, space) = space(at, "batches").await;
     let caches = [(); 4].map(|()| routes(&redis, &space).build().unwrap());
     let asked = Arc::new(std::sync::Mutex::new(Vec::<u32>::new()));

@@ -2,11 +2,14 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+#[cfg(feature = "test-util")]
+use russet_cache::Memory;
 use russet_cache::{Cache, CacheBuilder};
 use russet_core_conn::{KeySpace, Redis};
 use russet_testkit::shared::{self, Topology};
@@ -33,11 +36,62 @@ pub(crate) fn patient(url: &str) -> Redis {
 /// The rights that this crate asks for.
 pub(crate) const ACL: &str = include_str!("../../acl/cache.acl");
 
-/// A key space on the shared servers that is this test's alone, and a handle of the user of the crate's ACL file.
-pub(crate) async fn space(at: Topology, test: &str) -> (Redis, KeySpace) {
+/// Where a test runs: on the servers that the suite shares, or without.
+#[derive(Clone)]
+pub(crate) enum At {
+    Servers(Topology),
+    #[cfg(feature = "test-util")]
+    Memory(Memory),
+}
+
+impl From<Topology> for At {
+    fn from(topology: Topology) -> Self {
+        Self::Servers(topology)
+    }
+}
+
+/// What caches are built on there.
+#[derive(Clone)]
+pub(crate) enum Backend {
+    Redis(Redis),
+    #[cfg(feature = "test-util")]
+    Memory(Memory),
+}
+
+impl From<&Redis> for Backend {
+    fn from(redis: &Redis) -> Self {
+        Self::Redis(redis.clone())
+    }
+}
+
+impl From<&Self> for Backend {
+    fn from(backend: &Self) -> Self {
+        backend.clone()
+    }
+}
+
+/// For tests that run on servers alone.
+impl Deref for Backend {
+    type Target = Redis;
+
+    fn deref(&self) -> &Redis {
+        match self {
+            Self::Redis(redis) => redis,
+            #[cfg(feature = "test-util")]
+            Self::Memory(_) => panic!("there is no server in memory"),
+        }
+    }
+}
+
+/// A key space that is this test's alone, and a handle of the user of the crate's ACL file.
+pub(crate) async fn space(at: impl Into<At>, test: &str) -> (Backend, KeySpace) {
     let prefix = shared::prefix(test);
-    let redis = patient(&at.url_as(ACL, &prefix, &[]).await.unwrap());
-    (redis, KeySpace::new(prefix).unwrap())
+    let backend = match at.into() {
+        At::Servers(at) => Backend::Redis(patient(&at.url_as(ACL, &prefix, &[]).await.unwrap())),
+        #[cfg(feature = "test-util")]
+        At::Memory(memory) => Backend::Memory(memory),
+    };
+    (backend, KeySpace::new(prefix).unwrap())
 }
 
 /// An ACL file for a private server: its default user is the test's own, and the user of the crate's file has this
@@ -60,8 +114,13 @@ pub(crate) async fn forsake(primary: &Server) {
     conn.call(&["CLIENT", "KILL", "TYPE", "replica"]).await.unwrap();
 }
 
-pub(crate) fn routes(redis: &Redis, space: &KeySpace) -> CacheBuilder<Route> {
-    Cache::builder(redis, space, "route").budget(Duration::from_secs(10))
+pub(crate) fn routes(on: impl Into<Backend>, space: &KeySpace) -> CacheBuilder<Route> {
+    let builder = match on.into() {
+        Backend::Redis(redis) => Cache::builder(&redis, space, "route"),
+        #[cfg(feature = "test-util")]
+        Backend::Memory(memory) => Cache::in_memory(&memory, space, "route"),
+    };
+    builder.budget(Duration::from_secs(10))
 }
 
 /// A loader that counts its calls.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use futures_util::stream;
-use russet_cache::{Cache, Tier};
+use russet_cache::{Access, Cache, Tier};
 use russet_testkit::contract;
 use russet_testkit::shared::Topology;
 
@@ -96,4 +96,45 @@ async fn a_warmer_goes_no_faster_than_it_may_and_ends_when_it_is_told(at: Topolo
     assert!(warmed.cancelled);
     assert!((30..200).contains(&warmed.progress.loaded), "{warmed:?}");
     assert_eq!(warmed.progress.total, Some(900));
+}
+
+contract!(what_was_hot_and_what_was_missed_is_warmed_each_by_its_share);
+async fn what_was_hot_and_what_was_missed_is_warmed_each_by_its_share(at: Topology) {
+    let (redis, space) = space(at, "warm-predicted").await;
+    let access = Access::default().every(Duration::from_secs(3_600));
+    let cache: Cache<Route> = routes(&redis, &space).access(access).jitter(0.0).build().unwrap();
+    // Of ten that are hot only the last five were missed often; ten others were missed, the first five more often.
+    for key in 0..10_u64 {
+        cache.insert(key, route(1)).await.unwrap();
+        for _ in 0..20 {
+            cache.get(key).await.unwrap();
+        }
+        cache.remove(key).await.unwrap();
+        for _ in 0..if key < 5 { 0 } else { 9 } {
+            cache.get(key).await.unwrap();
+        }
+        for _ in 0..if key < 5 { 5 } else { 2 } {
+            cache.get(100 + key).await.unwrap();
+        }
+    }
+    let before = cache.stats();
+    let table = Table::default();
+    let asked = table.clone();
+    let warmer = cache.predictive_warmer("predicted").hot(10).missed(5);
+    let warming = warmer.run(|key| key.segment(0), move |keys, _| asked.clone().load(keys));
+    let warmed = warming.await.unwrap().await;
+    assert_eq!((warmed.name.as_str(), warmed.error), ("predicted", None));
+    assert_eq!((warmed.progress.total, warmed.progress.loaded), (Some(15), 15));
+    assert_eq!(table.calls.load(SeqCst), 1);
+    let after = cache.stats();
+    assert_eq!((after.misses, after.hits), (before.misses, before.hits), "nobody asked");
+    for key in (0..10_u64).chain(100..105) {
+        assert!(cache.get(key).await.unwrap().is_some(), "{key}");
+        let name = space.key("cache.route", key);
+        let mut conn = at.conn(&name).await.unwrap();
+        let name = std::str::from_utf8(name.as_bytes()).unwrap();
+        let ttl = conn.call(&["PTTL", name]).await.unwrap().int().unwrap();
+        assert!((7_100_000..=7_200_000).contains(&ttl), "{ttl}");
+    }
+    assert!(cache.get(105_u64).await.unwrap().is_none());
 }

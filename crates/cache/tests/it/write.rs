@@ -9,7 +9,7 @@ use russet_testkit::contract;
 use russet_testkit::shared::Topology;
 use tokio::task::JoinSet;
 
-use crate::support::{Route, route, routes, space};
+use crate::support::{At, Route, route, routes, space};
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -50,7 +50,7 @@ async fn ask(cache: &Cache<Route>, row: &Row) -> (Option<u32>, Tier) {
 }
 
 contract!(what_is_written_is_cached_and_what_it_concerns_is_not);
-async fn what_is_written_is_cached_and_what_it_concerns_is_not(at: Topology) {
+pub(crate) async fn what_is_written_is_cached_and_what_it_concerns_is_not(at: impl Into<At>) {
     let (redis, space) = space(at, "write").await;
     let [cache, other] =
         [(); 2].map(|()| routes(&redis, &space).journal(ms(400)).local(10).build().unwrap());
@@ -86,7 +86,7 @@ async fn what_is_written_is_cached_and_what_it_concerns_is_not(at: Topology) {
 }
 
 contract!(a_write_that_fails_leaves_nothing);
-async fn a_write_that_fails_leaves_nothing(at: Topology) {
+pub(crate) async fn a_write_that_fails_leaves_nothing(at: impl Into<At>) {
     let (redis, space) = space(at, "write-fails").await;
     let cache = routes(&redis, &space).build().unwrap();
     cache.insert("k", route(1)).await.unwrap();
@@ -117,7 +117,7 @@ async fn a_write_that_fails_leaves_nothing(at: Topology) {
 }
 
 contract!(threads, of_many_writers_none_leaves_the_older_value);
-async fn of_many_writers_none_leaves_the_older_value(at: Topology) {
+pub(crate) async fn of_many_writers_none_leaves_the_older_value(at: impl Into<At>) {
     let (redis, space) = space(at, "writers").await;
     let make = || routes(&redis, &space).journal(ms(2_000)).local(10).build().unwrap();
     let caches = [make(), make()];
@@ -193,7 +193,7 @@ async fn a_writer_that_dies_leaves_nothing_older_either(at: Topology) {
 }
 
 contract!(an_update_is_for_what_is_older_and_there);
-async fn an_update_is_for_what_is_older_and_there(at: Topology) {
+pub(crate) async fn an_update_is_for_what_is_older_and_there(at: impl Into<At>) {
     let (redis, space) = space(at, "update").await;
     let grace = || routes(&redis, &space).grace(ms(60_000));
     let tags = || grace().journal(ms(400)).local(10);

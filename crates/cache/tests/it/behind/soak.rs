@@ -48,7 +48,7 @@ async fn soak_write_behind() {
     let size = Size { writes: 200_000, entities: 5_000, kills: 100, stops: 20, crashes: 10 };
     let (version, figures) = run(size).await;
     record(
-        "write behind",
+        "write-behind",
         &version,
         &[("writes", size.writes), ("entities", size.entities), ("processes", PROCESSES as u64)],
         &[

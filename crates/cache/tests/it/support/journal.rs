@@ -4,10 +4,10 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use russet_cache::{Cache, Invalidation, Load, Tier};
-use russet_core_conn::{Events, KeySpace, Notice, Redis};
+use russet_core_conn::{Events, KeySpace, Notice};
 use russet_testkit::{Conn, Server};
 
-use super::{Route, patient, route, routes, url, users};
+use super::{Backend, Route, patient, route, routes, url, users};
 
 pub(crate) const STALE: Duration = Duration::from_millis(400);
 
@@ -15,11 +15,11 @@ pub(crate) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-pub(crate) fn tracked(redis: &Redis, space: &KeySpace) -> Cache<Route> {
+pub(crate) fn tracked(redis: &Backend, space: &KeySpace) -> Cache<Route> {
     routes(redis, space).journal(STALE).build().unwrap()
 }
 
-pub(crate) fn local(redis: &Redis, space: &KeySpace) -> Cache<Route> {
+pub(crate) fn local(redis: &Backend, space: &KeySpace) -> Cache<Route> {
     routes(redis, space).journal(STALE).local(1_000).build().unwrap()
 }
 
