@@ -113,6 +113,10 @@ impl Store {
     }
 
     /// For what has no sense without a server.
+    #[cfg_attr(
+        not(feature = "test-util"),
+        expect(unused_variables, reason = "with servers alone, there is nothing to say")
+    )]
     pub(crate) fn needed(&self, what: &str) -> Result<&Redis, Error> {
         match self {
             Self::Redis(redis) => Ok(redis),

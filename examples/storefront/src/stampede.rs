@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use serde::Serialize;
 
+use crate::ledger::Verdict;
 use crate::origin::{OriginError, ProductId};
 use crate::shop::Shop;
 
@@ -56,7 +57,7 @@ pub async fn run(shops: &[Shop], route: u32) -> Result<Stampede, OriginError> {
         let fare = answer?.map(|product| product.fare_cents);
         let verdict =
             fare.map(|fare| shop.ledger().check(id, fare, shop.number(), began, Instant::now()));
-        right += u32::from(verdict.is_some_and(|verdict| verdict.is_right()));
+        right += u32::from(verdict.is_some_and(Verdict::is_right));
     }
     Ok(Stampede {
         product: id,
