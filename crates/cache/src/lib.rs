@@ -88,6 +88,8 @@
 //! - Two caches of different types must not share a name in one key space: each would find the other's entries
 //!   unreadable, and replace them.
 //!
+//! What goes wrong with caches, and what a test sees of it here, has a page each in the [guide].
+//!
 //! # What happens when
 //!
 //! | | a lookup with a loader |
@@ -158,6 +160,7 @@ mod error;
 mod failover;
 mod fleet;
 mod flight;
+pub mod guide;
 mod invalidate;
 mod invalidation;
 mod journal;
