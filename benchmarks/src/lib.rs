@@ -35,7 +35,7 @@ mod suite;
 pub mod workload;
 
 pub use closed_loop::{Ops, Side};
-pub use suite::{Row, Suite};
+pub use suite::{Row, Suite, resident};
 
 /// Any error ends the benchmark: a failed operation is not a fast one.
 pub type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;

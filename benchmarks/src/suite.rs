@@ -5,7 +5,7 @@ use crate::{
     closed_loop::throughput,
     figures::{Better, Figures, Row as Measured},
 };
-use std::{env, io::Write, process::ExitCode, time::Duration};
+use std::{env, fs, io::Write, process::ExitCode, time::Duration};
 
 /// Rounds with clients of their own: how fast one connection is depends on where its memory and its tasks happen to be.
 const ROUNDS: usize = 5;
@@ -197,6 +197,17 @@ impl Suite {
         eprintln!(" {:.3}", measured.ratio());
         self.figures.add(measured);
     }
+}
+
+/// This process's memory, in KiB.
+///
+/// # Errors
+/// Where the system does not say.
+pub fn resident() -> Result<f64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.ok_or("no VmRSS")?.parse()?)
 }
 
 fn dot() -> Result {

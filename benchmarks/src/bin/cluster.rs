@@ -8,14 +8,14 @@ use fred::{
 };
 use redis::cluster_async::ClusterConnection;
 use russet_benchmarks::{
-    Ops, Result, Side, Suite,
+    Ops, Result, Side, Suite, resident,
     rivals::{self, FRED_CLUSTERED, REDIS_RS_CLUSTER, RUSSET},
     workload::{LIFE, SCRIPT, TEXT, VALUE, counted, same_length},
 };
 use russet_core_conn::{Cmd, Key, Redis};
 use russet_testkit::Cluster;
 use std::{
-    fs, iter,
+    iter,
     process::ExitCode,
     sync::{Arc, LazyLock},
 };
@@ -139,14 +139,6 @@ async fn memory(suite: &mut Suite, cluster: &Cluster) -> Result {
         }
     }
     Ok(())
-}
-
-/// This process's memory, in KiB.
-fn resident() -> Result<f64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    Ok(number.ok_or("no VmRSS")?.parse()?)
 }
 
 /// Each task its own way through all of them, by a step that has no divisor in common with their number.

@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         if !cfg!(feature = "caches") {
             hits(suite, &cache, &fred, &raw).await?;
             memory::rows(suite, &local).await?;
+            memory::entries(suite, &redis, &keys).await?;
         }
         Ok(())
     })

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use moka::sync::Cache as Moka;
-use russet_benchmarks::{Ops, Result, Side, Suite};
+use russet_benchmarks::{Ops, Result, Side, Suite, resident};
 use russet_cache::{Cache, Tier};
 use russet_core_conn::{KeySpace, Redis};
 
@@ -42,6 +42,50 @@ pub(crate) async fn rows(suite: &mut Suite, cache: &Cache<Fare>) -> Result {
         let row = suite.row(name).tasks(tasks).floor(Some(FLOOR));
         row.run((LOCAL, hit(cache)), other).await?;
     }
+    Ok(())
+}
+
+/// What 1,000 values in memory take beside what they are, in the first round: later ones find memory that the round before
+/// has left.
+pub(crate) async fn entries(suite: &mut Suite, redis: &Redis, keys: &KeySpace) -> Result {
+    const ROW: &str = "memory of 1,000 local entries";
+    const EACH: u64 = 50_000;
+    static DONE: std::sync::Once = std::sync::Once::new();
+    if DONE.is_completed() || !suite.runs(ROW) {
+        return Ok(());
+    }
+    DONE.call_once(|| {});
+    let (mut kept, mut pairs) = (Vec::new(), Vec::new());
+    let thousand = |from: f64, to: f64| (to - from) * 1_000.0 / EACH as f64;
+    // The first of each pays for much that is there once.
+    for pair in 0..6 {
+        let ours: Cache<u64> =
+            Cache::builder(redis, keys, &format!("entries-{pair}")).local(EACH).build()?;
+        let moka: Moka<u64, Arc<u64>> = Moka::new(EACH);
+        let before = resident()?;
+        let all: Vec<u64> = (0..EACH).collect();
+        for some in all.chunks(500) {
+            let load = |missing: Vec<u64>, _| async move {
+                Ok::<_, std::io::Error>(
+                    missing.into_iter().map(|key| (key, key)).collect::<Vec<_>>(),
+                )
+            };
+            ours.get_or_load_many(some.iter().copied(), load).await?;
+        }
+        is_hit(ours.stats().local_entries > EACH * 9 / 10)?;
+        let between = resident()?;
+        for key in 0..EACH {
+            moka.insert(key, Arc::new(key));
+        }
+        moka.run_pending_tasks();
+        let after = resident()?;
+        kept.push((ours, moka));
+        if pair > 0 {
+            pairs.push([thousand(before, between), thousand(between, after)]);
+        }
+    }
+    suite.memory(ROW, "moka 0.12, sync::Cache<u64, Arc<u64>>", pairs);
+    drop(kept);
     Ok(())
 }
 
