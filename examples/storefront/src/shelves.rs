@@ -57,8 +57,6 @@ pub struct Tiers {
     pub redis: u64,
     /// Redis, with a value past its time.
     pub stale: u64,
-    /// Another caller's load, waited for.
-    pub joined: u64,
     /// Calls of the database, each for whatever was missing at once.
     pub loads: u64,
     /// Lookups that Redis did not answer in time, which went on without it.
@@ -73,7 +71,6 @@ impl Tiers {
             memory: self.memory - earlier.memory,
             redis: self.redis - earlier.redis,
             stale: self.stale - earlier.stale,
-            joined: self.joined - earlier.joined,
             loads: self.loads - earlier.loads,
             unanswered: self.unanswered - earlier.unanswered,
         }
@@ -145,7 +142,6 @@ impl Shelves {
             memory: both(|stats| stats.local),
             redis: both(|stats| stats.hits + stats.absent),
             stale: both(|stats| stats.stale),
-            joined: both(|stats| stats.joined + stats.waits),
             loads: both(|stats| stats.loads),
             unanswered: both(|stats| stats.unavailable),
         }

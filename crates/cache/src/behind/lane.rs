@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rand::RngExt;
-use russet_core_conn::{Acquired, Backoff, Fence};
+use russet_core_conn::{Acquired, Backoff, Fence, Ran};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -63,11 +63,9 @@ impl Crew {
                     let ran = lease.run(|fence| self.commit_all(lane, fence)).await;
                     drop(held);
                     match ran {
-                        russet_core_conn::Ran::Done { output: End::Drained, .. } => return true,
-                        russet_core_conn::Ran::Done { output: End::Deposed, .. } => {
-                            Duration::from_millis(100)
-                        }
-                        russet_core_conn::Ran::Cut(loss) => {
+                        Ran::Done { output: End::Drained, .. } => return true,
+                        Ran::Done { output: End::Deposed, .. } => Duration::from_millis(100),
+                        Ran::Cut(loss) => {
                             tracing::info!(lane, ?loss, "a lane of a write-behind buffer was lost");
                             Duration::ZERO
                         }
