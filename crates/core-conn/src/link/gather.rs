@@ -8,6 +8,7 @@
 //! It is done for the nodes of a cluster, over which a burst is spread: each would get its calls in small pieces. To one
 //! server they come in large ones by themselves, and the task in between costs more than it gains.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::mem;
 use std::sync::atomic::AtomicUsize;
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use futures_util::task::AtomicWaker;
-use tokio::task::coop;
+use tokio::task::{coop, yield_now};
 
 use super::seat::{Caller, Seat};
 use super::{LinkError, Reply};
@@ -114,25 +115,23 @@ impl<C: Caller> Gathering<C> {
     }
 
     /// Sends what gathers. Never ends.
-    pub(super) async fn run(self: Arc<Self>) {
-        let (mut batch, mut waited) = (Vec::new(), false);
+    pub(super) async fn run(self: Arc<Self>) -> Infallible {
+        let mut batch = Vec::new();
         // Its budget would be spent by the calls, each of which would then be woken for nothing.
-        coop::unconstrained(poll_fn(|cx| -> Poll<()> {
-            self.task.register(cx.waker());
-            if self.queue().is_empty() {
-                return Poll::Pending;
+        coop::unconstrained(async {
+            loop {
+                poll_fn(|cx| {
+                    self.task.register(cx.waker());
+                    if self.queue().is_empty() { Poll::Pending } else { Poll::Ready(()) }
+                })
+                .await;
+                // Woken by a caller it would be before all others: now it is behind them.
+                yield_now().await;
+                mem::swap(&mut *self.queue(), &mut batch);
+                batch.drain(..).for_each(|held| held.send());
             }
-            // Woken by oneself is behind all others, woken by a caller is before them.
-            waited = !waited;
-            if waited {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            mem::swap(&mut *self.queue(), &mut batch);
-            batch.drain(..).for_each(|held| held.send());
-            Poll::Pending
-        }))
-        .await;
+        })
+        .await
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue<C>> {
@@ -166,7 +165,6 @@ impl<C> Held<C> {
 #[cfg(test)]
 mod tests {
     use futures_util::task::noop_waker;
-    use tokio::task::yield_now;
 
     use super::*;
     use crate::Value;

@@ -15,6 +15,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use self::ear::{Ear, Heard};
 pub(super) use self::line::Line;
+use self::line::Order;
 use super::seat::{Caller, Seated, Seats};
 use super::{LinkError, Request};
 use crate::cmd::Cmd;
@@ -94,10 +95,11 @@ impl RedisRsLink {
         Ok(())
     }
 
-    /// On a line that is not kept: nothing of a password stays in a buffer for the next call.
+    /// By an order that is not kept: nothing of a password stays in a buffer for the next call.
     async fn tell(&self, cmd: &Cmd) -> Result<(), LinkError> {
-        let (_, reply) = self.line.clone().carry_out(Request::Cmd(cmd)).await;
-        reply.map(drop)
+        let mut order = Order::default();
+        Line::note(Request::Cmd(cmd), &mut order);
+        self.line.clone().carry_out(&mut order).await.map(drop)
     }
 
     /// The request is in line with the first poll.

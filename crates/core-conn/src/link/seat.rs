@@ -2,10 +2,13 @@
 //!
 //! The future of one of fred's calls has 5 KB and a type some twenty layers deep. By value it would be moved with every
 //! future of a caller, and would use up the compiler's limit for the depth of types; boxed anew it costs a large
-//! allocation a call. So a link keeps boxes that are used again: a call takes one, the future is made inside it, and
-//! the box goes back when the call ends or is dropped. What the client needs for a call is kept in the box, too.
+//! allocation a call. So a link keeps boxes that are used again, each with one future that carries out call after call:
+//! a call takes a box, and the box goes back when the call ends or is dropped.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::future::poll_fn;
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -19,12 +22,17 @@ use crate::Striped;
 
 /// The client below, as one call needs it.
 pub(super) trait Caller: Clone + Send + 'static {
-    /// The future of one call, which borrows nothing of the request. It gives the client back: to keep one is cheaper
-    /// than to clone one, which all threads count.
+    /// What there is to know of a request, without the request. One is used for call after call.
+    type Order: Default + Send + 'static;
+
+    /// Writes an order that is empty.
+    fn note(request: Request<'_>, order: &mut Self::Order);
+
+    /// Carries it out, and leaves it empty.
     fn carry_out(
-        self,
-        request: Request<'_>,
-    ) -> impl Future<Output = (Self, Result<Reply, LinkError>)> + Send + use<Self>;
+        &mut self,
+        order: &mut Self::Order,
+    ) -> impl Future<Output = Result<Reply, LinkError>> + Send;
 }
 
 /// Free boxes, each where the call before it ended: whoever begins the next one there finds it in that core's cache.
@@ -44,36 +52,76 @@ pub(super) trait Seat<C>: Send {
     fn rise(&mut self);
 }
 
-/// A box for the futures that `make` makes.
-struct Chair<C, M, F> {
+/// A box with a future that carries out one order after the other. It is made anew only for a call that was given up:
+/// to make it moves all of its bytes.
+struct Chair<C: Caller, M, F> {
     make: M,
     future: Pin<Box<Option<F>>>,
-    /// Of the call before.
-    client: Option<C>,
+    desk: Arc<Mutex<Desk<C::Order>>>,
+    /// Whether an order has been given that has no reply yet.
+    busy: bool,
+}
+
+/// Between who calls and the future.
+#[derive(Default)]
+struct Desk<O> {
+    order: O,
+    given: bool,
+    reply: Option<Result<Reply, LinkError>>,
+}
+
+async fn serve<C: Caller>(mut client: C, desk: Arc<Mutex<Desk<C::Order>>>) -> Infallible {
+    loop {
+        // It is polled whenever there is one: nobody needs to be woken for it.
+        let mut order = poll_fn(|_| {
+            let mut desk = lock(&desk);
+            if !mem::take(&mut desk.given) {
+                return Poll::Pending;
+            }
+            Poll::Ready(mem::take(&mut desk.order))
+        })
+        .await;
+        let reply = client.carry_out(&mut order).await;
+        let mut desk = lock(&desk);
+        desk.order = order;
+        desk.reply = Some(reply);
+    }
 }
 
 impl<C, M, F> Seat<C> for Chair<C, M, F>
 where
     C: Caller,
-    M: Fn(C, Request<'_>) -> F + Send,
-    F: Future<Output = (C, Result<Reply, LinkError>)> + Send,
+    M: Fn(C, Arc<Mutex<Desk<C::Order>>>) -> F + Send,
+    F: Future<Output = Infallible> + Send,
 {
     #[inline]
     fn sit(&mut self, client: &C, request: Request<'_>) {
-        let client = self.client.take().unwrap_or_else(|| client.clone());
-        self.future.set(Some((self.make)(client, request)));
+        if self.future.is_none() {
+            self.future.set(Some((self.make)(client.clone(), self.desk.clone())));
+        }
+        let mut desk = lock(&self.desk);
+        C::note(request, &mut desk.order);
+        (desk.given, self.busy) = (true, true);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, LinkError>> {
-        let Some(future) = self.future.as_mut().as_pin_mut() else { return Poll::Pending };
-        future.poll(cx).map(|(client, reply)| {
-            self.client = Some(client);
-            reply
-        })
+        if let Some(future) = self.future.as_mut().as_pin_mut() {
+            let Poll::Pending = future.poll(cx);
+        }
+        match lock(&self.desk).reply.take() {
+            Some(reply) => {
+                self.busy = false;
+                Poll::Ready(reply)
+            }
+            None => Poll::Pending,
+        }
     }
 
     fn rise(&mut self) {
-        self.future.set(None);
+        if mem::take(&mut self.busy) {
+            self.future.set(None);
+            *lock(&self.desk) = Desk::default();
+        }
     }
 }
 
@@ -81,12 +129,12 @@ fn chair<C: Caller>() -> Box<dyn Seat<C>> {
     fn of<C, M, F>(make: M) -> Box<dyn Seat<C>>
     where
         C: Caller,
-        M: Fn(C, Request<'_>) -> F + Send + 'static,
-        F: Future<Output = (C, Result<Reply, LinkError>)> + Send + 'static,
+        M: Fn(C, Arc<Mutex<Desk<C::Order>>>) -> F + Send + 'static,
+        F: Future<Output = Infallible> + Send + 'static,
     {
-        Box::new(Chair { make, future: Box::pin(None), client: None })
+        Box::new(Chair { make, future: Box::pin(None), desk: Arc::default(), busy: false })
     }
-    of(C::carry_out)
+    of(serve::<C>)
 }
 
 impl<C: Caller> Seats<C> {
@@ -97,7 +145,7 @@ impl<C: Caller> Seats<C> {
             let (sends, ends) = (gathering.clone().run(), Ends(task));
             let sender = tokio::spawn(async move {
                 let _ends = ends;
-                sends.await;
+                let _never = sends.await;
             });
             AbortOnDropHandle::new(sender)
         });
@@ -124,8 +172,8 @@ impl Drop for Ends {
     }
 }
 
-fn lock<C>(free: &Mutex<Free<C>>) -> MutexGuard<'_, Free<C>> {
-    free.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<C> fmt::Debug for Seats<C> {
@@ -171,11 +219,12 @@ pub(super) mod tests {
     pub(in crate::link) struct Nobody;
 
     impl Caller for Nobody {
-        fn carry_out(
-            self,
-            _: Request<'_>,
-        ) -> impl Future<Output = (Self, Result<Reply, LinkError>)> + Send + use<> {
-            std::future::ready((self, Ok(Reply::One(Value::Nil))))
+        type Order = ();
+
+        fn note(_: Request<'_>, (): &mut ()) {}
+
+        async fn carry_out(&mut self, (): &mut ()) -> Result<Reply, LinkError> {
+            Ok(Reply::One(Value::Nil))
         }
     }
 
@@ -194,11 +243,12 @@ pub(super) mod tests {
     struct Broken;
 
     impl Caller for Broken {
-        fn carry_out(
-            self,
-            _: Request<'_>,
-        ) -> impl Future<Output = (Self, Result<Reply, LinkError>)> + Send + use<> {
-            async { panic!("it is broken") }
+        type Order = ();
+
+        fn note(_: Request<'_>, (): &mut ()) {}
+
+        async fn carry_out(&mut self, (): &mut ()) -> Result<Reply, LinkError> {
+            panic!("it is broken")
         }
     }
 

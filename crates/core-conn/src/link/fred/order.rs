@@ -1,5 +1,7 @@
 //! A request as fred takes it, and how it is carried out.
 
+use std::mem;
+
 use ::fred::clients::Client;
 use ::fred::error::Error as FredError;
 use ::fred::interfaces::{KeysInterface, LuaInterface};
@@ -16,7 +18,10 @@ use crate::link::{LinkError, Reply, Request};
 use crate::table::{Hot, Route};
 
 /// A request that owns what it needs.
-enum Order {
+#[derive(Default)]
+pub(crate) enum Order {
+    #[default]
+    None,
     /// The most frequent one, by itself: it is small.
     Get(FredKey),
     Cmd(Cmd),
@@ -40,7 +45,7 @@ impl From<Request<'_>> for Order {
 }
 
 /// A script in the shapes that fred takes without a copy.
-struct Script {
+pub(crate) struct Script {
     script: Str,
     keys: MultipleKeys,
     args: FredValue,
@@ -63,31 +68,24 @@ impl Script {
 }
 
 impl Caller for Client {
-    fn carry_out(
-        self,
-        request: Request<'_>,
-    ) -> impl Future<Output = (Self, Result<Reply, LinkError>)> + Send + use<> {
-        let order = Order::from(request);
-        async move {
-            let reply = match order {
-                Order::Get(key) => self.get(key).await,
-                Order::Cmd(cmd) => run(&self, &cmd).await,
-                Order::EvalSha(Script { script, keys, args }) => {
-                    self.evalsha(script, keys, args).await
-                }
-                Order::Eval(Script { script, keys, args }) => self.eval(script, keys, args).await,
-                // Boxed: what is rare must not make the box of every call larger.
-                Order::Batch(cmds) => {
-                    let reply = Box::pin(batch(&self, &cmds)).await;
-                    return (self, reply);
-                }
-            };
-            let reply = match reply {
-                Ok(reply) => Ok(Reply::One(value(reply))),
-                Err(error) => Err(link_error(&error)),
-            };
-            (self, reply)
-        }
+    type Order = Order;
+
+    #[inline]
+    fn note(request: Request<'_>, order: &mut Order) {
+        *order = request.into();
+    }
+
+    async fn carry_out(&mut self, order: &mut Order) -> Result<Reply, LinkError> {
+        let reply = match mem::take(order) {
+            Order::Get(key) => self.get(key).await,
+            Order::Cmd(cmd) => run(self, &cmd).await,
+            Order::EvalSha(Script { script, keys, args }) => self.evalsha(script, keys, args).await,
+            Order::Eval(Script { script, keys, args }) => self.eval(script, keys, args).await,
+            // Boxed: what is rare must not make the box of every call larger.
+            Order::Batch(cmds) => return Box::pin(batch(self, &cmds)).await,
+            Order::None => return Err(LinkError::Lost("there is no order".into())),
+        };
+        reply.map(|reply| Reply::One(value(reply))).map_err(|error| link_error(&error))
     }
 }
 

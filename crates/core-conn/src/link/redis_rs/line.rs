@@ -12,22 +12,25 @@ use crate::cmd::Cmd;
 use crate::link::seat::Caller;
 use crate::link::{LinkError, Reply, Request};
 
+#[derive(Clone)]
 pub(crate) struct Line {
     connection: MultiplexedConnection,
-    /// Empty between calls. Its memory is used again.
-    cmd: RedisCmd,
     heard: Heard,
+}
+
+/// A request as it is sent.
+#[derive(Default)]
+pub(crate) struct Order {
+    cmd: RedisCmd,
+    /// How many bytes it has about.
+    written: usize,
+    /// In place of the one command.
+    pipeline: Option<Box<Pipeline>>,
 }
 
 impl Line {
     pub(super) fn new(connection: MultiplexedConnection, heard: Heard) -> Self {
-        Self { connection, cmd: RedisCmd::new(), heard }
-    }
-}
-
-impl Clone for Line {
-    fn clone(&self) -> Self {
-        Self::new(self.connection.clone(), self.heard.clone())
+        Self { connection, heard }
     }
 }
 
@@ -38,33 +41,32 @@ impl fmt::Debug for Line {
 }
 
 impl Caller for Line {
+    type Order = Order;
+
     #[inline]
-    fn carry_out(
-        mut self,
-        request: Request<'_>,
-    ) -> impl Future<Output = (Self, Result<Reply, LinkError>)> + Send + use<> {
-        let written = write(request, &mut self.cmd);
-        let pipeline = match request {
-            Request::Batch(cmds) => Some(pipeline(cmds)),
-            _ => None,
-        };
-        async move {
-            if let Some(pipeline) = pipeline {
-                // Boxed: what is rare must not make the box of every call larger.
-                let reply = Box::pin(self.batch(&pipeline)).await;
-                return (self, reply);
-            }
-            let reply = match self.connection.send_packed_command(&self.cmd).await {
-                Ok(reply) => value(reply).map(Reply::One),
-                Err(error) => Err(lost(&error, &self.heard)),
-            };
-            if is_too_large(written) {
-                self.cmd = RedisCmd::new();
-            } else {
-                self.cmd.clear();
-            }
-            (self, reply)
+    fn note(request: Request<'_>, order: &mut Order) {
+        order.written = write(request, &mut order.cmd);
+        if let Request::Batch(cmds) = request {
+            order.pipeline = Some(Box::new(pipeline(cmds)));
         }
+    }
+
+    async fn carry_out(&mut self, order: &mut Order) -> Result<Reply, LinkError> {
+        if let Some(pipeline) = order.pipeline.take() {
+            // Boxed: what is rare must not make the box of every call larger.
+            return Box::pin(self.batch(&pipeline)).await;
+        }
+        let reply = match self.connection.send_packed_command(&order.cmd).await {
+            Ok(reply) => value(reply).map(Reply::One),
+            Err(error) => Err(lost(&error, &self.heard)),
+        };
+        // Its memory is used again, where it is not large.
+        if is_too_large(order.written) {
+            *order = Order::default();
+        } else {
+            order.cmd.clear();
+        }
+        reply
     }
 }
 
