@@ -14,6 +14,7 @@ use crate::support::Route;
 mod commits;
 mod guards;
 mod reads;
+mod shares;
 mod soak;
 
 fn ms(millis: u64) -> Duration {
