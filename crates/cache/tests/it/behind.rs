@@ -13,6 +13,7 @@ use crate::support::Route;
 
 mod commits;
 mod guards;
+mod moves;
 mod reads;
 mod shares;
 mod soak;
