@@ -74,8 +74,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Predictive<V> {
         self
     }
 
-    /// Asks for the keys, and warms those that `key` makes a key of, as [`Warmer::run`] does. Four round trips
-    /// before it begins.
+    /// Asks for the keys, and warms those that `key` makes a key of, as [`Warmer::run`] does. Two round trips
+    /// before it begins: what this process has seen is merged, then both lists are read at once.
     ///
     /// # Errors
     /// [`Error::NoAccess`]; those of Redis while it asks for the keys.
@@ -95,11 +95,10 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Predictive<V> {
         Fut: Future<Output = Result<Loaded, E>> + Send + 'static,
     {
         let Self { cache, warmer, hot, missed } = self;
-        let mut keys: Vec<CacheKey> =
-            cache.hot(hot).await?.into_iter().map(|accessed| accessed.key).collect();
-        // As many more as may be among those already.
-        let more = cache.missed(hot.saturating_add(missed)).await?.into_iter();
-        let more = more.map(|accessed| accessed.key).filter(|key| !keys.contains(key));
+        // As many more as may be among the hot ones already.
+        let [hot, more] = cache.hot_and_missed(hot, hot.saturating_add(missed)).await?;
+        let mut keys: Vec<CacheKey> = hot.into_iter().map(|accessed| accessed.key).collect();
+        let more = more.into_iter().map(|accessed| accessed.key).filter(|key| !keys.contains(key));
         let more: Vec<CacheKey> = more.take(missed).collect();
         keys.extend(more);
         let keys: Vec<K> = keys.iter().filter_map(key).collect();
