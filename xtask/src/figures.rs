@@ -2,8 +2,8 @@
 //! `test --soak --record` write, and comes into the docs from there.
 //!
 //! A comment says where the number behind it comes from, in Markdown and in the docs of Rust code alike:
-//! `<!--soak replay-local: lookups-->300,000`, or `<!--bench cache: local hit: ratio-->1.25`. A figure whose name ends in
-//! `permille` is shown as a percentage.
+//! `<!--soak replay-local: lookups-->300,000`, or `<!--bench cache: local hit: ratio-->1.25`. A figure whose name has
+//! `permille` in it is shown as a percentage. None begins a line: Markdown would take the whole line for HTML.
 
 use crate::{
     Result,
@@ -102,6 +102,10 @@ fn rewrite(text: &str, figures: &Value) -> (String, usize, Vec<String>) {
         found += 1;
         let shown = match shown(source, figures) {
             Ok(_) if number.is_empty() => Err(format!("{source}: no number behind it").into()),
+            Ok(_) if begins_a_line(&written) => {
+                Err(format!("{source}: at the beginning of a line, which would be HTML as a whole")
+                    .into())
+            }
             shown => shown,
         };
         written.push_str(shown.as_deref().unwrap_or(number));
@@ -118,6 +122,12 @@ fn next(text: &str) -> Option<(&str, &str, &str)> {
     let begin = kinds.iter().filter_map(|kind| text.find(kind)).min()?;
     let end = begin + text[begin..].find("-->")?;
     Some((&text[..end + 3], &text[begin + 4..end], &text[end + 3..]))
+}
+
+/// Whether nothing stands before the comment that ends here.
+fn begins_a_line(written: &str) -> bool {
+    let line = written.rsplit('\n').next().unwrap_or_default();
+    line.trim_start_matches(['/', '!', ' ']).rfind("<!--") == Some(0)
 }
 
 /// The number that a text begins with, without what ends the sentence.
@@ -142,7 +152,7 @@ fn shown(source: &str, figures: &Value) -> Result<String> {
     }
     let figure = ["figures", "sizes", "faults"].iter().find_map(|of| record[of][path].as_u64());
     let figure = figure.ok_or_else(unknown)?;
-    Ok(match path.ends_with("permille") {
+    Ok(match path.contains("permille") {
         true => format!("{}.{}%", figure / 10, figure % 10),
         false => grouped(figure),
     })
@@ -187,9 +197,9 @@ mod tests {
 
     #[test]
     fn what_was_never_recorded_is_told_and_left() {
-        let text = "<!--soak replay: gain-->1 <!--soak other: lost-->2 <!--bench cache: x: ratio-->3 <!--soak replay: lost-->none";
+        let text = "of <!--soak replay: gain-->1 <!--soak other: lost-->2 <!--bench cache: x: ratio-->3 <!--soak replay: lost-->none\n  <!--soak replay: lost-->0";
         let (written, found, wrong) = rewrite(text, &figures());
-        assert_eq!((&*written, found, wrong.len()), (text, 4, 4));
+        assert_eq!((&*written, found, wrong.len()), (text, 5, 5));
     }
 
     #[test]
