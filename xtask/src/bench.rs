@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: our hot operations beside their rivals, on a server of their own.
 
 use crate::{
-    Result,
+    Result, figures,
     server::{self, Binary, Wanted},
     sh,
 };
@@ -70,7 +70,7 @@ impl Bench {
             let rows = self.keep(name, all)?;
             slow.extend(below_floor(&rows).into_iter().map(|row| format!("{name}: {row}")));
             if self.record {
-                record(&sh::root().join("benchmarks/figures.json"), name, &rows, &binary)?;
+                record(name, &rows, &binary)?;
             }
         }
         for row in &slow {
@@ -149,22 +149,16 @@ fn below_floor(all: &Value) -> Vec<String> {
     judged.collect()
 }
 
-/// Replaces the figures of this benchmark and leaves those of the others.
-fn record(file: &Path, name: &str, rows: &Value, binary: &Binary) -> Result<()> {
-    let mut figures = match fs::read_to_string(file) {
-        Ok(text) => serde_json::from_str(&text)?,
-        Err(_) => json!({}),
-    };
+/// What is kept beside the rows, so that they can be told apart from another machine's.
+fn record(name: &str, rows: &Value, binary: &Binary) -> Result<()> {
     let commit = sh::output(sh::command("git").args(["describe", "--always", "--dirty"]))?;
-    figures[name] = json!({
+    let found = json!({
         "commit": commit.trim(),
         "server": binary.to_string(),
         "cores": thread::available_parallelism()?.get(),
         "rows": rows,
     });
-    fs::write(file, serde_json::to_string_pretty(&figures)? + "\n")?;
-    println!("recorded in {}", file.display());
-    Ok(())
+    figures::keep("bench", name, found)
 }
 
 #[cfg(test)]
@@ -194,21 +188,5 @@ mod tests {
         let mut few = row(Some(1.0), Some(1.0));
         few["pairs"] = json!([[1, 2]]);
         assert!(check_shape(&json!([few])).is_err());
-    }
-
-    #[test]
-    fn recording_one_benchmark_keeps_the_others() {
-        let file = std::env::temp_dir().join(format!("russet-figures-{}.json", std::process::id()));
-        fs::write(&file, r#"{"cache": {"rows": []}}"#).unwrap();
-        let binary = Binary {
-            path: "/x".into(),
-            product: server::Product::Redis,
-            version: "7.0.15".to_owned(),
-        };
-        record(&file, "core", &json!([row(Some(1.0), Some(1.0))]), &binary).unwrap();
-        let figures: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-        fs::remove_file(&file).unwrap();
-        assert_eq!(figures["core"]["server"], "Redis 7.0.15");
-        assert!(figures["cache"].is_object() && figures["core"]["cores"].as_u64() >= Some(1));
     }
 }

@@ -7,7 +7,7 @@ mod names;
 mod rust_text;
 mod scripts;
 
-use crate::{Result, sh};
+use crate::{Result, figures, sh};
 use clap::Args;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use std::{
@@ -29,10 +29,11 @@ pub(crate) struct Lint {
 /// One check: an error lists what is wrong; the text of a success is a remark for the table.
 type Check = (&'static str, fn() -> Result<String>);
 
-const QUICK: [Check; 8] = [
+const QUICK: [Check; 9] = [
     ("file sizes", files::sizes),
     ("Lua scripts", scripts::check),
     ("key layouts", keys::check),
+    ("figures", figures::check),
     ("fred stays in core-conn", names::check),
     ("rustfmt", cargo::fmt),
     ("clippy", cargo::clippy),
@@ -88,19 +89,19 @@ fn table(rows: &[(&str, Result<String>, Duration)]) -> Table {
 }
 
 /// Findings of one check: none is a success with this remark.
-fn verdict(findings: &[String], remark: String) -> Result<String> {
+pub(crate) fn verdict(findings: &[String], remark: String) -> Result<String> {
     if findings.is_empty() { Ok(remark) } else { Err(findings.join("\n").into()) }
 }
 
 /// The repository's own files that end so, as paths from its root: tracked, or new and not ignored.
-fn own_files(ending: &str) -> Result<Vec<String>> {
+pub(crate) fn own_files(ending: &str) -> Result<Vec<String>> {
     let listed = ["ls-files", "--cached", "--others", "--exclude-standard"];
     let listed = sh::output(sh::command("git").args(listed))?;
     let files = listed.lines().filter(|file| file.ends_with(ending));
     Ok(files.filter(|file| sh::root().join(file).is_file()).map(str::to_owned).collect())
 }
 
-fn read(file: &str) -> Result<String> {
+pub(crate) fn read(file: &str) -> Result<String> {
     std::fs::read_to_string(sh::root().join(file))
         .map_err(|error| format!("{file}: {error}").into())
 }

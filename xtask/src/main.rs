@@ -1,7 +1,8 @@
-//! The project's only scripts: `cargo xtask demo`, `test`, `bench` and `lint`.
+//! The project's only scripts: `cargo xtask demo`, `test`, `bench`, `figures` and `lint`.
 
 mod bench;
 mod demo;
+mod figures;
 mod lint;
 mod server;
 mod sh;
@@ -25,6 +26,7 @@ enum Command {
     Demo(demo::Demo),
     Test(test::Test),
     Bench(bench::Bench),
+    Figures(figures::Figures),
     Lint(lint::Lint),
 }
 
@@ -34,6 +36,7 @@ async fn main() -> ExitCode {
         Command::Demo(demo) => demo.run().await,
         Command::Test(test) => test.run().await,
         Command::Bench(bench) => bench.run().await,
+        Command::Figures(figures) => figures.run(),
         Command::Lint(lint) => lint.run(),
     };
     done.unwrap_or_else(|failure| {

@@ -5,7 +5,7 @@ mod report;
 mod runner;
 
 use crate::{
-    Result,
+    Result, figures,
     server::{self, Binary, Wanted},
     sh,
 };
@@ -15,6 +15,7 @@ use russet_testkit::{
     Server,
     shared::{Started, Topology},
 };
+use serde_json::Value;
 use std::{
     fs,
     process::ExitCode,
@@ -30,6 +31,9 @@ pub(crate) struct Test {
     /// Run the long tests, which are ignored otherwise, at their full sizes, and nothing else
     #[arg(long, conflicts_with = "planted")]
     soak: bool,
+    /// Keep what they have found in benchmarks/figures.json, from where the docs take it
+    #[arg(long, requires = "soak")]
+    record: bool,
     /// How long each long test goes on
     #[arg(long, requires = "soak")]
     seconds: Option<u64>,
@@ -95,6 +99,14 @@ impl Test {
             let entry = entry?;
             if entry.metadata()?.modified()? >= started {
                 report.note(&format!("wrote {}", entry.path().display()));
+                if self.record {
+                    let found: Value = serde_json::from_str(&fs::read_to_string(entry.path())?)?;
+                    figures::keep(
+                        "soak",
+                        found["name"].as_str().unwrap_or_default(),
+                        found.clone(),
+                    )?;
+                }
             }
         }
         Ok(report.finish())

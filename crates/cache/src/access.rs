@@ -95,6 +95,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// [`Error::NoAccess`]; those of Redis.
     pub async fn hot(&self, n: usize) -> Result<Vec<Accessed>, Error> {
         let [hot, ..] = self.inner.keys.access();
+        self.merged().await?;
         self.most(hot, n).await
     }
 
@@ -104,6 +105,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// As for `hot`.
     pub async fn missed(&self, n: usize) -> Result<Vec<Accessed>, Error> {
         let [_, missed, ..] = self.inner.keys.access();
+        self.merged().await?;
         self.most(missed, n).await
     }
 
@@ -113,13 +115,32 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// As for `hot`.
     pub async fn recent(&self, n: usize) -> Result<Vec<CacheKey>, Error> {
         let [_, _, recent, _] = self.inner.keys.access();
+        self.merged().await?;
         let most = self.most(recent, n).await?;
         Ok(most.into_iter().map(|accessed| accessed.key).collect())
     }
 
+    /// So many of the hottest, and of those that were missed most, of one moment.
+    pub(crate) async fn hot_and_missed(
+        &self,
+        hot: usize,
+        missed: usize,
+    ) -> Result<[Vec<Accessed>; 2], Error> {
+        let [hottest, missed_most, ..] = self.inner.keys.access();
+        self.merged().await?;
+        let (hot, missed) =
+            tokio::try_join!(self.most(hottest, hot), self.most(missed_most, missed))?;
+        Ok([hot, missed])
+    }
+
+    /// What this process has seen is in Redis.
+    async fn merged(&self) -> Result<(), Error> {
+        self.insight("access insight")?;
+        Ok(self.inner.merge().await?)
+    }
+
     async fn most(&self, from: Key, n: usize) -> Result<Vec<Accessed>, Error> {
         let (inner, insight) = (&self.inner, self.insight("access insight")?);
-        inner.merge().await?;
         let n = n.min(insight.options.keys);
         if n == 0 {
             return Ok(Vec::new());

@@ -18,11 +18,13 @@ mod builder;
 mod change;
 mod commit;
 mod counters;
+mod crew;
 mod entities;
 mod error;
 mod lane;
 #[cfg(test)]
 mod model;
+mod seats;
 mod sink;
 #[cfg(test)]
 mod tests;

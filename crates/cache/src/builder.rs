@@ -188,9 +188,11 @@ impl<V> CacheBuilder<V> {
     }
 
     /// Keeps up to so many values in this process's memory, decoded: a hit there costs no round trip. Which ones is
-    /// decided by how often they are asked for (TinyLFU), as a bare moka of that size does: with 1,000 entries 73.8% of 300,000
-    /// lookups by Zipf's law on 10,000 keys were hits in both, and 34.1% against 34.0% where half of them walk through keys
-    /// that nobody asks for again (`soak_replay_local`). Default: none. It needs a [`journal`](Self::journal), and has
+    /// decided by how often they are asked for (TinyLFU), as a bare moka of that size does: with 1,000
+    /// entries <!--soak replay-local: zipf_local_permille-->73.6% of <!--soak replay-local: lookups-->300,000 lookups by Zipf's law on 10,000 keys were hits,
+    /// with moka <!--soak replay-local: zipf_moka_permille-->73.9%, and <!--soak replay-local: scanning_local_permille-->34.0%
+    /// against <!--soak replay-local: scanning_moka_permille-->34.1% where half of them walk through keys that nobody asks for again
+    /// (`soak_replay_local`). Default: none. It needs a [`journal`](Self::journal), and has
     /// one of 1 s if none is chosen.
     pub fn local(mut self, entries: u64) -> Self {
         self.local = Some(entries);
@@ -233,18 +235,19 @@ impl<V> CacheBuilder<V> {
     /// [TTL of its own](crate::Load::ttl) and a handle [with one](Cache::with_ttl) keep that.
     ///
     /// It saves calls where memory is short and old values do no harm, and nothing else: a longer TTL for all hits more, and
-    /// needs more memory. Measured over 1,000,000 lookups in 14 hours by Zipf's law (skew 1) on 20,000 keys, nothing being
-    /// evicted (`soak_replay_adaptive_ttl`):
+    /// needs more memory. Measured over <!--soak replay-adaptive-ttl: lookups-->1,000,000 lookups in 14 hours by Zipf's law (skew 1)
+    /// on <!--soak replay-adaptive-ttl: keys-->20,000 keys, nothing being evicted (`soak_replay_adaptive_ttl`):
     ///
     /// | TTL | hits | origin calls | entries, on average | age of a hit, on average |
     /// |---|---|---|---|---|
-    /// | 300 s | 65.8% | 342,131 | 2,047 | 150 s |
-    /// | adaptive, 300 s to 3,600 s | 74.2% | 258,489 | 3,116 | 1,116 s |
-    /// | 545 s, for as many entries | 71.3% | 287,432 | 3,121 | 273 s |
-    /// | 3,600 s | 86.7% | 132,637 | 9,214 | 1,781 s |
+    /// | 300 s | <!--soak replay-adaptive-ttl: zipf_fixed_300_hit_permille-->65.8% | <!--soak replay-adaptive-ttl: zipf_fixed_300_origin_calls-->342,131 | <!--soak replay-adaptive-ttl: zipf_fixed_300_entries-->2,047 | <!--soak replay-adaptive-ttl: zipf_fixed_300_age_s-->150 s |
+    /// | adaptive, 300 s to 3,600 s | <!--soak replay-adaptive-ttl: zipf_adaptive_hit_permille-->74.2% | <!--soak replay-adaptive-ttl: zipf_adaptive_origin_calls-->258,489 | <!--soak replay-adaptive-ttl: zipf_adaptive_entries-->3,116 | <!--soak replay-adaptive-ttl: zipf_adaptive_age_s-->1,116 s |
+    /// | <!--soak replay-adaptive-ttl: zipf_fixed_as_many_entries_ttl_s-->542 s, for as many entries | <!--soak replay-adaptive-ttl: zipf_fixed_as_many_entries_hit_permille-->71.2% | <!--soak replay-adaptive-ttl: zipf_fixed_as_many_entries_origin_calls-->288,002 | <!--soak replay-adaptive-ttl: zipf_fixed_as_many_entries_entries-->3,107 | <!--soak replay-adaptive-ttl: zipf_fixed_as_many_entries_age_s-->271 s |
+    /// | 3,600 s | <!--soak replay-adaptive-ttl: zipf_fixed_3600_hit_permille-->86.7% | <!--soak replay-adaptive-ttl: zipf_fixed_3600_origin_calls-->132,637 | <!--soak replay-adaptive-ttl: zipf_fixed_3600_entries-->9,214 | <!--soak replay-adaptive-ttl: zipf_fixed_3600_age_s-->1,781 s |
     ///
-    /// Where half of the lookups are for keys that nobody asks for again, there is hardly a gain: 32.9% are hits, against
-    /// 32.1% with a fixed TTL of as many entries and 29.6% with 300 s.
+    /// Where half of the lookups are for keys that nobody asks for again, there is hardly a
+    /// gain: <!--soak replay-adaptive-ttl: scanning_adaptive_hit_permille-->32.9% are hits, against <!--soak replay-adaptive-ttl: scanning_fixed_as_many_entries_hit_permille-->32.0%
+    /// with a fixed TTL of as many entries and <!--soak replay-adaptive-ttl: scanning_fixed_300_hit_permille-->29.6% with 300 s.
     pub fn adaptive_ttl(mut self, adaptive: AdaptiveTtl) -> Self {
         self.policy.adaptive = Some(adaptive);
         self

@@ -10,6 +10,7 @@
 //! | `{prefix:r}:cache-fresh:<name>:<lane>` | zset | the entities that wait to be committed, by when the first write came (µs) | when they are |
 //! | `{prefix:r}:cache-retry:<name>:<lane>` | zset | those that are tried again, by when (µs) | when they are committed |
 //! | `{prefix:r}:cache-dead:<name>:<lane>` | zset | those that nobody tries any more, by since when (µs) | when they are redriven or discarded |
+//! | `{prefix:q}:cache-workers:<name>` | hash | the workers of a buffer, by until when each counts as there (µs) | with the last worker: by its TTL, that of a lease |
 //! | `{prefix:q}:cache-hot:<name>` | zset | keys that are asked for, by how often; bounded | after seven half-lives |
 //! | `{prefix:q}:cache-missed:<name>` | zset | keys that were not cached, by how often; bounded | after seven half-lives |
 //! | `{prefix:q}:cache-recent:<name>` | zset | keys, by when they were asked for last; bounded | after seven half-lives |
@@ -18,7 +19,7 @@
 //! `p` is the partition of the segments, so that what belongs to an entry can be decided in one script, `q` that of
 //! the name, and `r` that of the name and the lane, of which a write-behind buffer has 16. The channel
 //! `{prefix}:cache.<name>` wakes those who wait for a load, `{prefix}:cache-log.<name>` tells of invalidations, and
-//! `{prefix}:cache-behind.<name>` of lanes with a whole batch. The lease on a lane is the core's, of the name
+//! `{prefix}:cache-behind.<name>` of lanes with a whole batch or without an owner, and of workers who come and go. The lease on a lane is the core's, of the name
 //! `cache-behind`, the buffer's and the lane's.
 
 use bytes::Bytes;
@@ -123,6 +124,11 @@ impl Lane {
         space.global(&format!("cache-behind.{name}"), ())
     }
 
+    /// `{prefix:q}:cache-workers:<name>`
+    pub(crate) fn workers(space: &KeySpace, name: &str) -> Key {
+        space.key("cache-workers", name)
+    }
+
     /// Of the lease on it.
     pub(crate) fn lease(name: &str, lane: usize) -> (&'static str, &str, usize) {
         ("cache-behind", name, lane)
@@ -176,5 +182,6 @@ mod tests {
                 .map(|kind| format!("{{shop:8}}:cache-{kind}:orders:7"))
         );
         assert_eq!(Lane::channel(&space, "orders").as_bytes(), b"{shop}:cache-behind.orders");
+        assert_eq!(Lane::workers(&space, "route").as_bytes(), b"{shop:102}:cache-workers:route");
     }
 }

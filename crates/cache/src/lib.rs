@@ -119,6 +119,7 @@
 //! | `{prefix:r}:cache-fresh:<name>:<lane>` | zset | the entities that wait to be committed, by when the first write came | when they are |
 //! | `{prefix:r}:cache-retry:<name>:<lane>` | zset | those that are tried again, by when | when they are committed |
 //! | `{prefix:r}:cache-dead:<name>:<lane>` | zset | those that nobody tries any more, by since when | when they are redriven or discarded |
+//! | `{prefix:q}:cache-workers:<name>` | hash | the workers of a write-behind buffer, by until when each counts as there | a [lease](WriteBehindBuilder::lease) after the last worker |
 //! | `{prefix:q}:cache-hot:<name>` | zset | up to 4,000 keys that are asked for, by how often | seven half-lives (of a day) after the last merge |
 //! | `{prefix:q}:cache-missed:<name>` | zset | up to 4,000 that were not cached, by how often | the same |
 //! | `{prefix:q}:cache-recent:<name>` | zset | up to 4,000, by when they were asked for last | the same |
@@ -128,7 +129,8 @@
 //! The channel `{prefix}:cache.<name>` wakes those who wait; a cache subscribes to it when it waits for the first time.
 //! The journal is there where one is kept, and `{prefix}:cache-log.<name>` tells of what is new in it. Where it is evicted
 //! or lost, nothing is revived: all entries from before are invalid. A write-behind buffer has 16 lanes, the lease on each of
-//! which is `{prefix:s}:lease:cache-behind:<name>:<lane>`; `{prefix}:cache-behind.<name>` tells of those with a whole batch.
+//! which is `{prefix:s}:lease:cache-behind:<name>:<lane>`; `{prefix}:cache-behind.<name>` tells of those with a whole batch or
+//! without an owner, and of workers who come and go.
 //! The keys of statistics are there where there is [access insight](CacheBuilder::access).
 //!
 //! # Features

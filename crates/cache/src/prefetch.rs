@@ -69,11 +69,14 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// counted as a lookup in the statistics or the insight.
     ///
     /// It costs Redis a batch of reads in the background, and pays where what belongs together is asked for in a row and ends
-    /// together. Measured over 25,000 lookups, each visit one of 200 pages: four keys that belong together and a fifth of a
-    /// thousand by chance; before three visits in ten all of a page was removed (`soak_replay_prefetch`). With what was learnt
-    /// alone hits rose from 65.4% to 80.8%, and the origin was called 6,074 times instead of 8,631, for as many keys. With five
-    /// keys by chance (Zipf's law, skew 0.8, 1,000 keys) in the place of a page there was nothing to be had: 67.2% of hits
-    /// instead of 67.1%, and 8,209 calls as without.
+    /// together. Measured over <!--soak replay-prefetch: lookups-->25,000 lookups, each visit one of 200 pages: four keys that belong together and a
+    /// fifth of a thousand by chance; before three visits in ten all of a page was removed (`soak_replay_prefetch`). With what
+    /// was learnt alone hits rose from <!--soak replay-prefetch: pages_hit_permille_without-->65.4% to <!--soak replay-prefetch: pages_hit_permille_with-->80.7%, and the
+    /// origin was called <!--soak replay-prefetch: pages_origin_calls_with-->6,082 times instead of <!--soak replay-prefetch: pages_origin_calls_without-->8,631,
+    /// for <!--soak replay-prefetch: pages_keys_loaded_with-->8,631 keys instead of <!--soak replay-prefetch: pages_keys_loaded_without-->8,631. With five keys by chance
+    /// (Zipf's law, skew 0.8, 1,000 keys) in the place of a page there was nothing to be
+    /// had: <!--soak replay-prefetch: strangers_hit_permille_with-->67.2% of hits instead of <!--soak replay-prefetch: strangers_hit_permille_without-->67.1%,
+    /// and <!--soak replay-prefetch: strangers_origin_calls_with-->8,209 calls instead of <!--soak replay-prefetch: strangers_origin_calls_without-->8,209.
     pub fn prefetch<K, L, E, Fut, Loaded>(
         &self,
         load: impl Fn(Vec<K>, LoadContext<V>) -> Fut + Send + Sync + 'static,

@@ -37,7 +37,8 @@ pub fn record(
         object(figures),
     );
     // Tests run in the folder of their package.
-    let folder = PathBuf::from("../../target/soak");
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let folder = PathBuf::from("../..").join(target).join("soak");
     std::fs::create_dir_all(&folder).expect("a folder for what was found");
     std::fs::write(folder.join(format!("{name}.json")), &report).expect("a file for it");
     print!("{report}");

@@ -28,7 +28,7 @@ const WEB_DRAIN: Duration = Duration::from_secs(5);
 /// How many instances of the shop there are, each with its own connection and memory.
 const INSTANCES: usize = 2;
 
-/// How often an owed removal is tried again.
+/// How often it is looked whether owed removals were made good.
 const SETTLE_EVERY: Duration = Duration::from_millis(500);
 
 /// What the application needs to know.
@@ -309,11 +309,11 @@ fn connect(url: &str) -> Result<Redis, AppError> {
         .map_err(|error| AppError::Redis(error.into()))
 }
 
-/// Pays what is owed to the cache.
+/// Notes what the cache has made good.
 async fn settle(shop: Shop, end: CancellationToken) {
     while end.run_until_cancelled(tokio::time::sleep(SETTLE_EVERY)).await.is_some() {
         if shop.owed() > 0 {
-            shop.settle().await;
+            shop.settle();
         }
     }
 }

@@ -66,7 +66,7 @@ struct Change {
     fare: u32,
     by: usize,
     began: Instant,
-    written: bool,
+    written: Option<Instant>,
     settled: Option<Settled>,
 }
 
@@ -117,15 +117,15 @@ impl Ledger {
         {
             changes.remove(0);
         }
-        changes.push(Change { fare, by, began: now, written: false, settled: None });
+        changes.push(Change { fare, by, began: now, written: None, settled: None });
     }
 
     /// The change that began last is in the database.
-    pub fn written(&self, id: ProductId) {
+    pub fn written(&self, id: ProductId, now: Instant) {
         if let Some(change) =
             self.state().changes.get_mut(&id).and_then(|changes| changes.last_mut())
         {
-            change.written = true;
+            change.written = Some(now);
         }
     }
 
@@ -136,24 +136,19 @@ impl Ledger {
         }
     }
 
-    /// How many changes of this product are written and not settled.
-    #[must_use]
-    pub fn pending(&self, id: ProductId) -> usize {
-        self.state().changes.get(&id).map_or(0, |changes| unsettled(changes).count())
-    }
-
-    /// The first `count` unsettled changes of this product are written, and a removal that began
-    /// after that is acknowledged. Gives whether none is left unsettled.
-    pub fn settled(&self, id: ProductId, count: usize, now: Instant) -> bool {
+    /// A removal that began at `since` is acknowledged: it settles what was written before that.
+    /// Gives whether no change is left that is written and not settled.
+    pub fn settled(&self, id: ProductId, since: Instant, now: Instant) -> bool {
         let mut state = self.state();
         let State { changes, outage } = &mut *state;
         let Some(changes) = changes.get_mut(&id) else { return true };
-        for change in changes.iter_mut().filter(|c| c.written && c.settled.is_none()).take(count) {
+        let before = |change: &&mut Change| change.written.is_some_and(|at| at <= since);
+        for change in changes.iter_mut().filter(|c| c.settled.is_none()).filter(before) {
             let since = change.began.checked_sub(ON_ITS_WAY).unwrap_or(change.began);
             let raced = outage.is_some_and(|at| at >= since);
             change.settled = Some(Settled { at: now, raced });
         }
-        unsettled(changes).next().is_none()
+        !changes.iter().any(|change| change.written.is_some() && change.settled.is_none())
     }
 
     /// The connection was lost, or came back: removals before this moment may not have lasted.
@@ -233,8 +228,4 @@ impl Ledger {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn unsettled(changes: &[Change]) -> impl Iterator<Item = &Change> {
-    changes.iter().filter(|change| change.written && change.settled.is_none())
 }

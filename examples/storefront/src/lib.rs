@@ -23,7 +23,8 @@
 //!
 //! # What is promised
 //! - A fare change writes the database first and the cache's removals second. If Redis is away the
-//!   removal is owed: this process reads that product from the database until it went through.
+//!   removal is owed: the cache repeats it, and this process reads that product from the database
+//!   until it went through.
 //! - There are two instances, each with its own connection and memory. After an acknowledged change
 //!   the instance that made it serves the new fare, and the other one too, at most a second later.
 //!   Only if the server was lost since may an old one be served for longer, and never longer than

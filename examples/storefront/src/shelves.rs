@@ -147,6 +147,11 @@ impl Shelves {
         }
     }
 
+    /// Removals that Redis has not taken yet, and that are repeated.
+    pub(crate) fn owed(&self) -> u64 {
+        self.products.stats().owed + self.blocks.stats().owed
+    }
+
     pub(crate) async fn product<F>(
         &self,
         origin: &str,
@@ -213,14 +218,18 @@ impl Shelves {
     /// Whether it is certain that the product is no longer cached.
     pub(crate) async fn remove_product(&self, wanted: Wanted) -> bool {
         let removed = self.products.remove(self.key(wanted)).boxed().await;
-        removed.inspect_err(|error| tracing::debug!(%error, "a removal is owed")).is_ok()
+        removed
+            .inspect_err(|error| tracing::debug!(%error, "a removal is repeated until it is taken"))
+            .is_ok()
     }
 
     /// Whether it is certain that none of the first `count` blocks of the place is still cached.
     pub(crate) async fn remove_blocks(&self, place: &Place, count: u32) -> bool {
         let keys = (0..count).map(|block| self.block_key(place, block));
         let removed = self.blocks.remove_many(keys).boxed().await;
-        removed.inspect_err(|error| tracing::debug!(%error, "a removal is owed")).is_ok()
+        removed
+            .inspect_err(|error| tracing::debug!(%error, "a removal is repeated until it is taken"))
+            .is_ok()
     }
 
     fn key(&self, wanted: Wanted) -> ProductKey {

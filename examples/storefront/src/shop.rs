@@ -1,6 +1,6 @@
 //! The shop: products and lists through the cache, fare changes past it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -49,8 +49,8 @@ pub struct Page {
 pub enum Removal {
     /// Written, and no longer in the cache.
     Removed,
-    /// Written; Redis could not be reached, so the removal follows when it can. Until then this
-    /// shop reads the product from the database.
+    /// Written; Redis could not be reached. The cache repeats the removal until it can, and gives
+    /// nothing of the product before.
     Owed,
 }
 
@@ -66,7 +66,8 @@ struct Inner {
     common: Arc<Common>,
     shelves: Shelves,
     timeline: Timeline,
-    owed: Mutex<HashSet<ProductId>>,
+    /// When the last removal began that was not acknowledged, by product.
+    owed: Mutex<HashMap<ProductId, Instant>>,
 }
 
 /// What all instances have in common: the database, and what judges and measures them.
@@ -122,17 +123,9 @@ impl Shop {
         number: u32,
     ) -> Result<Served<Option<Product>>, OriginError> {
         let route = self.inner.common.catalog.route(origin, destination);
-        let id = route.map(|route| ProductId { route, number });
-        let found = if id.is_some_and(|id| self.owes(id)) {
-            Found {
-                value: self.load_product(origin.into(), destination.into(), number).await?,
-                cached: false,
-            }
-        } else {
-            let (shop, from, to) = (self.clone(), origin.to_owned(), destination.to_owned());
-            let load = move || async move { shop.load_product(from, to, number).await };
-            self.inner.shelves.product(origin, destination, number, load).await?
-        };
+        let (shop, from, to) = (self.clone(), origin.to_owned(), destination.to_owned());
+        let load = move || async move { shop.load_product(from, to, number).await };
+        let found = self.inner.shelves.product(origin, destination, number, load).await?;
         if let Some(route) = route {
             self.inner.common.metrics.lit(route, found.cached);
         }
@@ -188,13 +181,12 @@ impl Shop {
         tokio::spawn(change).await.map_err(|_| OriginError::Interrupted)?
     }
 
-    /// Tries the removals again that are owed; gives how many are left.
-    pub async fn settle(&self) -> usize {
-        let owed: Vec<ProductId> = self.lock_owed().iter().copied().collect();
-        for id in owed {
-            if !self.remove(id).await {
-                break;
-            }
+    /// Tells the ledger what the cache has made good by now; gives how many removals are left.
+    pub fn settle(&self) -> usize {
+        // First of all: what comes up from here on is not meant.
+        let owed = self.lock_owed().clone();
+        if self.inner.shelves.owed() == 0 {
+            owed.into_iter().for_each(|(id, began)| self.settled(id, began));
         }
         self.owed()
     }
@@ -294,21 +286,13 @@ impl Shop {
     }
 
     async fn products(&self, ids: &[ProductId]) -> Result<Found<Vec<Product>>, OriginError> {
-        let owed: Vec<ProductId> = ids.iter().copied().filter(|id| self.owes(*id)).collect();
-        let wanted: Vec<Wanted> =
-            ids.iter().filter(|id| !owed.contains(id)).map(|id| self.wanted(*id)).collect();
+        let wanted: Vec<Wanted> = ids.iter().map(|id| self.wanted(*id)).collect();
         let shop = self.clone();
         let load = move |missing| {
             let shop = shop.clone();
             async move { shop.load_products(missing).await }
         };
-        let found = self.inner.shelves.products(wanted, load).await?;
-        let cached = found.cached && owed.is_empty();
-        let fresh = if owed.is_empty() { Vec::new() } else { self.load_products(owed).await? };
-        let by_id: HashMap<ProductId, Product> =
-            found.value.into_iter().chain(fresh).map(|product| (product.id(), product)).collect();
-        let value = ids.iter().filter_map(|id| by_id.get(id).cloned()).collect();
-        Ok(Found { value, cached })
+        self.inner.shelves.products(wanted, load).await
     }
 
     async fn load_product(
@@ -356,9 +340,7 @@ impl Shop {
                 self.inner.common.ledger.abandoned(id);
                 return written.map(|_| None);
             }
-            self.inner.common.ledger.written(id);
-            // From here until the removal is acknowledged, this shop does not trust the cache.
-            self.lock_owed().insert(id);
+            self.inner.common.ledger.written(id, Instant::now());
         }
         Ok(Some(if self.remove(id).await { Removal::Removed } else { Removal::Owed }))
     }
@@ -372,28 +354,34 @@ impl Shop {
         } else {
             &[]
         };
-        let changes = self.inner.common.ledger.pending(id);
-        if !self.forget(id).await {
-            return false;
-        }
+        // A change that is written from here on has its own removal.
+        let began = Instant::now();
+        let mut removed = self.forget(id).await;
+        // What is not acknowledged the cache repeats, so all of it must be asked for.
         for place in shown {
             let blocks = (self.routes_from(place).len() as u32).div_ceil(BLOCK);
-            if !self.inner.shelves.remove_blocks(place, blocks).await {
-                return false;
-            }
+            removed &= self.inner.shelves.remove_blocks(place, blocks).await;
         }
-        // A change that was written meanwhile has its own removal, and still owes it.
-        if self.inner.common.ledger.settled(id, changes, Instant::now()) {
-            self.lock_owed().remove(&id);
+        if removed {
+            self.settled(id, began);
+        } else {
+            let mut owed = self.lock_owed();
+            let last = owed.entry(id).or_insert(began);
+            *last = began.max(*last);
         }
-        true
+        removed
     }
 
-    fn owes(&self, id: ProductId) -> bool {
-        self.lock_owed().contains(&id)
+    /// A removal that began then is acknowledged, and with it all before.
+    fn settled(&self, id: ProductId, began: Instant) {
+        self.inner.common.ledger.settled(id, began, Instant::now());
+        let mut owed = self.lock_owed();
+        if owed.get(&id).is_some_and(|last| *last <= began) {
+            owed.remove(&id);
+        }
     }
 
-    fn lock_owed(&self) -> std::sync::MutexGuard<'_, HashSet<ProductId>> {
+    fn lock_owed(&self) -> std::sync::MutexGuard<'_, HashMap<ProductId, Instant>> {
         self.inner.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

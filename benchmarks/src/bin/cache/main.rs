@@ -11,7 +11,7 @@ use russet_benchmarks::{
     Ops, Result, Side, Suite,
     rivals::{self, FRED},
 };
-use russet_cache::Cache;
+use russet_cache::{Access, Cache};
 use russet_core_conn::{Codec, KeySpace, Redis};
 use serde::{Deserialize, Serialize};
 use std::{io, process::ExitCode};
@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         if !cfg!(feature = "caches") {
             hits(suite, &cache, &fred, &raw).await?;
             memory::rows(suite, &local).await?;
+            insight(suite, &redis, &keys, [&cache, &local]).await?;
             memory::entries(suite, &redis, &keys).await?;
         }
         Ok(())
@@ -77,6 +78,23 @@ async fn hits(suite: &mut Suite, cache: &Cache<Fare>, fred: &Client, raw: &[Byte
     let row = suite.row(format!("many {BATCH} pipeline"));
     row.run(many(), (&other, fred_pipeline(fred, raw))).await?;
     Ok(())
+}
+
+/// What it costs to know which keys are asked for, in Redis and in memory: beside the same lookups without it.
+async fn insight(
+    suite: &mut Suite,
+    redis: &Redis,
+    keys: &KeySpace,
+    [cache, local]: [&Cache<Fare>; 2],
+) -> Result {
+    let watched = Cache::builder(redis, keys, NAME).access(Access::default()).build()?;
+    let row = suite.row("redis hit 64 with insight").tasks(64);
+    row.run(("get_or_load, access", hit(&watched)), ("get_or_load", hit(cache))).await?;
+    let watched = memory::builder(redis, keys).access(Access::default()).build()?;
+    memory::warm(&watched).await?;
+    memory::warm(local).await?;
+    let ours = (&*format!("{}, access", memory::LOCAL), memory::hit(&watched));
+    suite.row("local hit with insight").run(ours, (memory::LOCAL, memory::hit(local))).await
 }
 
 impl Fare {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use moka::sync::Cache as Moka;
 use russet_benchmarks::{Ops, Result, Side, Suite, resident};
-use russet_cache::{Cache, Tier};
+use russet_cache::{Cache, CacheBuilder, Tier};
 use russet_core_conn::{KeySpace, Redis};
 
 use crate::{BATCH, Fare, fare, is_hit, never};
@@ -22,9 +22,13 @@ const FLOOR: f64 = 0.77;
 /// its clock, which stops them, and from its sockets, by which ours hears what is invalid.
 const TURN: u32 = 4;
 
+pub(crate) fn builder(redis: &Redis, keys: &KeySpace) -> CacheBuilder<Fare> {
+    Cache::builder(redis, keys, "local").local(ENTRIES)
+}
+
 /// Ours, with all keys in it.
 pub(crate) async fn cache(redis: &Redis, keys: &KeySpace) -> Result<Cache<Fare>> {
-    let cache = Cache::builder(redis, keys, "local").local(ENTRIES).build()?;
+    let cache = builder(redis, keys).build()?;
     for route in 0..BATCH {
         cache.insert(route, fare(route)).await?;
     }

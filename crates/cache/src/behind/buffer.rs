@@ -31,6 +31,7 @@ pub(super) struct Inner {
     pub(super) name: Box<str>,
     pub(super) lanes: [Lane; LANES],
     pub(super) channel: Key,
+    pub(super) workers: Key,
     pub(super) options: Options,
     pub(super) leases: Leases,
     pub(super) codec: Codec,
@@ -105,6 +106,7 @@ impl WriteBehind {
         let inner = Inner {
             lanes: std::array::from_fn(|lane| Lane::of(&space, name, lane)),
             channel: Lane::channel(&space, name),
+            workers: Lane::workers(&space, name),
             counters: Counters::new(name),
             redis,
             space,

@@ -16,7 +16,6 @@ pub struct WriteBehindBuilder {
     space: KeySpace,
     name: String,
     options: Options,
-    lease: Duration,
     codec: Codec,
 }
 
@@ -26,6 +25,7 @@ pub(super) struct Options {
     pub(super) batch: u64,
     pub(super) flush: Duration,
     pub(super) retry: Backoff,
+    pub(super) lease: Duration,
     pub(super) commit_timeout: Duration,
     pub(super) allow_eviction: bool,
 }
@@ -44,10 +44,10 @@ impl WriteBehindBuilder {
                 flush: Duration::from_secs(5),
                 retry: Backoff::exponential(Duration::from_secs(1), Duration::from_secs(60))
                     .max_attempts(10),
+                lease: Duration::from_secs(10),
                 commit_timeout: Duration::from_secs(30),
                 allow_eviction: false,
             },
-            lease: Duration::from_secs(10),
             codec: Codec::default(),
         }
     }
@@ -86,9 +86,9 @@ impl WriteBehindBuilder {
     }
 
     /// How long a lane is its owner's without being renewed, 50 ms to a day: for so long nobody commits what is in the lanes
-    /// of a process that has died. Default: 10 s.
+    /// of a process that has died. A third of it is how often a worker says that it is there. Default: 10 s.
     pub fn lease(mut self, ttl: Duration) -> Self {
-        self.lease = ttl;
+        self.options.lease = ttl;
         self
     }
 
@@ -139,7 +139,7 @@ impl WriteBehindBuilder {
             let allowed = "constant, linear or exponential, above zero";
             return config("retry", format!("{retry:?}"), allowed);
         }
-        let leases = Leases::builder(&self.redis, &self.space).ttl(self.lease).build()?;
+        let leases = Leases::builder(&self.redis, &self.space).ttl(self.options.lease).build()?;
         Ok(WriteBehind::assemble(
             self.redis,
             self.space,

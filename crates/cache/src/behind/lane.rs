@@ -1,101 +1,41 @@
-//! One lane: owned by one process at a time, which commits what is in it.
+//! One lane: what is in it is committed by its owner.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::RngExt;
-use russet_core_conn::{Acquired, Backoff, Fence, Ran};
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use russet_core_conn::{Backoff, Fence};
 
-use super::buffer::WriteBehind;
-use super::commit::{Commits, Fate, kind_of};
-use super::counters::{Became, Counters};
-use crate::keys::Lane;
+use super::commit::{Fate, kind_of};
+use super::counters::Became;
+use super::crew::Crew;
+use super::seats::Seat;
 use crate::scripts::behind::{Failed, OnLane, Taken};
 
 /// Of what is kept with an entity, in bytes.
 const LONGEST_REASON: usize = 500;
 
-/// What one worker's lanes share.
-pub(super) struct Crew {
-    pub(super) buffer: WriteBehind,
-    /// By the kind, as it stands before the key.
-    pub(super) sinks: HashMap<Bytes, Box<dyn Commits>>,
-    /// One for each lane: it has a whole batch.
-    pub(super) wakes: Vec<Notify>,
-    /// Nothing waits for its time any more; who finds nothing ends.
-    pub(super) draining: CancellationToken,
-}
-
 /// Why a lane is let go.
 #[derive(Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Drained,
     /// A later owner was there.
     Deposed,
-}
-
-/// Counts while it is there.
-struct Held<'a>(&'a Counters);
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.0.lanes.fetch_sub(1, Relaxed);
-    }
+    /// It is another worker's share.
+    Surplus,
 }
 
 impl Crew {
-    /// Until it is drained: whether it was, or is another's.
-    pub(super) async fn tend(self: Arc<Self>, lane: usize) -> bool {
-        let inner = &self.buffer.inner;
-        let name = Lane::lease(&inner.name, lane);
-        let mut failures = 0;
-        loop {
-            let pause = match inner.leases.try_acquire(name).await {
-                Ok(Acquired::Held(lease)) => {
-                    failures = 0;
-                    inner.counters.lanes.fetch_add(1, Relaxed);
-                    let held = Held(&inner.counters);
-                    let ran = lease.run(|fence| self.commit_all(lane, fence)).await;
-                    drop(held);
-                    match ran {
-                        Ran::Done { output: End::Drained, .. } => return true,
-                        Ran::Done { output: End::Deposed, .. } => Duration::from_millis(100),
-                        Ran::Cut(loss) => {
-                            tracing::info!(lane, ?loss, "a lane of a write-behind buffer was lost");
-                            Duration::ZERO
-                        }
-                    }
-                }
-                Ok(Acquired::Busy(_)) if self.draining.is_cancelled() => return false,
-                // Not all at once, when it ends.
-                Ok(Acquired::Busy(busy)) => {
-                    let share: f64 = rand::rng().random_range(1.0..1.1);
-                    busy.retry_after.mul_f64(share) + Duration::from_millis(1)
-                }
-                Err(error) => {
-                    failures += 1;
-                    tracing::debug!(lane, %error, "the lease on a lane could not be asked for");
-                    pause(failures)
-                }
-            };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.draining.cancelled(), if !self.draining.is_cancelled() => {}
-            }
-        }
-    }
-
-    async fn commit_all(&self, lane: usize, fence: Fence) -> End {
+    /// Until the lane is let go: what is in it, while it is this worker's.
+    pub(super) async fn commit_all(&self, lane: usize, fence: Fence, seat: &mut Seat<'_>) -> End {
         let inner = &self.buffer.inner;
         let (lane_number, on, fence) = (lane, self.buffer.on(lane), fence.number());
         let (mut failures, mut absences) = (0, 0);
         loop {
             let draining = self.draining.is_cancelled();
+            if !draining && seat.leave() {
+                return End::Surplus;
+            }
             let patience = if draining { Duration::ZERO } else { inner.options.flush };
             // Before it looks: what is told meanwhile is not missed.
             let woken = self.wakes[lane_number].notified();
@@ -128,6 +68,7 @@ impl Crew {
                     tokio::select! {
                         () = tokio::time::sleep(pause.max(Duration::from_millis(1))) => {}
                         () = woken => {}
+                        () = seat.surplus() => {}
                         () = self.draining.cancelled() => {}
                     }
                     continue;
@@ -211,6 +152,6 @@ struct Settled {
 }
 
 /// Before Redis is asked again.
-fn pause(failures: u32) -> Duration {
+pub(super) fn pause(failures: u32) -> Duration {
     Backoff::default().before(failures).unwrap_or(Duration::from_secs(2))
 }

@@ -11,7 +11,7 @@ use russet_core_conn::{Cmd, Key, KeySpace, Redis};
 
 use super::model::{self, Given, Op, Place};
 use crate::keys;
-use crate::scripts::behind::{Bounds, Corpse, Failed, OnLane, Said, Taken, Write};
+use crate::scripts::behind::{Bounds, Corpse, Enlisted, Failed, OnLane, Said, Taken, Write};
 
 const MOST: u64 = 5;
 const FIELDS: u64 = 4;
@@ -236,4 +236,42 @@ fn the_scripts_do_what_the_model_does() {
         Ok(())
     });
     run.unwrap();
+}
+
+#[tokio::test]
+async fn the_shares_of_all_workers_are_all_lanes() {
+    let url = russet_testkit::shared::url().await.unwrap();
+    let redis = Redis::builder(&url).deadline(Duration::from_secs(10)).build().unwrap();
+    let space = KeySpace::new(russet_testkit::shared::prefix("behind-shares")).unwrap();
+    let (workers, channel) =
+        (keys::Lane::workers(&space, "model"), keys::Lane::channel(&space, "model"));
+    let (workers, channel) = (&workers, &channel);
+    let at = async |worker: usize, ttl: u64, at: u64| {
+        let (worker, ttl) = (&*format!("{:x}", worker * 7 % 23), Duration::from_micros(ttl));
+        let one = Enlisted { workers, channel, worker, ttl, freed: None, at: Some(at) };
+        one.enlist(&redis).await.unwrap()
+    };
+    let all = async |time: u64, workers: std::ops::Range<usize>| {
+        let mut shares = Vec::new();
+        for worker in workers.clone() {
+            let (share, count) = at(worker, 1_000_000, time).await;
+            assert_eq!(count, workers.len());
+            shares.push(share);
+        }
+        shares.sort_unstable();
+        assert_eq!(shares.iter().sum::<usize>(), keys::LANES, "{shares:?}");
+        assert!(shares[shares.len() - 1] - shares[0] <= 1, "{shares:?}");
+    };
+    for count in 1..=20 {
+        assert_eq!(at(count - 1, 1_000_000, 0).await.1, count);
+        all(0, 0..count).await;
+    }
+    // They go, and then all but one are not heard of for as long as they said.
+    for worker in 5..20 {
+        assert_eq!(at(worker, 0, 500_000).await.0, 0);
+    }
+    all(500_000, 0..5).await;
+    all(1_499_999, 0..5).await;
+    assert_eq!(at(4, 1_000_000, 2_499_998).await.1, 5);
+    assert_eq!(at(4, 1_000_000, 2_499_999).await, (16, 1));
 }

@@ -6,20 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use russet_core_conn::{Delivery, Segments, Topic};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::buffer::{BehindStats, WriteBehind};
 use super::commit::{Commits, Typed};
 use super::counters::WorkerStats;
+use super::crew::Crew;
 use super::entities::Entities;
 use super::error::BehindError;
-use super::lane::Crew;
+use super::seats::Seats;
 use super::sink::Sink;
 use crate::keys::LANES;
 
@@ -30,17 +32,20 @@ pub struct WorkerBuilder {
     sinks: HashMap<Bytes, Box<dyn Commits>>,
 }
 
-/// Commits what is pending in those lanes of a [`WriteBehind`] that it can have. Any number of processes may have one: each
-/// lane is one's at a time, by a lease, and another's when that one has died.
+/// Commits what is pending in its share of the lanes of a [`WriteBehind`]. Any number of processes may have one: each lane is
+/// one's at a time, by a lease, and another's when that one has died. 16 lanes are shared by all workers that are there;
+/// more than 16 are there for when others die.
 ///
 /// # Dropping
 /// Its tasks end where they wait, with what they are committing: what was committed and not acknowledged comes again, and is
-/// [told so](crate::Change::redelivered). Its lanes are given back in the background. [`shutdown`](Self::shutdown) commits
-/// what is pending first.
+/// [told so](crate::Change::redelivered). Its lanes are given back in the background, where Redis can be reached.
+/// [`shutdown`](Self::shutdown) commits what is pending first.
 #[derive(Debug)]
 pub struct Worker {
     crew: Arc<Crew>,
     lanes: Vec<AbortOnDropHandle<bool>>,
+    attends: JoinHandle<()>,
+    _gone: DropGuard,
     _listener: AbortOnDropHandle<()>,
 }
 
@@ -81,19 +86,37 @@ impl WorkerBuilder {
     pub async fn start(self) -> Result<Worker, BehindError> {
         let Self { buffer, sinks } = self;
         buffer.ready().await?;
-        let wakes = (0..LANES).map(|_| Notify::new()).collect();
-        let crew = Arc::new(Crew { buffer, sinks, wakes, draining: CancellationToken::new() });
-        let task = tokio::spawn(listen(crew.clone()));
+        let notifies = || (0..LANES).map(|_| Notify::new()).collect();
+        let draining = CancellationToken::new();
+        let gone = draining.child_token();
+        let _gone = gone.clone().drop_guard();
+        let crew = Arc::new(Crew {
+            buffer,
+            sinks,
+            wakes: notifies(),
+            freed: notifies(),
+            // Where nobody says how many are its own, all are.
+            seats: Seats::new(LANES),
+            name: format!("{:016x}", rand::random::<u64>()).into(),
+            others: Notify::new(),
+            draining,
+            gone,
+        });
+        crew.enlist(None).await;
+        let listener = AbortOnDropHandle::new(tokio::spawn(listen(crew.clone())));
+        let attends = tokio::spawn(crew.clone().attend());
         let lanes =
             (0..LANES).map(|lane| AbortOnDropHandle::new(tokio::spawn(crew.clone().tend(lane))));
-        Ok(Worker { lanes: lanes.collect(), crew, _listener: AbortOnDropHandle::new(task) })
+        let lanes = lanes.collect();
+        Ok(Worker { crew, lanes, attends, _gone, _listener: listener })
     }
 }
 
-/// Hears of lanes with a whole batch. Where nobody tells, they are committed when their time has come.
+/// Hears of lanes with a whole batch or without an owner, and of other workers. Where nobody tells, that is found when its
+/// time has come.
 async fn listen(crew: Arc<Crew>) {
     let inner = &crew.buffer.inner;
-    let all = || crew.wakes.iter().for_each(Notify::notify_one);
+    let all = || crew.wakes.iter().chain(&crew.freed).for_each(Notify::notify_one);
     let mut heard = match inner.redis.hub().subscribe(Topic::channel(&inner.channel)).await {
         Ok(heard) => heard,
         Err(error) => {
@@ -107,9 +130,15 @@ async fn listen(crew: Arc<Crew>) {
             all();
             continue;
         };
-        let lane = std::str::from_utf8(message.payload()).ok().and_then(|text| text.parse().ok());
-        if let Some(wake) = lane.and_then(|lane: usize| crew.wakes.get(lane)) {
-            wake.notify_one();
+        let said = std::str::from_utf8(message.payload()).unwrap_or_default();
+        let freed = said.strip_prefix("free:").map(|lane| (&crew.freed, lane));
+        let (of, lane) = freed.unwrap_or((&crew.wakes, said));
+        if said == "workers" {
+            crew.others.notify_one();
+            // One that went may have given its lanes back unheard.
+            crew.freed.iter().for_each(Notify::notify_one);
+        } else if let Some(notify) = lane.parse().ok().and_then(|lane: usize| of.get(lane)) {
+            notify.notify_one();
         }
     }
 }
@@ -124,9 +153,10 @@ impl Worker {
     /// `within` at the most, and then ends as if dropped; a deadline of Redis longer where that is away. What has failed
     /// before is left for its own time, or for another worker. How far it is, [`WriteBehind::stats`] tells meanwhile.
     pub async fn shutdown(self, within: Duration) -> Left {
-        let Self { crew, mut lanes, .. } = self;
+        let Self { crew, mut lanes, attends, .. } = self;
         crew.draining.cancel();
-        let drained = tokio::time::timeout(within, join_all(lanes.iter_mut())).await;
+        let drained = tokio::time::timeout(within, join(join_all(lanes.iter_mut()), attends)).await;
+        let drained = drained.map(|(drained, _)| drained);
         let undrained = match drained {
             Ok(ended) => ended.iter().filter(|ended| ended.is_err()).count(),
             Err(_) => lanes.iter().filter(|lane| !lane.is_finished()).count(),

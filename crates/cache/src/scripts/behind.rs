@@ -7,7 +7,7 @@ use bytes::Bytes;
 use russet_core_conn::{Durability, Error, FromValue, Key, Redis, Script, ScriptCall, Value};
 
 use super::Answer;
-use crate::keys::Lane;
+use crate::keys::{LANES, Lane};
 
 static WRITE: LazyLock<Script> = LazyLock::new(|| {
     Script::new("cache_behind_write", include_str!("../scripts/behind_write.lua"))
@@ -30,6 +30,9 @@ static READ: LazyLock<Script> =
     LazyLock::new(|| Script::new("cache_behind_read", include_str!("../scripts/behind_read.lua")));
 static COUNT: LazyLock<Script> = LazyLock::new(|| {
     Script::new("cache_behind_count", include_str!("../scripts/behind_count.lua"))
+});
+static ENLIST: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("cache_behind_enlist", include_str!("../scripts/behind_enlist.lua"))
 });
 
 /// Of a batch: what is larger than this together is several.
@@ -112,6 +115,34 @@ pub(crate) struct Counted {
 /// Whoever asked is not the owner any more.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Deposed;
+
+/// A worker that is there, or goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Enlisted<'a> {
+    pub(crate) workers: &'a Key,
+    pub(crate) channel: &'a Key,
+    pub(crate) worker: &'a str,
+    /// For how long it counts as there; zero: it goes.
+    pub(crate) ttl: Duration,
+    /// A lane that it has given up.
+    pub(crate) freed: Option<usize>,
+    /// In µs, in tests.
+    pub(crate) at: Option<u64>,
+}
+
+impl Enlisted<'_> {
+    /// How many lanes are its share, and how many workers there are.
+    pub(crate) async fn enlist(self, redis: &Redis) -> Result<(usize, usize), Error> {
+        let Self { workers, channel, worker, ttl, freed, at } = self;
+        let text = |number: Option<u64>| number.map_or_else(String::new, |n| n.to_string());
+        let call = ENLIST.key(workers).arg(worker.to_owned()).arg(micros(ttl)).arg(LANES as u64);
+        let call = call.arg(channel.to_bytes()).arg(text(freed.map(|lane| lane as u64)));
+        // It is said again before long.
+        let redis = redis.with_durability(Durability::Async);
+        let mut answer: Answer = redis.script(call.arg(text(at))).await?;
+        Ok((answer.next()?, answer.next()?))
+    }
+}
 
 /// The scripts on one lane; `at`, in µs, is the time in tests.
 #[derive(Debug, Clone, Copy)]

@@ -13,7 +13,9 @@ use crate::support::Route;
 
 mod commits;
 mod guards;
+mod moves;
 mod reads;
+mod shares;
 mod soak;
 
 fn ms(millis: u64) -> Duration {

@@ -3,9 +3,7 @@
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use russet_cache::{
-    Cache, CacheBuilder, Freshness, Load, LoadContext, LoadError, Reason, RefreshAhead,
-};
+use russet_cache::{Cache, CacheBuilder, Freshness, Load, LoadContext, LoadError, Reason};
 use russet_core_conn::KeySpace;
 use russet_testkit::contract;
 use russet_testkit::shared::Topology;
@@ -14,7 +12,7 @@ use crate::support::{At, Backend, Origin, Route, route, routes, space};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-fn ms(millis: u64) -> Duration {
+pub(crate) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
@@ -22,7 +20,7 @@ fn graced(redis: &Backend, space: &KeySpace) -> CacheBuilder<Route> {
     routes(redis, space).grace(DAY)
 }
 
-async fn until(what: &str, mut there: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut there: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !there().await {
         assert!(begun.elapsed() < Duration::from_secs(10), "{what}");
@@ -31,7 +29,7 @@ async fn until(what: &str, mut there: impl AsyncFnMut() -> bool) {
 }
 
 /// The fare and how current it is, of a lookup whose loader gives the second.
-async fn fare(cache: &Cache<Route>, origin: &Origin, loads: u32) -> (u32, Freshness) {
+pub(crate) async fn fare(cache: &Cache<Route>, origin: &Origin, loads: u32) -> (u32, Freshness) {
     let origin = origin.clone();
     let found = cache.get_or_load("k", move |_| origin.give(route(loads))).await.unwrap();
     (found.value().unwrap().fare, found.freshness())
@@ -234,71 +232,6 @@ pub(crate) async fn what_is_marked_or_removed_while_it_is_refreshed_is_not_fille
         let found = found.map(|found| (found.value().cloned(), found.freshness()));
         assert_eq!(found, (!remove).then_some((Some(route(1)), Freshness::Stale)));
     }
-}
-
-contract!(before_its_time_is_over_one_lookup_refreshes_it);
-pub(crate) async fn before_its_time_is_over_one_lookup_refreshes_it(at: impl Into<At>) {
-    let (redis, space) = space(at, "ahead").await;
-    let build = || {
-        let ahead = RefreshAhead::at(0.5);
-        routes(&redis, &space).ttl(ms(2_000)).jitter(0.0).refresh_ahead(ahead).build().unwrap()
-    };
-    let caches = [build(), build()];
-    let origin = Origin::default();
-    assert_eq!(fare(&caches[0], &origin, 1).await, (1, Freshness::Loaded));
-    let begun = Instant::now();
-    assert_eq!(fare(&caches[0], &origin, 2).await, (1, Freshness::Fresh));
-    tokio::time::sleep(ms(1_100)).await;
-    let (send, wait) = tokio::sync::broadcast::channel::<()>(1);
-    let refresh = async |cache: &Cache<Route>| {
-        let (origin, mut wait) = (origin.clone(), wait.resubscribe());
-        let load = move |_| async move {
-            let _ = wait.recv().await;
-            origin.give(route(3)).await
-        };
-        let found = cache.get_or_load("k", load).await.unwrap();
-        (found.value().unwrap().fare, found.freshness())
-    };
-    for cache in caches.iter().cycle().take(40) {
-        let found = refresh(cache).await;
-        if begun.elapsed() < ms(1_900) {
-            assert_eq!(found, (1, Freshness::Fresh));
-        }
-    }
-    drop(send);
-    drop(wait);
-    let refreshed = async || {
-        let found = caches[1].get("k").await.unwrap();
-        found.is_some_and(|found| found.value() == Some(&route(3)))
-    };
-    until("it is not refreshed", refreshed).await;
-    assert_eq!(origin.calls(), 2);
-    assert_eq!(caches.each_ref().map(|cache| cache.stats().refreshes).iter().sum::<u64>(), 1);
-}
-
-contract!(what_took_long_to_load_is_refreshed_early);
-pub(crate) async fn what_took_long_to_load_is_refreshed_early(at: impl Into<At>) {
-    let (redis, space) = space(at, "xfetch").await;
-    let build = |beta| {
-        let ahead = RefreshAhead::xfetch(beta);
-        routes(&redis, &space).refresh_ahead(ahead).build().unwrap()
-    };
-    // A load of 20 ms and 300 s left: at 1 not in a lifetime, at a million nearly always.
-    let (seldom, often) = (build(1.0), build(1e6));
-    let load = |_| async {
-        tokio::time::sleep(ms(20)).await;
-        Ok::<_, Infallible>(route(1))
-    };
-    seldom.get_or_load("k", load).await.unwrap();
-    for _ in 0..20 {
-        seldom.get_or_load("k", load).await.unwrap();
-    }
-    assert_eq!(seldom.stats().refreshes, 0);
-    until("it is never refreshed", async || {
-        often.get_or_load("k", load).await.unwrap();
-        often.stats().refreshes > 0
-    })
-    .await;
 }
 
 contract!(a_batch_gives_what_is_stale_and_refreshes_it_in_one_load);

@@ -20,6 +20,7 @@ mod owed;
 mod pages;
 mod prefetch;
 mod processes;
+mod refresh;
 mod replay;
 mod single;
 mod size;

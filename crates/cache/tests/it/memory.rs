@@ -47,6 +47,8 @@ in_memory! {
         what_has_not_changed_is_kept_for_another_time,
         what_is_gone_at_the_origin_goes_here_too,
         what_is_marked_or_removed_while_it_is_refreshed_is_not_filled,
+    }
+    refresh {
         before_its_time_is_over_one_lookup_refreshes_it,
         what_took_long_to_load_is_refreshed_early,
     }

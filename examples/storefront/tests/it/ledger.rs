@@ -24,8 +24,8 @@ fn s(seconds: f64) -> Duration {
 
 fn change(ledger: &Ledger, fare: u32, begin: Instant, end: Instant) {
     ledger.changing(ID, fare, 0, begin);
-    ledger.written(ID);
-    assert!(ledger.settled(ID, ledger.pending(ID), end));
+    ledger.written(ID, end);
+    assert!(ledger.settled(ID, end, end));
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn a_fare_that_was_never_changed() {
 fn while_it_changes_both_fares_are_right() {
     let (ledger, t) = ledger();
     ledger.changing(ID, 310, 0, t);
-    ledger.written(ID);
+    ledger.written(ID, t);
     let (before, after) = (t + s(1.0), t + s(2.0));
     assert_eq!(ledger.check(ID, 300, 0, before, after), Verdict::Right);
     assert_eq!(ledger.check(ID, 310, 0, before, after), Verdict::Right);
@@ -55,7 +55,7 @@ fn while_it_changes_both_fares_are_right() {
         Verdict::Wrong { age: None },
         "too early"
     );
-    assert!(ledger.settled(ID, 1, t + s(3.0)));
+    assert!(ledger.settled(ID, t, t + s(3.0)));
     assert_eq!(
         ledger.check(ID, 300, 0, t + s(2.9), t + s(9.0)),
         Verdict::Right,
@@ -91,8 +91,8 @@ fn an_own_change_since_is_seen_at_once() {
     let (ledger, t) = ledger();
     change(&ledger, 310, t, t + s(0.1));
     ledger.changing(ID, 320, 1, t + s(0.2));
-    ledger.written(ID);
-    assert!(ledger.settled(ID, 1, t + s(0.3)));
+    ledger.written(ID, t + s(0.2));
+    assert!(ledger.settled(ID, t + s(0.2), t + s(0.3)));
     let soon = t + s(0.5);
     assert!(matches!(ledger.check(ID, 300, 1, soon, soon), Verdict::Wrong { .. }));
     assert!(matches!(ledger.check(ID, 310, 0, soon, soon), Verdict::Late { .. }));
@@ -143,12 +143,11 @@ fn a_change_that_failed_leaves_nothing() {
 fn a_removal_settles_only_what_was_written_before_it() {
     let (ledger, t) = ledger();
     ledger.changing(ID, 310, 0, t);
-    ledger.written(ID);
-    let seen = ledger.pending(ID);
-    ledger.changing(ID, 320, 0, t + s(0.1));
-    assert_eq!(ledger.pending(ID), 1, "a change counts once it is written");
-    ledger.written(ID);
-    assert!(!ledger.settled(ID, seen, t + s(0.2)), "the second one is still open");
+    ledger.written(ID, t);
+    let removal = t + s(0.1);
+    ledger.changing(ID, 320, 0, t + s(0.05));
+    ledger.written(ID, t + s(0.15));
+    assert!(!ledger.settled(ID, removal, t + s(0.2)), "the second one is still open");
     let later = t + s(1.0);
     assert_eq!(
         ledger.check(ID, 310, 0, later, later),

@@ -21,8 +21,8 @@ use super::ms;
 use crate::support::{patient, url, users};
 
 mod process;
-mod table;
-mod writer;
+pub(super) mod table;
+pub(super) mod writer;
 
 const PROCESSES: usize = 4;
 const LEASE: Duration = Duration::from_millis(1_000);
@@ -61,7 +61,7 @@ async fn soak_write_behind() {
 }
 
 /// The buffer, as all processes have it.
-fn buffer(redis: &Redis) -> WriteBehind {
+pub(super) fn buffer(redis: &Redis) -> WriteBehind {
     super::buffer(redis, &KeySpace::new("soak").unwrap())
         .flush_every(ms(150))
         .lease(LEASE)
@@ -84,6 +84,7 @@ async fn run(size: Size) -> (String, Vec<(&'static str, u64)>) {
         writers.spawn(writer.run(size.writes, written.clone(), ends.clone()));
     }
     let (mut redriven, processes) = faults(&server, &buffer, folder.path(), size, &written).await;
+    shared(folder.path()).await;
     ends.store(true, Relaxed);
     let mut tally = Tally::default();
     while let Some(done) = writers.join_next().await {
@@ -171,8 +172,21 @@ async fn faults(
     (redriven, processes)
 }
 
+/// Waits until each process has its share of the lanes.
+async fn shared(folder: &Path) {
+    let begun = Instant::now();
+    loop {
+        let shares = table::shares(&folder.join("db"));
+        if shares == [16 / PROCESSES as u64; PROCESSES] {
+            return;
+        }
+        assert!(begun.elapsed() < ms(20_000), "{shares:?}");
+        tokio::time::sleep(ms(20)).await;
+    }
+}
+
 /// Waits until all is committed. Answers how many were redriven.
-async fn settle(buffer: &WriteBehind, folder: &Path) -> u64 {
+pub(super) async fn settle(buffer: &WriteBehind, folder: &Path) -> u64 {
     let (mut redriven, begun) = (0, Instant::now());
     loop {
         std::fs::write(folder.join("healed"), "").unwrap();

@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 
 /// Each field has the number of the write that set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Row {
-    pub(super) a: u64,
-    pub(super) b: u64,
-    pub(super) c: u64,
+pub(crate) struct Row {
+    pub(crate) a: u64,
+    pub(crate) b: u64,
+    pub(crate) c: u64,
 }
 
-pub(super) const FIELDS: [&str; 3] = ["a", "b", "c"];
+pub(crate) const FIELDS: [&str; 3] = ["a", "b", "c"];
 
 #[derive(Debug, Clone)]
-pub(super) struct Table {
+pub(crate) struct Table {
     connection: Arc<Mutex<Connection>>,
     /// As long as this file is not there, some entities are poison.
     healed: PathBuf,
@@ -34,22 +34,22 @@ fn open(file: &Path) -> Connection {
     connection
 }
 
-pub(super) fn create(file: &Path) {
+pub(crate) fn create(file: &Path) {
     let tables = "CREATE TABLE rows (key INTEGER PRIMARY KEY, version INTEGER, gone INTEGER, a INTEGER, b INTEGER, c INTEGER);
          CREATE TABLE seen (id INTEGER PRIMARY KEY, key INTEGER, version INTEGER, lane INTEGER, fence INTEGER, again INTEGER, \
-         applied INTEGER);";
+         applied INTEGER, process INTEGER);";
     open(file).execute_batch(tables).unwrap();
 }
 
 impl Table {
-    pub(super) fn open(folder: &Path) -> Self {
+    pub(crate) fn open(folder: &Path) -> Self {
         let connection = Arc::new(Mutex::new(open(&folder.join("db"))));
         Self { connection, healed: folder.join("healed") }
     }
 }
 
 /// Until it is healed.
-pub(super) fn is_poison(key: u64) -> bool {
+pub(crate) fn is_poison(key: u64) -> bool {
     key % 17 == 3
 }
 
@@ -68,8 +68,8 @@ impl Sink<u64, Row> for Table {
             for change in &changes {
                 let applied = apply(&tx, change)?;
                 tx.execute(
-                    "INSERT INTO seen (key, version, lane, fence, again, applied) VALUES (?, ?, ?, ?, ?, ?)",
-                    params![change.key, change.version, lane, fence, change.redelivered, applied],
+                    "INSERT INTO seen (key, version, lane, fence, again, applied, process) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    params![change.key, change.version, lane, fence, change.redelivered, applied, std::process::id()],
                 )?;
             }
             tx.commit()?;
@@ -107,18 +107,26 @@ fn apply(tx: &Transaction<'_>, change: &Change<u64, Row>) -> rusqlite::Result<bo
     Ok(true)
 }
 
+/// How many lanes each process has committed last, the fewest first.
+pub(crate) fn shares(file: &Path) -> Vec<u64> {
+    let last = "SELECT COUNT(*) FROM (SELECT process, MAX(id) FROM seen GROUP BY lane) GROUP BY process ORDER BY 1";
+    let connection = open(file);
+    let mut last = connection.prepare(last).unwrap();
+    last.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// Given once more, and told so.
-    pub(super) repeated: u64,
+    pub(crate) repeated: u64,
     /// By one whose lane had another owner by then.
-    pub(super) late: u64,
+    pub(crate) late: u64,
     given: u64,
 }
 
 /// Each entity is what its writes may have made of it, and each of its versions came in order; what came once more was told
 /// so, or came from one who was not the owner any more.
-pub(super) fn judge(file: &Path, possible: &HashMap<u64, Vec<Option<Row>>>) -> Found {
+pub(crate) fn judge(file: &Path, possible: &HashMap<u64, Vec<Option<Row>>>) -> Found {
     let connection = open(file);
     let mut rows = connection.prepare("SELECT key, gone, a, b, c FROM rows").unwrap();
     let rows = rows.query_map([], |row| {

@@ -15,13 +15,13 @@ use russet_testkit::soak::seed;
 use super::super::ms;
 use super::table::{FIELDS, Row, is_poison};
 
-pub(super) const TASKS: u64 = 16;
+pub(crate) const TASKS: u64 = 16;
 
 /// What a write makes of an entity.
 type Effect = Box<dyn Fn(Option<Row>) -> Option<Row> + Send>;
 
 /// Writes some entities, which nobody else does.
-pub(super) struct Writer {
+pub(crate) struct Writer {
     rows: Entities<u64, Row>,
     number: u64,
     entities: u64,
@@ -30,17 +30,17 @@ pub(super) struct Writer {
 }
 
 #[derive(Default)]
-pub(super) struct Tally {
-    pub(super) writes: u64,
-    pub(super) acknowledged: u64,
-    pub(super) unknown: u64,
+pub(crate) struct Tally {
+    pub(crate) writes: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) unknown: u64,
     not_sent: u64,
     /// What each entity may be, in the end: more than one thing only by writes whose outcome is unknown.
-    pub(super) possible: HashMap<u64, Vec<Option<Row>>>,
+    pub(crate) possible: HashMap<u64, Vec<Option<Row>>>,
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.writes += other.writes;
         self.acknowledged += other.acknowledged;
         self.unknown += other.unknown;
@@ -64,14 +64,14 @@ impl fmt::Debug for Tally {
 }
 
 impl Writer {
-    pub(super) fn new(buffer: &WriteBehind, number: u64, entities: u64) -> Self {
+    pub(crate) fn new(buffer: &WriteBehind, number: u64, entities: u64) -> Self {
         let random = SmallRng::seed_from_u64(seed() ^ (number << 32));
         let rows = buffer.entities("row").unwrap();
         Self { rows, number, entities, random, tally: Tally::default() }
     }
 
     /// Until all have written so much, and nothing goes wrong any more.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         mut self,
         writes: u64,
         written: Arc<AtomicU64>,
