@@ -185,11 +185,14 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// # Errors
     /// Those of Redis.
     pub async fn get(&self, key: impl Segments) -> Result<Option<Lookup<V>>, Error> {
-        let (name, asked) = (Canonical::of(&key), Instant::now());
-        if let Some(lookup) = self.near(&name, asked) {
-            return Ok(Some(lookup));
-        }
-        Ok(self.stands(&self.inner.keys.entry(&name), asked).await?)
+        let key = {
+            let name = Canonical::of(&key);
+            if let Some(lookup) = self.near(&name) {
+                return Ok(Some(lookup));
+            }
+            self.inner.keys.entry(&name)
+        };
+        Ok(self.stands(&key, Instant::now()).await?)
     }
 
     /// Caches a value (`V`), an absence (`None`) or a [`Load`] under the key, whatever was there. One round trip. A load

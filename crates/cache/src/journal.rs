@@ -17,6 +17,7 @@ use bytes::Bytes;
 use russet_core_conn::{Broadcast, Error, Events};
 
 use crate::invalidation::{Invalid, Invalidation, What};
+use crate::moment::{Moment, nanos};
 use crate::scripts::journal::{Entry, JournalKeys, MOST_OF_ONE, Since, State, Tags, Written};
 use crate::seal::{Seal, Stamp};
 use crate::store::Store;
@@ -31,8 +32,7 @@ pub(crate) struct Journal {
     max_staleness: u64,
     /// Who writes here.
     own: Bytes,
-    begun: Instant,
-    /// When the last question that was answered was asked, in ns since `begun`, and one more; 0: none was.
+    /// When the last question that was answered was asked, as a `Moment`, and one more; 0: none was.
     asked: AtomicU64,
     /// Somebody asks already.
     asks: AtomicBool,
@@ -80,7 +80,6 @@ impl Journal {
             keys,
             max_staleness: nanos(max_staleness),
             own: Bytes::copy_from_slice(&rand::random::<[u8; 8]>()),
-            begun: Instant::now(),
             asked: AtomicU64::new(0),
             asks: AtomicBool::new(false),
             asking: tokio::sync::Mutex::default(),
@@ -101,12 +100,12 @@ impl Journal {
     /// Whether what is known is good enough for who asks now.
     #[inline]
     pub(crate) fn is_current(&self, now: Instant) -> bool {
-        self.age(now).is_some_and(|age| age <= self.max_staleness)
+        self.age(Moment::of(now)).is_some_and(|age| age <= self.max_staleness)
     }
 
-    /// Whether it is so for long enough.
+    /// Whether it is so for long enough, and would be if the time were not known well.
     #[inline]
-    pub(crate) fn is_young(&self, now: Instant) -> bool {
+    pub(crate) fn is_young(&self, now: Moment) -> bool {
         self.age(now).is_some_and(|age| age <= self.max_staleness / 2)
     }
 
@@ -122,9 +121,9 @@ impl Journal {
 
     /// In ns.
     #[inline]
-    fn age(&self, now: Instant) -> Option<u64> {
+    fn age(&self, now: Moment) -> Option<u64> {
         let asked = self.asked.load(Acquire).checked_sub(1)?;
-        Some(nanos(now.saturating_duration_since(self.begun)).saturating_sub(asked))
+        Some(now.since(Moment::from_nanos(asked)))
     }
 
     pub(crate) fn era(&self) -> u64 {
@@ -186,7 +185,7 @@ impl Journal {
                 }
             };
             if all {
-                let sent = nanos(sent.saturating_duration_since(self.begun));
+                let sent = Moment::of(sent).to_nanos();
                 self.asked.fetch_max(sent + 1, Release);
                 return Ok(());
             }
@@ -297,12 +296,6 @@ impl Journal {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Enough for 500 years.
-#[inline]
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX - 1)
 }
 
 impl Known {

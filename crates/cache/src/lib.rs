@@ -176,6 +176,7 @@ mod many;
 mod memory;
 #[cfg(any(test, feature = "test-util"))]
 mod model;
+mod moment;
 mod optimizer;
 mod origin;
 mod owed;

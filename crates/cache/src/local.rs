@@ -11,6 +11,7 @@ use moka::sync::Cache as Moka;
 
 use crate::journal::{Journal, Verdict};
 use crate::lookup::Lookup;
+use crate::moment::Moment;
 use crate::seal::Seal;
 
 /// The decoded values of one process, by name: no copy and no decoding for a hit.
@@ -29,7 +30,7 @@ const GATES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Held<V> {
     pub(crate) value: Option<Arc<V>>,
-    until: Instant,
+    until: Moment,
     seal: Seal,
     generation: u64,
     /// In which the seal was last looked at.
@@ -55,11 +56,12 @@ impl<V: Send + Sync + 'static> Local<V> {
         }
     }
 
-    /// What is there, and good at this time by what the journal knows.
+    /// What is there, and good by what the journal knows, at about this time.
     #[inline]
-    pub(crate) fn find(&self, name: &[u8], journal: &Journal, now: Instant) -> Option<Lookup<V>> {
+    pub(crate) fn find(&self, name: &[u8], journal: &Journal, now: Moment) -> Option<Lookup<V>> {
         let held = self.there(name)?;
-        (now < held.until && held.stands(journal)).then(|| Lookup::held(held))
+        let lives = now < held.until || Moment::now() < held.until;
+        (lives && held.stands(journal)).then(|| Lookup::held(held))
     }
 
     #[inline]
@@ -82,7 +84,7 @@ impl<V: Send + Sync + 'static> Local<V> {
         seal: Seal,
         left: Duration,
     ) {
-        let Some(until) = ticket.begun.checked_add(left.min(self.ttl)) else { return };
+        let until = Moment::of(ticket.begun).plus(left.min(self.ttl));
         let gate = self.gate(&name);
         if *gate == ticket.drops {
             // It was judged before it was put in, and is again with the first hit.

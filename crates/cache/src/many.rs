@@ -80,7 +80,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             .map(|key| {
                 *positions.entry(key.clone()).or_insert_with(|| {
                     let name = Canonical::of(&key);
-                    lookups.push(self.near(&name, asked));
+                    lookups.push(self.near(&name));
                     distinct.push((key, self.inner.keys.entry(&name)));
                     distinct.len() - 1
                 })

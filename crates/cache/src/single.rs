@@ -50,11 +50,14 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         E: Send + Sync + 'static,
         Fut: Future<Output = Result<L, E>> + Send + 'static,
     {
-        let (name, asked) = (Canonical::of(&key), Instant::now());
-        if let Some(lookup) = self.near(&name, asked) {
-            return Ok(lookup);
-        }
-        let key = self.inner.keys.entry(&name);
+        let key = {
+            let name = Canonical::of(&key);
+            if let Some(lookup) = self.near(&name) {
+                return Ok(lookup);
+            }
+            self.inner.keys.entry(&name)
+        };
+        let asked = Instant::now();
         match self.read(&key, asked).await {
             Reading::Hit(lookup) => Ok(lookup),
             other => Box::pin(self.load(&key, asked, other, load)).await,

@@ -173,6 +173,7 @@ impl Counters {
         }
     }
 
+    #[inline]
     pub(crate) fn lookup(&self, seen: Seen) {
         self.counts.mine().lookups[seen as usize].fetch_add(1, Relaxed);
         #[cfg(feature = "metrics")]

@@ -61,6 +61,7 @@ impl<T> Deref for Apart<T> {
 }
 
 /// The number of this thread, in the order in which they first asked.
+#[inline]
 pub(crate) fn thread() -> usize {
     static THREADS: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static THREAD: Cell<usize> = Cell::new(THREADS.fetch_add(1, Relaxed)));

@@ -10,6 +10,7 @@ use super::insight::{Insight, KEPT};
 use super::whole;
 use crate::cache::{Cache, Inner};
 use crate::keys::Keys;
+use crate::moment::Moment;
 use crate::scripts::access::{self, Kept, Merge};
 
 /// How many keys one call merges, so that none holds the server up.
@@ -21,9 +22,9 @@ const KEPT_FOR: u32 = 7;
 impl<V: Send + Sync + 'static> Cache<V> {
     /// A lookup that this process answered from its own memory.
     #[inline]
-    pub(crate) fn note_near(&self, name: &[u8], now: Instant) {
+    pub(crate) fn note_near(&self, name: &[u8], now: Moment) {
         if let Some(insight) = &self.inner.insight
-            && insight.near(name, now)
+            && insight.near(name, now.instant())
         {
             self.merge_later(insight);
         }

@@ -54,6 +54,7 @@ impl Canonical {
 
     /// Its bytes.
     #[must_use]
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -81,9 +82,9 @@ pub(super) struct Head<'a> {
 
 /// The key of the head and the segments, in one allocation.
 pub(super) fn key(head: &Head<'_>, segments: &Canonical) -> Key {
-    let partition = head.partition.map(|partition| Decimal::of(partition.into()));
-    let digits = partition.as_ref().map_or(&[][..], Decimal::digits);
-    let colon: &[u8] = if partition.is_some() { b":" } else { b"" };
+    let mut buffer = itoa::Buffer::new();
+    let digits = head.partition.map_or("", |partition| buffer.format(partition)).as_bytes();
+    let colon: &[u8] = if digits.is_empty() { b"" } else { b":" };
     if head.kind.len() > LONGEST_RAW || !head.kind.bytes().all(is_plain) {
         return key_of_odd_kind([head.prefix.as_bytes(), colon, digits], head.kind, segments);
     }
@@ -112,42 +113,18 @@ fn join(pieces: [&[u8]; 7]) -> Key {
     Key::raw(Bytes::from_owner(Name { bytes, length }))
 }
 
-/// A number in decimal, without an allocation.
-pub(super) struct Decimal {
-    buffer: [u8; 40],
-    start: usize,
+/// A number in decimal.
+#[inline]
+fn decimal(buffer: &mut itoa::Buffer, number: u128) -> &[u8] {
+    // Division of 128 bits is slow, and hardly a number needs it.
+    let digits = match u64::try_from(number) {
+        Ok(number) => buffer.format(number),
+        Err(_) => buffer.format(number),
+    };
+    digits.as_bytes()
 }
 
-impl Decimal {
-    #[inline]
-    pub(super) fn of(number: u128) -> Self {
-        let mut decimal = Self { buffer: [0; 40], start: 40 };
-        // Division of 128 bits is slow, and hardly a number needs it.
-        let mut high = number;
-        while high > u128::from(u64::MAX) {
-            decimal.push_front((high % 10) as u8);
-            high /= 10;
-        }
-        let mut low = high as u64;
-        loop {
-            decimal.push_front((low % 10) as u8);
-            low /= 10;
-            if low == 0 {
-                return decimal;
-            }
-        }
-    }
-
-    pub(super) fn digits(&self) -> &[u8] {
-        &self.buffer[self.start..]
-    }
-
-    fn push_front(&mut self, digit: u8) {
-        self.start -= 1;
-        self.buffer[self.start] = b'0' + digit;
-    }
-}
-
+#[inline]
 fn push(out: &mut Buffer, part: Part<'_>) {
     out.push(b':');
     match part.0 {
@@ -155,12 +132,14 @@ fn push(out: &mut Buffer, part: Part<'_>) {
         Content::Text(text) => push_hashed(out, text.as_bytes()),
         Content::Bytes(bytes) if bytes.len() <= LONGEST_RAW => push_bytes(out, bytes),
         Content::Bytes(bytes) => push_hashed(out, bytes),
-        Content::Unsigned(number) => out.extend_from_slice(Decimal::of(number).digits()),
+        Content::Unsigned(number) => {
+            out.extend_from_slice(decimal(&mut itoa::Buffer::new(), number));
+        }
         Content::Signed(number) => {
             if number < 0 {
                 out.push(b'-');
             }
-            out.extend_from_slice(Decimal::of(number.unsigned_abs()).digits());
+            out.extend_from_slice(decimal(&mut itoa::Buffer::new(), number.unsigned_abs()));
         }
     }
 }
