@@ -1,6 +1,8 @@
 //! The errors of this crate.
 
-/// Why there is no answer.
+use std::sync::Arc;
+
+/// Why there is no decision. A denial is none of these.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,7 +16,38 @@ pub enum Error {
         /// What would be right.
         allowed: &'static str,
     },
-    /// Redis gave no answer, or refused. Its own error tells what became of the command.
+    /// A cost that this limit can never admit, however long anybody waits. Nothing was sent.
+    #[error("{policy}: a cost of {cost}; allowed: 1 to {most}")]
+    Unsatisfiable {
+        /// The limit.
+        policy: Arc<str>,
+        /// What was asked for.
+        cost: u64,
+        /// The most that it ever admits at once.
+        most: u64,
+    },
+    /// A priority class that there is not. Nothing was sent.
+    #[error("class {class:?} is unknown; known: {}", known.join(", "))]
+    UnknownClass {
+        /// What was asked for.
+        class: String,
+        /// The classes that there are.
+        known: Vec<String>,
+    },
+    /// What can't be done with this algorithm. Nothing was sent.
+    #[error("{policy}: {call} of a {algorithm}; allowed: {allowed}")]
+    Unsupported {
+        /// The limit.
+        policy: Arc<str>,
+        /// What was asked for.
+        call: &'static str,
+        /// The limit's algorithm.
+        algorithm: &'static str,
+        /// Those for which it can be asked.
+        allowed: &'static str,
+    },
+    /// Redis gave no answer, or refused. Its own error tells what became of the decision: of one with an unknown outcome
+    /// the cost may be spent.
     #[error("redis: {0}")]
     Redis(russet_core_conn::Error),
 }
@@ -24,7 +57,10 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Redis(error) => error.is_retryable(),
-            Self::Config { .. } => false,
+            Self::Config { .. }
+            | Self::Unsatisfiable { .. }
+            | Self::UnknownClass { .. }
+            | Self::Unsupported { .. } => false,
         }
     }
 }
