@@ -1,9 +1,9 @@
 //! What the tests share.
-#![expect(dead_code, reason = "tests come with what they test")]
 
 use std::time::Duration;
 
 use russet_core_conn::{KeySpace, Redis};
+use russet_ratelimit::{Limiter, Quota};
 use russet_testkit::shared::{self, Topology};
 
 /// The rights that this crate asks for.
@@ -44,4 +44,31 @@ pub(crate) async fn endless(at: Topology, space: &KeySpace) -> Vec<String> {
         }
     }
     found
+}
+
+/// A limiter in a key space that is this test's alone.
+pub(crate) async fn limiter(at: Topology, test: &str) -> (Limiter, KeySpace) {
+    let (redis, space) = space(at, test).await;
+    (Limiter::new(&redis, &space), space)
+}
+
+/// That no key stays for ever: at the end of every test.
+pub(crate) async fn hygiene(at: Topology, space: &KeySpace) {
+    assert_eq!(endless(at, space).await, [""; 0], "keys without an end");
+}
+
+/// An algorithm that a whole test may not wait for: nothing is regained in a minute.
+pub(crate) fn all(limit: u64) -> Vec<Quota> {
+    let hour = Duration::from_secs(3_600);
+    let quotas = [
+        Quota::gcra(limit, hour, limit),
+        Quota::queue(limit, limit, hour, hour * 2),
+        Quota::interval(limit, 1, hour),
+        Quota::fixed_from_first_hit(limit, hour),
+        Quota::counter(limit, hour),
+        Quota::strict(limit, hour),
+        Quota::log(limit, hour),
+        Quota::permits(limit, hour),
+    ];
+    quotas.into_iter().map(Result::unwrap).collect()
 }
