@@ -70,6 +70,7 @@ async fn what_is_reserved_is_given_back_once(at: Topology) {
         let reserved = limit.reserve("u", 3).await.unwrap();
         assert_eq!(limit.status("u").await.unwrap().remaining, 1);
         assert!(reserved.refund().await.unwrap(), "{quota:?}");
+        hygiene(at, &space).await;
         assert_eq!(limit.status("u").await.unwrap().remaining, 4, "{quota:?}");
         let denied = {
             let _all = limit.reserve("u", 4).await.unwrap();
