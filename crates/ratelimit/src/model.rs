@@ -49,8 +49,10 @@ impl Model {
                     let asked = if mode == Mode::Most { 1 } else { *cost };
                     let (look, mut room) = state.look(rule, now, (*cost, asked, *left), forced);
                     let limit = signed(rule.limit() - (*left).min(rule.limit()));
-                    room -= (limit - pressed).max(0);
-                    pressed = i64::MAX;
+                    if matches!(rule, Rule::Window { .. }) {
+                        room -= (limit - pressed).max(0);
+                        pressed = i64::MAX;
+                    }
                     (look, room, signed(*cost))
                 }
             };
