@@ -1,0 +1,279 @@
+//! One limit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use russet_core_conn::{Canonical, Cmd, Segments};
+
+use crate::decide::{Outcome, decide};
+use crate::error::Error;
+use crate::keys::Keys;
+use crate::level::Level;
+use crate::lists::Lists;
+use crate::rule::Rule;
+use crate::scripts::{self, Mode};
+use crate::ticks::{LONGEST, ticks};
+use crate::{Decision, Limiter, Quota, Reservation};
+
+/// A limit: a name, and how much each subject may spend. Cheap to clone.
+///
+/// A subject is one [`Segment`](russet_core_conn::Segment) or several, as a user's id, or a tenant and an endpoint. It may
+/// come straight from a request: of more than 128 bytes, what is kept is its hash. For addresses see [`Ip`](crate::Ip).
+///
+/// Each call is one round trip, and decides by the server's clock.
+#[derive(Clone)]
+pub struct Limit {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) limiter: Limiter,
+    pub(crate) name: Arc<str>,
+    pub(crate) quota: ArcSwap<Quota>,
+    pub(crate) keys: Keys,
+    pub(crate) lists: Lists,
+    pub(crate) shadow: bool,
+    pub(crate) blockable: bool,
+}
+
+impl Limit {
+    /// This limit for one subject, for decisions over several.
+    pub fn of(&self, subject: impl Segments) -> Level {
+        Level::new(self.clone(), Canonical::of(&subject))
+    }
+
+    /// Spends one unit, if it fits.
+    ///
+    /// # Errors
+    /// [`Error::Redis`]: there is no decision, and what became of the unit is in its outcome.
+    pub async fn check(&self, subject: impl Segments) -> Result<Decision, Error> {
+        self.one(self.of(subject), Mode::All).await
+    }
+
+    /// Spends so many units, if they fit together.
+    ///
+    /// # Errors
+    /// [`Error::Unsatisfiable`] for more than can ever be there at once, or none; [`Error::Redis`].
+    pub async fn check_n(&self, subject: impl Segments, units: u64) -> Result<Decision, Error> {
+        self.one(self.of(subject).cost(units), Mode::All).await
+    }
+
+    /// Spends as many of so many units as fit. [`Decision::granted`] says how many.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] of a [queue](Quota::queue), whose units have a turn each; [`Error::Redis`].
+    pub async fn at_most(&self, subject: impl Segments, units: u64) -> Result<Decision, Error> {
+        self.one(self.of(subject).cost(units), Mode::Most).await
+    }
+
+    /// What [`check`](Self::check) would say. Changes nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn peek(&self, subject: impl Segments) -> Result<Decision, Error> {
+        self.one(self.of(subject), Mode::Peek).await
+    }
+
+    /// [`check_n`](Self::check_n), and what is spent can be [given back](Reservation::refund). Of a queue it is a place in
+    /// it.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn reserve(&self, subject: impl Segments, units: u64) -> Result<Reservation, Error> {
+        self.inner.limiter.reserve(&[self.of(subject).cost(units)]).await
+    }
+
+    /// Spends so many units whether they fit or not: into debt, until twice the limit is spent. For what turns out to have
+    /// cost more than was asked for, and for misuse. Answers how many were spent.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] of [permits](Quota::permits); [`Error::Redis`].
+    pub async fn penalize(&self, subject: impl Segments, units: u64) -> Result<u64, Error> {
+        let level = self.of(subject).cost(units);
+        let Outcome { receipts, .. } =
+            decide(&self.inner.limiter, &[level], Mode::Force, true).await?;
+        Ok(receipts.iter().map(|receipt| receipt.spent).sum())
+    }
+
+    /// Denies the subject everything for so long, at most 366 days; a longer block stays. What it has spent is kept beside.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a limit that is not [`blockable`](LimitBuilder::blockable); [`Error::Redis`].
+    pub async fn block(&self, subject: impl Segments, time: Duration) -> Result<(), Error> {
+        let key = self.block_key(subject)?;
+        let inner = &*self.inner.limiter.inner;
+        inner.agree().await?;
+        let ticks = ticks(time).clamp(1, LONGEST);
+        Ok(scripts::block(&inner.redis, &key, ticks, inner.time()).await?)
+    }
+
+    /// Ends a block. Answers whether there was one.
+    ///
+    /// # Errors
+    /// As [`block`](Self::block).
+    pub async fn unblock(&self, subject: impl Segments) -> Result<bool, Error> {
+        let key = self.block_key(subject)?;
+        self.unlink(&key).await
+    }
+
+    /// Forgets what the subject has spent; a block stays. Answers whether there was anything. For administration: what
+    /// was reserved before must not be refunded afterwards, or may be spent once more.
+    ///
+    /// # Errors
+    /// [`Error::Redis`].
+    pub async fn reset(&self, subject: impl Segments) -> Result<bool, Error> {
+        let key = self.inner.keys.state(&self.rule(), &Canonical::of(&subject));
+        self.unlink(&key).await
+    }
+
+    /// Gives a bucket so many units, at most as many as it lacks, beside what it regains by itself. Answers how many.
+    /// Apart from a refund: it is given whether or not anything was reserved; and what was reserved before can't
+    /// be given back any more.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] of what is no bucket or window; [`Error::Redis`].
+    pub async fn top_up(&self, subject: impl Segments, units: u64) -> Result<u64, Error> {
+        let rule = self.rule();
+        if !matches!(rule, Rule::Bucket { .. } | Rule::Window { .. }) {
+            return Err(self.unsupported("top_up", &rule));
+        }
+        let key = self.inner.keys.state(&rule, &Canonical::of(&subject));
+        let inner = &*self.inner.limiter.inner;
+        inner.agree().await?;
+        Ok(scripts::top_up(&inner.redis, &key, &rule, units, inner.time()).await?)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// What it allows now.
+    pub fn quota(&self) -> Quota {
+        **self.inner.quota.load()
+    }
+
+    /// Allows something else from the next decision of this process on; others have to be told, too.
+    ///
+    /// What is spent stays spent, and counts by the new quota:
+    ///
+    /// | | what is carried over |
+    /// |---|---|
+    /// | bucket, meter, queue | the time that is ahead: what was spent takes as long to be regained as before; units that it stands for change with the rate |
+    /// | window, interval | the units, until the window's end, at most one new window away |
+    /// | counter, strict | the units that still count; where the length of windows changes, as if they had just been spent |
+    /// | log, permits | each unit, until it would have ended, at most one new window away |
+    ///
+    /// Another algorithm begins anew, with nothing spent.
+    pub fn change(&self, quota: Quota) {
+        self.inner.quota.store(Arc::new(quota));
+    }
+
+    /// Who is always admitted, and who never is.
+    pub fn lists(&self) -> &Lists {
+        &self.inner.lists
+    }
+
+    pub(crate) fn rule(&self) -> Rule {
+        self.inner.quota.load().0
+    }
+
+    pub(crate) fn unsupported(&self, call: &'static str, rule: &Rule) -> Error {
+        let allowed = match call {
+            "top_up" => "buckets and windows",
+            "process" => "queues",
+            "acquire" => "permits",
+            "statistics" => "logs and permits",
+            "at_most" => "all but queues",
+            _ => "all but permits",
+        };
+        let (policy, algorithm) = (self.inner.name.clone(), rule.name());
+        Error::Unsupported { policy, call, algorithm, allowed }
+    }
+
+    async fn one(&self, level: Level, mode: Mode) -> Result<Decision, Error> {
+        let outcome = decide(&self.inner.limiter, std::slice::from_ref(&level), mode, false);
+        outcome.await.map(|outcome| outcome.decision)
+    }
+
+    fn block_key(&self, subject: impl Segments) -> Result<russet_core_conn::Key, Error> {
+        if self.inner.blockable {
+            return Ok(self.inner.keys.block(&Canonical::of(&subject)));
+        }
+        let problem = format!("{} can't be blocked", self.inner.name);
+        Err(Error::Config { field: "blockable", problem, allowed: "limits built with it" })
+    }
+
+    async fn unlink(&self, key: &russet_core_conn::Key) -> Result<bool, Error> {
+        let inner = &*self.inner.limiter.inner;
+        inner.agree().await?;
+        Ok(inner.redis.run::<u64>(Cmd::idempotent("UNLINK").key(key)).await? > 0)
+    }
+}
+
+impl std::fmt::Debug for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Inner { name, quota, shadow, blockable, .. } = &*self.inner;
+        f.debug_struct("Limit")
+            .field("name", name)
+            .field("quota", &**quota.load())
+            .field("shadow", shadow)
+            .field("blockable", blockable)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Options for a limit: from [`Limiter::builder`].
+#[derive(Debug)]
+#[must_use]
+pub struct LimitBuilder {
+    limiter: Limiter,
+    name: Box<str>,
+    quota: Quota,
+    shadow: bool,
+    blockable: bool,
+}
+
+impl LimitBuilder {
+    pub(crate) fn new(limiter: &Limiter, name: &str, quota: Quota) -> Self {
+        let (limiter, name) = (limiter.clone(), name.into());
+        Self { limiter, name, quota, shadow: false, blockable: false }
+    }
+
+    /// Shadow mode: it stops nobody, and spends only what fits, so that its figures are those that it would have.
+    /// [`Decision::shadow`] says where it would have denied. Default: not.
+    pub fn shadow(mut self, shadow: bool) -> Self {
+        self.shadow = shadow;
+        self
+    }
+
+    /// Subjects can be [blocked](Limit::block) for a while. Default: not, because each decision looks for a block then,
+    /// which costs the server about a tenth more.
+    pub fn blockable(mut self) -> Self {
+        self.blockable = true;
+        self
+    }
+
+    /// Validates, and makes the limit. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a name of none or more than 64 bytes.
+    pub fn build(self) -> Result<Limit, Error> {
+        if self.name.is_empty() || self.name.len() > 64 {
+            let problem = format!("{:?}", self.name);
+            return Err(Error::Config { field: "name", problem, allowed: "1 to 64 bytes" });
+        }
+        Ok(Limit {
+            inner: Arc::new(Inner {
+                keys: Keys::new(&self.limiter.inner.space, &self.name),
+                limiter: self.limiter,
+                name: self.name.into(),
+                quota: ArcSwap::from_pointee(self.quota),
+                lists: Lists::default(),
+                shadow: self.shadow,
+                blockable: self.blockable,
+            }),
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! Limits that belong together.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use russet_ratelimit::composite::{
+    CostWithBurst, Endpoint, Geographic, Priority, SustainedBurst, Tenants,
+};
+use russet_ratelimit::{Error, Quota, Reason};
+use russet_testkit::contract;
+use russet_testkit::shared::Topology;
+
+use crate::support::{hygiene, limiter};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+contract!(a_sustained_limit_and_a_burst_say_which_refused);
+async fn a_sustained_limit_and_a_burst_say_which_refused(at: Topology) {
+    let (limiter, space) = limiter(at, "burst").await;
+    let (sustained, burst) = (Quota::strict(5, HOUR).unwrap(), Quota::gcra(3, HOUR, 3).unwrap());
+    let both = SustainedBurst::new(&limiter, "api", sustained, burst).unwrap();
+    assert!(both.check_n("u", 2).await.unwrap().is_allowed());
+    let denied = both.check_n("u", 2).await.unwrap();
+    assert_eq!(&*denied.limiting().unwrap().name, "api.burst");
+    assert_eq!(denied.levels[0].used, 2);
+    hygiene(at, &space).await;
+}
+
+contract!(a_cost_may_take_from_the_pool);
+async fn a_cost_may_take_from_the_pool(at: Topology) {
+    let (limiter, _) = limiter(at, "cost").await;
+    let costs = CostWithBurst::new(&limiter, "cost", (10, 5), 1, HOUR).unwrap();
+    let said = costs.check_n("u", 4).await.unwrap();
+    assert_eq!((said.tokens, said.burst_used, said.burst_left), (6, 0, 5));
+    let said = costs.check_n("u", 9).await.unwrap();
+    assert_eq!((said.tokens, said.burst_used, said.burst_left), (0, 3, 2));
+    let said = costs.check_n("u", 3).await.unwrap();
+    assert!(!said.decision.is_allowed() && said.decision.retry_after.unwrap() <= HOUR);
+    assert_eq!(said.burst_left, 2);
+}
+
+contract!(the_lowest_class_is_shed_first);
+async fn the_lowest_class_is_shed_first(at: Topology) {
+    let (limiter, space) = limiter(at, "priority").await;
+    let builder = Priority::builder(&limiter, "p", 100 * HOUR);
+    let classes = builder.class("high", 10).class("medium", 10).class("low", 10).build().unwrap();
+    let check = async |class: &str| classes.check(class, "u").await.unwrap();
+    for _ in 0..8 {
+        assert!(check("low").await.is_allowed());
+    }
+    // Half of it is not more than half.
+    for _ in 0..5 {
+        assert!(check("high").await.is_allowed());
+    }
+    assert!(check("low").await.is_allowed());
+    assert!(check("high").await.is_allowed());
+    let shed = check("low").await;
+    assert_eq!((shed.is_allowed(), shed.reason()), (false, Reason::Shed));
+    assert!(shed.retry_after.is_some());
+    assert!(check("medium").await.is_allowed());
+    let Err(Error::UnknownClass { known, .. }) = classes.check("other", "u").await else {
+        panic!("there is no such class")
+    };
+    assert_eq!(known, ["high", "medium", "low"]);
+    hygiene(at, &space).await;
+}
+
+contract!(an_address_has_a_share_of_its_countrys_limit);
+async fn an_address_has_a_share_of_its_countrys_limit(at: Topology) {
+    let (limiter, space) = limiter(at, "geo").await;
+    let resolver = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) if ip.octets()[0] == 9 => Some("US".to_owned()),
+        IpAddr::V4(ip) if ip.octets()[0] == 8 => Some("FR".to_owned()),
+        _ => None,
+    };
+    let geo = Geographic::standard(&limiter, "geo", resolver).unwrap();
+    for (ip, country, share) in [("9.0.0.1", 5_000, 50), ("8.0.0.1", 1_000, 10), ("::1", 1_000, 10)]
+    {
+        let decision = geo.check(ip.parse().unwrap()).await.unwrap();
+        let limits: Vec<_> = decision.levels.iter().map(|level| level.limit).collect();
+        assert_eq!(limits, [10_000, country, share], "{ip}");
+        assert_eq!(&*decision.policy, "geo.ip");
+    }
+    hygiene(at, &space).await;
+}
+
+contract!(an_endpoint_names_the_dependency_that_refuses);
+async fn an_endpoint_names_the_dependency_that_refuses(at: Topology) {
+    let (limiter, space) = limiter(at, "endpoint").await;
+    let database = limiter.limit("database", Quota::fixed(4, HOUR).unwrap()).unwrap();
+    let mail = limiter.limit("mail", Quota::fixed(100, HOUR).unwrap()).unwrap();
+    let endpoint = Endpoint::builder(&limiter, "search").unwrap();
+    let endpoint = endpoint.depends_on(&database, 2).depends_on(&mail, 1).build().unwrap();
+    for _ in 0..2 {
+        assert!(endpoint.check("u").await.unwrap().is_allowed());
+    }
+    let denied = endpoint.check("u").await.unwrap();
+    assert_eq!(&*denied.limiting().unwrap().name, "database");
+    let used: Vec<_> = denied.levels.iter().map(|level| (&*level.name, level.used)).collect();
+    assert_eq!(used, [("search.user", 2), ("search", 2), ("database", 4), ("mail", 2)]);
+    hygiene(at, &space).await;
+}
+
+contract!(tenants_have_their_plans_and_share_a_limit);
+async fn tenants_have_their_plans_and_share_a_limit(at: Topology) {
+    let (limiter, _) = limiter(at, "tenants").await;
+    let quota = |n| Quota::log(n, HOUR).unwrap();
+    let tenants = Tenants::new(&limiter, "t", quota(5), quota(1)).unwrap();
+    tenants.plan("gold", quota(9)).unwrap();
+    assert!(tenants.check("a").await.unwrap().is_allowed());
+    assert_eq!(&*tenants.check("a").await.unwrap().limiting().unwrap().name, "t.tenant");
+    assert!(tenants.check_n("gold", 4).await.unwrap().is_allowed());
+    assert_eq!(&*tenants.check("gold").await.unwrap().limiting().unwrap().name, "t.all");
+}
