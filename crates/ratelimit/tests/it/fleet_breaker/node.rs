@@ -104,6 +104,13 @@ async fn who_goes_away_while_it_asks_for_a_permit_gives_it_back() {
     joined(&breaker).await;
     open(std::slice::from_ref(&breaker)).await;
     ripe(&breaker).await;
+    // The server knows the script from here on, and takes what is sent once.
+    let generation = breaker.state().generation;
+    breaker.acquire().await.unwrap().failure();
+    while breaker.state().generation == generation || !is_open(breaker.state().fleet) {
+        tokio::time::sleep(ms(2)).await;
+    }
+    ripe(&breaker).await;
     proxy.delay_replies(ms(100));
     tokio::time::timeout(ms(50), breaker.acquire()).await.map(drop).unwrap_err();
     proxy.delay_replies(Duration::ZERO);

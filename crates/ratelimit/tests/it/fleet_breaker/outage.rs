@@ -70,9 +70,14 @@ async fn where_redis_is_killed_each_node_goes_by_its_own_and_joins_again() {
 async fn where_redis_hangs_no_call_waits_longer_than_its_budget() {
     let server = Server::start().await.unwrap();
     let redis = quick(&server);
-    let breaker = node(&redis, &space(), "a").budget(ms(50)).build().unwrap();
-    joined(&breaker).await;
-    open(std::slice::from_ref(&breaker)).await;
+    let nodes =
+        ["a", "b", "c"].map(|name| node(&redis, &space(), name).budget(ms(50)).build().unwrap());
+    for node in &nodes {
+        joined(node).await;
+    }
+    open(&nodes).await;
+    // One that saw no failure itself.
+    let [_, _, breaker] = nodes;
     server.pause().await.unwrap();
     ripe(&breaker).await;
     // Nobody can give leave for a probe, and it is not known yet that nobody will.
