@@ -197,6 +197,12 @@ impl<E> Breaker<E> {
         self.machine.force(BreakerState::ForcedClosed);
     }
 
+    /// Opens it if it is closed, as a rule of [`Trip`] would: for what is known of elsewhere and need not be found out here
+    /// by failures.
+    pub fn trip(&self) {
+        self.machine.trip();
+    }
+
     /// Closed, with nothing counted, whatever it was.
     pub fn reset(&self) {
         self.machine.force(BreakerState::Closed);

@@ -9,9 +9,12 @@
 //! | `{prefix:p}:limit-log.<name>:<segment>:…` | zset | what is spent, unit by unit, by its end; bounded by twice the limit | a window after it was used |
 //! | `{prefix:p}:limit-permits.<name>:<segment>:…` | zset | the permits that are held, by their end; bounded by the limit | with the last permit |
 //! | `{prefix:p}:limit-block.<name>:<segment>:…` | string | until when a subject is blocked | then |
+//! | `{prefix:q}:breaker:<name>` | hash | a fleet's breaker: its state, its nodes and their votes, the permits of its probes | seven days after the last word of a node |
 //!
-//! `p` is the partition of the segments. Times are ticks of 125 ns since 2024, little-endian doubles; parts are integers
+//! `p` is the partition of the segments, `q` that of the name. Times are ticks of 125 ns since 2024, little-endian doubles; parts are integers
 //! of 32 bits.
+//!
+//! The channel `{prefix}:breaker.<name>` tells the nodes of a breaker that it has changed.
 
 use russet_core_conn::{Canonical, Key, KeySpace};
 
@@ -57,6 +60,11 @@ impl Keys {
     }
 }
 
+/// `{prefix:q}:breaker:<name>`, and `{prefix}:breaker.<name>`, a channel.
+pub(crate) fn breaker(space: &KeySpace, name: &str) -> [Key; 2] {
+    [space.key("breaker", name), space.global(&format!("breaker.{name}"), ())]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +89,8 @@ mod tests {
             assert_eq!(key.as_bytes(), expected.as_bytes());
         }
         assert_eq!(keys.block(&subject).as_bytes(), b"{shop:118}:limit-block.api:SEA:LAX");
+        let [breaker, channel] = breaker(&KeySpace::new("shop").unwrap(), "payments");
+        assert_eq!(breaker.as_bytes(), b"{shop:98}:breaker:payments");
+        assert_eq!(channel.as_bytes(), b"{shop}:breaker.payments");
     }
 }

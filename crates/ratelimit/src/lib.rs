@@ -93,7 +93,11 @@
 //! | `{prefix:p}:limit-log.<name>:<segment>:…` | zset | what is spent, unit by unit, by its end; bounded by twice the limit | a window after it was used |
 //! | `{prefix:p}:limit-permits.<name>:<segment>:…` | zset | the permits that are held, by their end; bounded by the limit | with the last permit |
 //! | `{prefix:p}:limit-block.<name>:<segment>:…` | string | until when a subject is blocked | then |
+//! | `{prefix:q}:breaker:<name>` | hash | a fleet's breaker: its state, its nodes and their votes, the permits of its probes | seven days after the last word of a node |
 //! | `{prefix}:layout` | hash | the layout version and number of partitions | with the key space |
+//!
+//! `q` is the partition of the name. The channel `{prefix}:breaker.<name>` tells the nodes of a [breaker](FleetBreaker) that
+//! it has changed.
 //!
 //! `p` is the partition of the segments: limits of one subject share a slot. `acl/ratelimit.acl` has the rights that a user
 //! needs.
@@ -102,16 +106,24 @@
 //!
 //! `test-util`: `Limiter::set_time`, so that tests need not wait.
 //!
-//! `metrics`: counters by the `metrics` facade.
+//! `tower`: `FleetBreakerLayer`.
+//!
+//! `metrics`: counters and gauges by the `metrics` facade.
 //!
 //! | metric | kind | labels |
 //! |---|---|---|
 //! | `russet_ratelimit_decisions_total` | counter | `policy`, `result`: `admitted`, `shadow` (admitted, though a limit in shadow mode denies), `denied`, `shed`, `error` (no policy) |
+//! | `russet_fleet_breaker_state` | gauge | `breaker`: 0 closed, 1 open, 2 half-open, 3 forced open, 4 disabled, 5 metrics only, as this node knows it |
+//! | `russet_fleet_breaker_alone` | gauge | `breaker`: 1 while this node goes by its own breaker, because Redis does not answer |
+//! | `russet_fleet_breaker_transitions_total` | counter | `breaker`, `to`: changes that this node saw |
+//! | `russet_fleet_breaker_refused_total` | counter | `breaker`: calls of this node that were not made |
+//! | `russet_fleet_breaker_probes_total` | counter | `breaker`, `result`: `ok`, `failed`, `given_up`, `late`: probes of this node |
 
 pub mod composite;
 mod decide;
 mod decision;
 mod error;
+mod fleet_breaker;
 mod ip;
 mod judge;
 mod keys;
@@ -133,6 +145,12 @@ mod ticks;
 
 pub use self::decision::{Decision, LevelDecision, Reason, Source};
 pub use self::error::Error;
+pub use self::fleet_breaker::{
+    FleetBreaker, FleetBreakerBuilder, FleetBreakerError, FleetEvent, FleetEventKind, FleetPermit,
+    FleetState, FleetStatus, RefusedBy, Rejected, Standing,
+};
+#[cfg(feature = "tower")]
+pub use self::fleet_breaker::{FleetBreakerLayer, FleetBreakerService};
 pub use self::ip::Ip;
 pub use self::level::Level;
 pub use self::limit::{Limit, LimitBuilder};

@@ -83,6 +83,8 @@ pub enum BreakerReason {
         /// Calls in the window.
         calls: u32,
     },
+    /// By [`Breaker::trip`](crate::Breaker::trip).
+    Told,
     /// A call came after the time for which it was to be open.
     DelayOver,
     /// A probe failed, or was slow.

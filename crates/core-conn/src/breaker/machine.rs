@@ -169,11 +169,20 @@ impl Machine {
             }
         }
         if let Some(reason) = self.is_tripped(counts, tick, streak, slow) {
-            let stable =
-                self.settings.open_for.is_stable(now.saturating_duration_since(counts.since));
-            let openings = if stable { 1 } else { stage.openings + 1 };
-            self.open(stage, openings, reason, now);
+            self.open_closed(stage, counts, reason, now);
         }
+    }
+
+    fn open_closed(
+        &self,
+        stage: &Arc<Stage>,
+        counts: &Counts,
+        reason: BreakerReason,
+        now: Instant,
+    ) {
+        let stable = self.settings.open_for.is_stable(now.saturating_duration_since(counts.since));
+        let openings = if stable { 1 } else { stage.openings + 1 };
+        self.open(stage, openings, reason, now);
     }
 
     fn is_tripped(
@@ -273,6 +282,14 @@ impl Machine {
         }
         told(&event);
         true
+    }
+
+    /// Opens it, if it is closed.
+    pub(super) fn trip(&self) {
+        let stage = self.stage.load();
+        if let Kind::Closed(counts) = &stage.kind {
+            self.open_closed(&stage, counts, BreakerReason::Told, self.settings.clock.now());
+        }
     }
 
     /// Makes it this, whatever it is.

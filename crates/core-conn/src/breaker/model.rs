@@ -170,15 +170,25 @@ impl Model {
             .then_some(BreakerReason::SlowRate { slow, calls }),
         });
         if let Some(reason) = reason {
-            let stable = self.now - self.since >= self.options.stable_after;
-            self.open(if stable { 1 } else { self.openings + 1 }, reason);
+            self.open_closed(reason);
         }
+    }
+
+    fn open_closed(&mut self, reason: BreakerReason) {
+        let stable = self.now - self.since >= self.options.stable_after;
+        self.open(if stable { 1 } else { self.openings + 1 }, reason);
     }
 
     fn open(&mut self, openings: u32, reason: BreakerReason) {
         self.openings = openings;
         let delay = (self.options.step * u64::from(openings)).min(self.options.longest);
         self.become_(Stay::Open { delay }, reason);
+    }
+
+    pub(super) fn tell(&mut self) {
+        if self.stay == Stay::Closed {
+            self.open_closed(BreakerReason::Told);
+        }
     }
 
     pub(super) fn force_open(&mut self) {

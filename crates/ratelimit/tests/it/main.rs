@@ -4,6 +4,7 @@
 mod acl;
 mod calls;
 mod composite;
+mod fleet_breaker;
 mod levels;
 mod processes;
 mod size;

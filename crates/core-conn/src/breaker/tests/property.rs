@@ -11,6 +11,7 @@ enum Step {
     /// One of the permits that are held, and how its call ends; `None`: it is dropped.
     End(prop::sample::Index, Option<Verdict>),
     Advance(u64),
+    Trip,
     ForceOpen,
     ForceClosed,
     Reset,
@@ -64,6 +65,7 @@ fn step() -> impl Strategy<Value = Step> {
         40 => (any::<prop::sample::Index>(), verdict).prop_map(|(at, end)| Step::End(at, end)),
         20 => (0..60 * MS).prop_map(Step::Advance),
         3 => (100 * MS..800 * MS).prop_map(Step::Advance),
+        1 => Just(Step::Trip),
         1 => Just(Step::ForceOpen),
         1 => Just(Step::ForceClosed),
         2 => Just(Step::Reset),
@@ -118,6 +120,10 @@ proptest! {
                 Step::Advance(by) => {
                     clock.advance(Duration::from_nanos(by));
                     model.now += by;
+                }
+                Step::Trip => {
+                    breaker.trip();
+                    model.tell();
                 }
                 Step::ForceOpen => {
                     breaker.force_open();
