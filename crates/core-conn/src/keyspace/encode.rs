@@ -46,7 +46,6 @@ pub struct Canonical(Buffer);
 impl Canonical {
     /// The canonical form of these segments.
     #[must_use]
-    #[inline]
     pub fn of(segments: &(impl Segments + ?Sized)) -> Self {
         let mut out = Buffer::new();
         segments.each(|part| push(&mut out, part));
@@ -188,7 +187,6 @@ fn push_escaped(out: &mut Buffer, byte: u8) {
     out.push(ESCAPE_HEX[usize::from(byte & 15)]);
 }
 
-#[cold]
 #[cold]
 fn push_hashed(out: &mut Buffer, raw: &[u8]) {
     out.extend_from_slice(HASHED);
