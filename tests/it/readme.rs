@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::io;
+use std::time::Duration;
 
 use futures_util::{Stream, TryStreamExt};
 use russet_core_conn::{
@@ -17,7 +18,7 @@ fn its_examples_are_those_that_compile() {
     let here = lines(include_str!("readme.rs"));
     let readme = include_str!("../../README.md");
     let examples: Vec<_> = readme.split("```rust\n").skip(1).collect();
-    assert_eq!(examples.len(), 4);
+    assert_eq!(examples.len(), 5);
     for example in examples {
         let example = lines(example.split("```").next().unwrap());
         let found = here.windows(example.len()).any(|window| *window == *example);
@@ -65,6 +66,23 @@ async fn parts(registry: &Registry, leases: &Leases, seats: Key, sold: Key) -> R
         }
     }
     println!("{:?}", registry.health().await);
+    Ok(())
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+async fn limits() -> Result {
+    use russet_core_conn::{KeySpace, Redis};
+    use russet_ratelimit::{Limiter, Quota};
+
+    let redis = Redis::builder("redis://localhost").build()?;
+    let limiter = Limiter::new(&redis, &KeySpace::new("shop")?);
+    let user = limiter.limit("user", Quota::gcra(100, MINUTE, 20)?)?;
+    let search = limiter.limit("search", Quota::strict(10_000, MINUTE)?)?;
+    let decision = limiter.check(&[user.of("u17"), search.of(())]).await?;
+    if let Some(level) = decision.limiting() {
+        println!("{} has had enough, for {:?}", level.name, decision.retry_after);
+    }
     Ok(())
 }
 
