@@ -76,6 +76,8 @@ pub(crate) trait Heed: Sync {
 
 impl Journal {
     pub(crate) fn new(keys: JournalKeys, max_staleness: Duration) -> Self {
+        // Before anything is asked, or the first answer would count as younger than it is.
+        Moment::begin();
         Self {
             keys,
             max_staleness: nanos(max_staleness),

@@ -15,6 +15,11 @@ static FIRST: LazyLock<(Instant, Coarse)> = LazyLock::new(|| (Instant::now(), Co
 const STEP: Duration = Duration::from_millis(11);
 
 impl Moment {
+    /// From here on moments count: an earlier time would be taken for this one.
+    pub(crate) fn begin() {
+        LazyLock::force(&FIRST);
+    }
+
     pub(crate) fn now() -> Self {
         Self::of(Instant::now())
     }
