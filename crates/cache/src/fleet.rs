@@ -38,7 +38,7 @@ pub struct Size {
 impl<V: Send + Sync + 'static> Cache<V> {
     /// What all processes have done with this cache that have [`access`](crate::CacheBuilder::access) insight: sums since
     /// the first merge, and neither what they keep nor what they owe. Two round trips: what this process has done is merged first; what others have is as old as their
-    /// last merge.
+    /// last merge. A server that evicts keys may evict these sums, too: they begin anew then.
     ///
     /// # Errors
     /// [`Error::NoAccess`]; those of Redis.

@@ -64,7 +64,7 @@ async fn few_hits_are_told_and_nothing_is_changed_unasked(at: Topology) {
 
 #[tokio::test]
 async fn evictions_of_this_cache_are_told() {
-    let server = Server::builder().maxmemory(100_000_000, Eviction::AllKeysLru);
+    let server = Server::builder().maxmemory(100_000_000, Eviction::VolatileTtl);
     let server = server.start().await.unwrap();
     let mut conn = server.conn().await.unwrap();
     let redis = patient(&server.url());
