@@ -1,7 +1,10 @@
 //! What was decided, and why.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
+
+use smallvec::SmallVec;
 
 /// What was decided: all of it, also where it is a denial.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,13 +25,35 @@ pub struct Decision {
     /// Of a queue: how long to wait before beginning.
     pub delay: Duration,
     /// Every level, in the order in which they were given.
-    pub levels: Vec<LevelDecision>,
+    pub levels: Levels,
     /// Who decided.
     pub source: Source,
     /// Whether a limit in shadow mode would have denied it.
     pub shadow: bool,
     pub(crate) limiting: Option<usize>,
     pub(crate) reason: Reason,
+}
+
+/// The levels of a decision: a slice of them. One level, as most decisions have, takes no allocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Levels(pub(crate) SmallVec<[LevelDecision; 1]>);
+
+impl Deref for Levels {
+    type Target = [LevelDecision];
+
+    #[inline]
+    fn deref(&self) -> &[LevelDecision] {
+        &self.0
+    }
+}
+
+impl<'a> IntoIterator for &'a Levels {
+    type Item = &'a LevelDecision;
+    type IntoIter = std::slice::Iter<'a, LevelDecision>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
 }
 
 /// One level of a decision.
@@ -61,6 +86,14 @@ pub enum Source {
     Redis,
     /// This process: the subject is on a list of those that are always admitted, or never.
     List,
+    /// This process: Redis has denied the same, and said for how long. See
+    /// [`LimitBuilder::cache_denials`](crate::LimitBuilder::cache_denials).
+    DenyCache,
+    /// This process, of what it took from Redis ahead, or because there was nothing more. See [`Leasing`](crate::Leasing).
+    Lease,
+    /// This process, in the place of Redis, which did not answer: for at least one of the levels. See
+    /// [`Outage`](crate::Outage).
+    Fallback,
 }
 
 /// Why.
@@ -79,6 +112,8 @@ pub enum Reason {
     Allowed,
     /// The subject is on the list of those that never are.
     Denied,
+    /// Redis does not answer, and the limit is [`Closed`](crate::Outage::Closed) then. Nobody knows until when.
+    Outage,
 }
 
 impl Decision {

@@ -1,7 +1,9 @@
 //! What the facts that scripts have said mean for a decision.
 
+use smallvec::SmallVec;
+
 use crate::decide::{Of, Outcome};
-use crate::decision::{Decision, LevelDecision, Reason, Source};
+use crate::decision::{Decision, LevelDecision, Levels, Reason, Source};
 use crate::level::Level;
 use crate::lists::Listed;
 use crate::rule::{Facts, Meaning, Rule};
@@ -13,6 +15,13 @@ use crate::ticks::time;
 pub(crate) struct LevelState {
     pub(crate) rule: Rule,
     pub(crate) listed: Option<Listed>,
+}
+
+impl LevelState {
+    pub(crate) fn of(level: &Level) -> Self {
+        let limit = &*level.limit.inner;
+        Self { rule: limit.quota.load().0, listed: limit.lists.find(&level.subject) }
+    }
 }
 
 pub(crate) struct Judge<'a> {
@@ -33,7 +42,7 @@ struct Judged {
 impl Judge<'_> {
     /// The decision, with so much granted, by what was said at which time.
     pub(crate) fn judge(&self, granted: u64, facts: &[(u64, Facts)]) -> Outcome {
-        let mut judged: Vec<Judged> = self.states.iter().map(untouched).collect();
+        let mut judged: SmallVec<[Judged; 2]> = self.states.iter().map(untouched).collect();
         let mut pressed = u64::MAX;
         for (of, (now, facts)) in self.steps.iter().zip(facts) {
             let level = &mut judged[of.level];
@@ -97,18 +106,19 @@ impl Judge<'_> {
     }
 
     fn decision(&self, judged: &[Judged], granted: u64) -> Decision {
-        let levels: Vec<LevelDecision> = (judged.iter().zip(self.levels).zip(self.states))
-            .map(|((judged, level), state)| LevelDecision {
-                name: level.limit.inner.name.clone(),
-                limit: state.rule.limit(),
-                used: judged.meaning.used,
-                remaining: judged.meaning.remaining,
-                retry_after: judged.denies.then(|| time(judged.meaning.wait)),
-                reset_after: time(judged.meaning.reset),
-                denies: judged.denies,
-                shadow: level.limit.inner.shadow,
-            })
-            .collect();
+        let levels: SmallVec<[LevelDecision; 1]> =
+            (judged.iter().zip(self.levels).zip(self.states))
+                .map(|((judged, level), state)| LevelDecision {
+                    name: level.limit.inner.name.clone(),
+                    limit: state.rule.limit(),
+                    used: judged.meaning.used,
+                    remaining: judged.meaning.remaining,
+                    retry_after: judged.denies.then(|| time(judged.meaning.wait)),
+                    reset_after: time(judged.meaning.reset),
+                    denies: judged.denies,
+                    shadow: level.limit.inner.shadow,
+                })
+                .collect();
         let counts = |at: &usize| !levels[*at].shadow;
         let denied = (0..levels.len()).filter(|at| counts(at) && levels[*at].denies);
         // Of several that deny as long, the first.
@@ -137,7 +147,7 @@ impl Judge<'_> {
             shadow: levels.iter().any(|level| level.shadow && level.denies),
             reason: limiting.map_or(Reason::Fits, |at| judged[at].why),
             limiting,
-            levels,
+            levels: Levels(levels),
         }
     }
 
@@ -166,7 +176,7 @@ impl Judge<'_> {
             let here = &[(at, granted[at])];
             for (at, granted) in here.iter().filter(|(_, granted)| *granted > all) {
                 // As if this slot had been asked alone.
-                let mut judged: Vec<Judged> = self.states.iter().map(untouched).collect();
+                let mut judged: SmallVec<[Judged; 2]> = self.states.iter().map(untouched).collect();
                 if let What::Spend { rule, cost, left, .. } = of.step.what {
                     let level = &mut judged[of.level];
                     self.spend(level, of.level, rule, (cost, left), facts[*at], *granted);

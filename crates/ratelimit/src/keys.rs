@@ -9,6 +9,7 @@
 //! | `{prefix:p}:limit-log.<name>:<segment>:…` | zset | what is spent, unit by unit, by its end; bounded by twice the limit | a window after it was used |
 //! | `{prefix:p}:limit-permits.<name>:<segment>:…` | zset | the permits that are held, by their end; bounded by the limit | with the last permit |
 //! | `{prefix:p}:limit-block.<name>:<segment>:…` | string | until when a subject is blocked | then |
+//! | `{prefix}:limit-nodes` | zset | the nodes that share the limits, by their last word | three heartbeats after the last of them |
 //! | `{prefix:q}:breaker:<name>` | hash | a fleet's breaker: its state, its nodes and their votes, the permits of its probes | seven days after the last word of a node |
 //!
 //! `p` is the partition of the segments, `q` that of the name. Times are ticks of 125 ns since 2024, little-endian doubles; parts are integers
@@ -60,6 +61,11 @@ impl Keys {
     }
 }
 
+/// `{prefix}:limit-nodes`
+pub(crate) fn nodes(space: &KeySpace) -> Key {
+    space.global("limit-nodes", ())
+}
+
 /// `{prefix:q}:breaker:<name>`, and `{prefix}:breaker.<name>`, a channel.
 pub(crate) fn breaker(space: &KeySpace, name: &str) -> [Key; 2] {
     [space.key("breaker", name), space.global(&format!("breaker.{name}"), ())]
@@ -89,6 +95,7 @@ mod tests {
             assert_eq!(key.as_bytes(), expected.as_bytes());
         }
         assert_eq!(keys.block(&subject).as_bytes(), b"{shop:118}:limit-block.api:SEA:LAX");
+        assert_eq!(nodes(&KeySpace::new("shop").unwrap()).as_bytes(), b"{shop}:limit-nodes");
         let [breaker, channel] = breaker(&KeySpace::new("shop").unwrap(), "payments");
         assert_eq!(breaker.as_bytes(), b"{shop:98}:breaker:payments");
         assert_eq!(channel.as_bytes(), b"{shop}:breaker.payments");

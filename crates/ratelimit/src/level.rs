@@ -43,4 +43,19 @@ impl Level {
         self.left = units;
         self
     }
+
+    /// Has this process forget what the subject was denied, when that is dropped: also where it is given up.
+    pub(crate) fn forgetting(&self) -> Forgets {
+        Forgets(self.limit.clone(), self.subject.clone())
+    }
+}
+
+/// Something may be given back to the subject.
+#[must_use]
+pub(crate) struct Forgets(Limit, Canonical);
+
+impl Drop for Forgets {
+    fn drop(&mut self) {
+        self.0.inner.forget(&self.1);
+    }
 }

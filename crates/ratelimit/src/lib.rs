@@ -33,11 +33,15 @@
 //! - **What is given back late does no harm**: a [refund](Reservation::refund) never lets others spend more than is allowed.
 //! - **No key without an end**, whichever calls came before.
 //! - **Limits can change** while they are used, and what is spent stays spent: [`Limit::change`].
+//! - **Nobody waits for a server that is away**: a decision takes 50 ms at most, and soon no time, until it is back.
+//! - **What is known is not asked for**, if you wish: [denials](LimitBuilder::cache_denials) that last, and quota
+//!   [leased](Leasing) ahead, with a bound.
 //!
 //! # Where that ends
 //!
-//! - Without Redis there is no decision but [`Error::Redis`] within the deadline of the handle, and the caller has to choose
-//!   whether to go on. Of a call with an unknown outcome the cost may be spent.
+//! - Without Redis, or where it takes longer than [50 ms](LimiterBuilder::budget), a decision is what [`Outage`] says: by
+//!   default one of this process, by its share of the limit, with nothing spent before. [`Decision::source`] tells. Of a
+//!   call with an unknown outcome the cost may be spent.
 //! - Redis replicates asynchronously: a failover may forget what was spent last. Each limit then admits at most once more
 //!   what it admits at once, [permits](Quota::permits) included. [`Redis::with_durability`](russet_core_conn::Redis::with_durability)
 //!   waits for replicas, for a round trip more.
@@ -62,6 +66,27 @@
 //! | so many at a time | [`Quota::permits`] | the limit at a time | 3,176 at 100 permits |
 //!
 //! Bytes are those of `MEMORY USAGE` for a short key on Redis 7.0.
+//!
+//! # Without Redis
+//!
+//! | [`Outage`] | a decision while Redis does not answer | for |
+//! |---|---|---|
+//! | [`Local`](Outage::Local), the default | by the process: the limit, divided by the nodes that there were last; ±20% of it over the fleet, if the load is even | APIs |
+//! | [`Closed`](Outage::Closed) | denied, with [`Reason::Outage`] | logins, codes, payments |
+//! | [`Open`](Outage::Open) | admitted | fairness |
+//! | [`Error`](Outage::Error) | [`Error::Redis`], within the deadline of the handle | who decides for themselves |
+//!
+//! For a [limiter](LimiterBuilder::on_outage), and for [each limit](LimitBuilder::on_outage).
+//!
+//! # Who decides
+//!
+//! | [`Source`] | round trips | when |
+//! |---|---|---|
+//! | [`Redis`](Source::Redis) | one; on a cluster one a slot, in parallel | else |
+//! | [`List`](Source::List) | none | the subject is on a [list](Limit::lists) |
+//! | [`DenyCache`](Source::DenyCache) | none | the limit [keeps denials](LimitBuilder::cache_denials), and Redis has denied the same |
+//! | [`Lease`](Source::Lease) | none, as a rule | the limit is [leased](LimitBuilder::leased) |
+//! | [`Fallback`](Source::Fallback) | none, or one that failed | Redis does not answer |
 //!
 //! Limits that belong together have constructors in [`composite`]: sustained with burst, costs, priority classes, places,
 //! endpoints with their dependencies, tenants.
@@ -93,6 +118,7 @@
 //! | `{prefix:p}:limit-log.<name>:<segment>:…` | zset | what is spent, unit by unit, by its end; bounded by twice the limit | a window after it was used |
 //! | `{prefix:p}:limit-permits.<name>:<segment>:…` | zset | the permits that are held, by their end; bounded by the limit | with the last permit |
 //! | `{prefix:p}:limit-block.<name>:<segment>:…` | string | until when a subject is blocked | then |
+//! | `{prefix}:limit-nodes` | zset | the nodes that share the limits, by their last word | three heartbeats after the last of them |
 //! | `{prefix:q}:breaker:<name>` | hash | a fleet's breaker: its state, its nodes and their votes, the permits of its probes | seven days after the last word of a node |
 //! | `{prefix}:layout` | hash | the layout version and number of partitions | with the key space |
 //!
@@ -112,7 +138,9 @@
 //!
 //! | metric | kind | labels |
 //! |---|---|---|
-//! | `russet_ratelimit_decisions_total` | counter | `policy`, `result`: `admitted`, `shadow` (admitted, though a limit in shadow mode denies), `denied`, `shed`, `error` (no policy) |
+//! | `russet_ratelimit_decisions_total` | counter | `policy`, `result`: `admitted`, `shadow` (admitted, though a limit in shadow mode denies), `denied`, `shed`, `error` (no policy); `source`: `redis`, `list`, `deny_cache`, `lease`, `fallback` |
+//! | `russet_ratelimit_away` | gauge | 1 while decisions are made without Redis |
+//! | `russet_ratelimit_nodes` | gauge | how many nodes share the limits, as this one knows |
 //! | `russet_fleet_breaker_state` | gauge | `breaker`: 0 closed, 1 open, 2 half-open, 3 forced open, 4 disabled, 5 metrics only, as this node knows it |
 //! | `russet_fleet_breaker_alone` | gauge | `breaker`: 1 while this node goes by its own breaker, because Redis does not answer |
 //! | `russet_fleet_breaker_transitions_total` | counter | `breaker`, `to`: changes that this node saw |
@@ -122,18 +150,27 @@
 pub mod composite;
 mod decide;
 mod decision;
+mod denials;
 mod error;
+mod event;
+mod fallback;
 mod fleet_breaker;
 mod ip;
 mod judge;
+mod keeper;
 mod keys;
+mod leases;
+mod leasing;
 mod level;
 mod limit;
 mod limiter;
 mod lists;
+mod local;
 mod metrics;
 #[cfg(test)]
 mod model;
+mod nodes;
+mod outage;
 mod permit;
 mod queue;
 mod quota;
@@ -143,8 +180,9 @@ mod scripts;
 mod status;
 mod ticks;
 
-pub use self::decision::{Decision, LevelDecision, Reason, Source};
+pub use self::decision::{Decision, LevelDecision, Levels, Reason, Source};
 pub use self::error::Error;
+pub use self::event::LimiterEvent;
 pub use self::fleet_breaker::{
     FleetBreaker, FleetBreakerBuilder, FleetBreakerError, FleetEvent, FleetEventKind, FleetPermit,
     FleetState, FleetStatus, RefusedBy, Rejected, Standing,
@@ -152,10 +190,12 @@ pub use self::fleet_breaker::{
 #[cfg(feature = "tower")]
 pub use self::fleet_breaker::{FleetBreakerLayer, FleetBreakerService};
 pub use self::ip::Ip;
+pub use self::leasing::Leasing;
 pub use self::level::Level;
 pub use self::limit::{Limit, LimitBuilder};
-pub use self::limiter::Limiter;
+pub use self::limiter::{Limiter, LimiterBuilder};
 pub use self::lists::Lists;
+pub use self::outage::Outage;
 pub use self::permit::{Acquired, Permit};
 pub use self::queue::Processed;
 pub use self::quota::Quota;

@@ -1,27 +1,37 @@
 //! One limit.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use russet_core_conn::{Canonical, Cmd, Segments};
 
 use crate::decide::{Outcome, decide};
+use crate::decision::Source;
+use crate::denials::Denials;
 use crate::error::Error;
 use crate::keys::Keys;
+use crate::leases::Leases;
 use crate::level::Level;
 use crate::lists::Lists;
+use crate::metrics;
 use crate::rule::Rule;
 use crate::scripts::{self, Mode};
 use crate::ticks::{LONGEST, ticks};
-use crate::{Decision, Limiter, Quota, Reservation};
+use crate::{Decision, Limiter, Outage, Quota, Reservation};
+
+pub use self::builder::LimitBuilder;
+
+mod builder;
 
 /// A limit: a name, and how much each subject may spend. Cheap to clone.
 ///
 /// A subject is one [`Segment`](russet_core_conn::Segment) or several, as a user's id, or a tenant and an endpoint. It may
 /// come straight from a request: of more than 128 bytes, what is kept is its hash. For addresses see [`Ip`](crate::Ip).
 ///
-/// Each call is one round trip, and decides by the server's clock.
+/// Each call is one round trip, and decides by the server's clock. `check` and `check_n` may ask for less: of limits that
+/// [lease](LimitBuilder::leased) or [keep denials](LimitBuilder::cache_denials). What they are without Redis says
+/// [`Outage`].
 #[derive(Clone)]
 pub struct Limit {
     pub(crate) inner: Arc<Inner>,
@@ -35,6 +45,10 @@ pub(crate) struct Inner {
     pub(crate) lists: Lists,
     pub(crate) shadow: bool,
     pub(crate) blockable: bool,
+    /// Else the limiter's.
+    pub(crate) outage: Option<Outage>,
+    pub(crate) denials: Option<Denials>,
+    pub(crate) leases: Option<Leases>,
 }
 
 impl Limit {
@@ -48,7 +62,8 @@ impl Limit {
     /// # Errors
     /// [`Error::Redis`]: there is no decision, and what became of the unit is in its outcome.
     pub async fn check(&self, subject: impl Segments) -> Result<Decision, Error> {
-        self.one(self.of(subject), Mode::All).await
+        let subject = Canonical::of(&subject);
+        self.spend(subject, 1).await
     }
 
     /// Spends so many units, if they fit together.
@@ -56,7 +71,8 @@ impl Limit {
     /// # Errors
     /// [`Error::Unsatisfiable`] for more than can ever be there at once, or none; [`Error::Redis`].
     pub async fn check_n(&self, subject: impl Segments, units: u64) -> Result<Decision, Error> {
-        self.one(self.of(subject).cost(units), Mode::All).await
+        let subject = Canonical::of(&subject);
+        self.spend(subject, units).await
     }
 
     /// Spends as many of so many units as fit. [`Decision::granted`] says how many.
@@ -113,7 +129,8 @@ impl Limit {
     /// # Errors
     /// As [`block`](Self::block).
     pub async fn unblock(&self, subject: impl Segments) -> Result<bool, Error> {
-        let key = self.block_key(subject)?;
+        let key = self.block_key(&subject)?;
+        let _forgotten = self.of(subject).forgetting();
         self.unlink(&key).await
     }
 
@@ -123,7 +140,9 @@ impl Limit {
     /// # Errors
     /// [`Error::Redis`].
     pub async fn reset(&self, subject: impl Segments) -> Result<bool, Error> {
-        let key = self.inner.keys.state(&self.rule(), &Canonical::of(&subject));
+        let subject = Canonical::of(&subject);
+        let key = self.inner.keys.state(&self.rule(), &subject);
+        let _forgotten = Level::new(self.clone(), subject).forgetting();
         self.unlink(&key).await
     }
 
@@ -138,7 +157,9 @@ impl Limit {
         if !matches!(rule, Rule::Bucket { .. } | Rule::Window { .. }) {
             return Err(self.unsupported("top_up", &rule));
         }
-        let key = self.inner.keys.state(&rule, &Canonical::of(&subject));
+        let subject = Canonical::of(&subject);
+        let key = self.inner.keys.state(&rule, &subject);
+        let _forgotten = Level::new(self.clone(), subject).forgetting();
         let inner = &*self.inner.limiter.inner;
         inner.agree().await?;
         Ok(scripts::top_up(&inner.redis, &key, &rule, units, inner.time()).await?)
@@ -168,6 +189,12 @@ impl Limit {
     /// Another algorithm begins anew, with nothing spent.
     pub fn change(&self, quota: Quota) {
         self.inner.quota.store(Arc::new(quota));
+        if let Some(denials) = &self.inner.denials {
+            denials.forget_all();
+        }
+        if let Some(leases) = &self.inner.leases {
+            leases.forget_all();
+        }
     }
 
     /// Who is always admitted, and who never is.
@@ -192,6 +219,52 @@ impl Limit {
         Error::Unsupported { policy, call, algorithm, allowed }
     }
 
+    /// What is decided in this process is decided without being polled a second time.
+    #[inline]
+    async fn spend(&self, subject: Canonical, units: u64) -> Result<Decision, Error> {
+        if let Some(decision) = self.at_hand(&subject, units) {
+            metrics::made(&decision);
+            // Whoever waits for nothing must not keep others from running.
+            tokio::task::coop::consume_budget().await;
+            return Ok(decision);
+        }
+        self.asked(subject, units).await
+    }
+
+    async fn asked(&self, subject: Canonical, units: u64) -> Result<Decision, Error> {
+        if self.inner.leases.is_some()
+            && let Some(decision) = self.by_lease(&subject, units).await
+        {
+            return decision;
+        }
+        self.one(Level::new(self.clone(), subject).cost(units), Mode::All).await
+    }
+
+    /// What this process knows by itself.
+    #[inline]
+    fn at_hand(&self, subject: &Canonical, units: u64) -> Option<Decision> {
+        let inner = &*self.inner;
+        if inner.denials.is_none() && inner.leases.is_none() {
+            return None;
+        }
+        self.at_hand_now(subject, units)
+    }
+
+    pub(crate) fn at_hand_now(&self, subject: &Canonical, units: u64) -> Option<Decision> {
+        let inner = &*self.inner;
+        if !inner.lists.is_empty() || inner.limiter.inner.time().is_some() {
+            return None;
+        }
+        let now = Instant::now();
+        if inner.leases.is_some()
+            && let Some(decision) = self.leased(subject, units, now)
+        {
+            return Some(decision);
+        }
+        let denied = inner.denials.as_ref()?.find(subject, (units, 0), now)?;
+        Some(denied.decision(&inner.name, Source::DenyCache, now))
+    }
+
     async fn one(&self, level: Level, mode: Mode) -> Result<Decision, Error> {
         let outcome = decide(&self.inner.limiter, std::slice::from_ref(&level), mode, false);
         outcome.await.map(|outcome| outcome.decision)
@@ -212,6 +285,22 @@ impl Limit {
     }
 }
 
+impl Inner {
+    pub(crate) fn keeps_denials(&self) -> bool {
+        self.denials.is_some() || self.leases.is_some()
+    }
+
+    /// What was denied may be admitted now.
+    pub(crate) fn forget(&self, subject: &Canonical) {
+        if let Some(denials) = &self.denials {
+            denials.forget(subject);
+        }
+        if let Some(leases) = &self.leases {
+            leases.forget(subject);
+        }
+    }
+}
+
 impl std::fmt::Debug for Limit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Inner { name, quota, shadow, blockable, .. } = &*self.inner;
@@ -221,59 +310,5 @@ impl std::fmt::Debug for Limit {
             .field("shadow", shadow)
             .field("blockable", blockable)
             .finish_non_exhaustive()
-    }
-}
-
-/// Options for a limit: from [`Limiter::builder`].
-#[derive(Debug)]
-#[must_use]
-pub struct LimitBuilder {
-    limiter: Limiter,
-    name: Box<str>,
-    quota: Quota,
-    shadow: bool,
-    blockable: bool,
-}
-
-impl LimitBuilder {
-    pub(crate) fn new(limiter: &Limiter, name: &str, quota: Quota) -> Self {
-        let (limiter, name) = (limiter.clone(), name.into());
-        Self { limiter, name, quota, shadow: false, blockable: false }
-    }
-
-    /// Shadow mode: it stops nobody, and spends only what fits, so that its figures are those that it would have.
-    /// [`Decision::shadow`] says where it would have denied. Default: not.
-    pub fn shadow(mut self, shadow: bool) -> Self {
-        self.shadow = shadow;
-        self
-    }
-
-    /// Subjects can be [blocked](Limit::block) for a while. Default: not, because each decision looks for a block then,
-    /// which costs the server about a tenth more.
-    pub fn blockable(mut self) -> Self {
-        self.blockable = true;
-        self
-    }
-
-    /// Validates, and makes the limit. Nothing is sent.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a name of none or more than 64 bytes.
-    pub fn build(self) -> Result<Limit, Error> {
-        if self.name.is_empty() || self.name.len() > 64 {
-            let problem = format!("{:?}", self.name);
-            return Err(Error::Config { field: "name", problem, allowed: "1 to 64 bytes" });
-        }
-        Ok(Limit {
-            inner: Arc::new(Inner {
-                keys: Keys::new(&self.limiter.inner.space, &self.name),
-                limiter: self.limiter,
-                name: self.name.into(),
-                quota: ArcSwap::from_pointee(self.quota),
-                lists: Lists::default(),
-                shadow: self.shadow,
-                blockable: self.blockable,
-            }),
-        })
     }
 }

@@ -3,15 +3,25 @@
 use std::sync::Arc;
 #[cfg(any(test, feature = "test-util"))]
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
-use russet_core_conn::{Agreed, KeySpace, Redis, Topology};
+use russet_core_conn::{Agreed, Breaker, Events, KeySpace, Redis, Topology};
 use tokio::sync::OnceCell;
+
+pub use self::builder::LimiterBuilder;
 
 use crate::decide::{Outcome, decide};
 use crate::error::Error;
+use crate::event::{Health, LimiterEvent};
+use crate::keeper::Keeper;
 use crate::level::Level;
+use crate::local::Local;
+use crate::nodes::Fleet;
 use crate::scripts::Mode;
-use crate::{Decision, Limit, LimitBuilder, Quota, Reservation};
+use crate::ticks::ticks;
+use crate::{Decision, Limit, LimitBuilder, Outage, Quota, Reservation};
+
+mod builder;
 
 /// Where limits are kept, and who decides over several of them at once. Cheap to clone.
 ///
@@ -41,14 +51,38 @@ use crate::{Decision, Limit, LimitBuilder, Quota, Reservation};
 /// long as that takes, others may find less than there is, and nobody ever finds more. What a server may have spent
 /// without answering is not given back: it is regained with time, or ends with its permits. The same where a caller
 /// goes away in between.
+///
+/// # Without Redis
+///
+/// A decision that has no answer within the [budget](LimiterBuilder::budget) is made by what [`Outage`] says. After a few
+/// of them the limiter's [breaker](LimiterBuilder::breaker) opens: the next ones wait for nothing, and one of them now and
+/// then asks whether Redis is back, so that it is not met by all at once. [`Decision::source`] says who decided,
+/// [`events`](Self::events), a line in the log and the metrics when it began and ended. Of a decision that was given up the
+/// cost may be spent in Redis all the same: for as long as it takes to be regained, others may find less.
+///
+/// # The nodes
+///
+/// For what a share of a limit is, processes say that they are there, each by one small script in two seconds, as long as the
+/// limiter lives and any limit needs it. [`nodes`](Self::nodes) is how many there were last.
 #[derive(Clone)]
 pub struct Limiter {
     pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
+    /// For what is an error without it.
     pub(crate) redis: Redis,
+    /// For decisions that go on without it.
+    pub(crate) quick: Redis,
+    /// For what nobody waits for.
+    pub(crate) patient: Redis,
     pub(crate) space: KeySpace,
+    pub(crate) outage: Outage,
+    pub(crate) health: Health,
+    pub(crate) local: Local,
+    pub(crate) fleet: Fleet,
+    pub(crate) keeper: Keeper,
+    born: Instant,
     agreed: Agreed,
     /// Whether keys of different slots may lie on different servers.
     slots: OnceCell<bool>,
@@ -57,15 +91,39 @@ pub(crate) struct Inner {
 }
 
 impl Limiter {
-    /// Limits in this key space. Nothing is sent.
+    /// Limits in this key space, with default [options](Self::options). Nothing is sent.
     ///
-    /// A call waits for [`redis`](Redis::with_deadline)'s deadline at most, and makes one round trip; the first one makes
-    /// sure of the key space's layout, too.
+    /// A decision is one round trip of 50 ms at most, or is made [without Redis](Outage::Local); the first one makes sure
+    /// of the key space's layout, too. Other calls wait for [`redis`](Redis::with_deadline)'s deadline at most.
     pub fn new(redis: &Redis, space: &KeySpace) -> Self {
+        LimiterBuilder::plain(redis, space)
+    }
+
+    /// Options for a limiter.
+    pub fn options(redis: &Redis, space: &KeySpace) -> LimiterBuilder {
+        LimiterBuilder::new(redis, space)
+    }
+
+    fn assemble(
+        redis: Redis,
+        quick: Redis,
+        patient: Redis,
+        space: KeySpace,
+        outage: Outage,
+        fleet: Fleet,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
-                redis: redis.clone(),
-                space: space.clone(),
+                redis,
+                quick,
+                patient,
+                space,
+                outage,
+                health: Health::default(),
+                local: Local::default(),
+                fleet,
+                keeper: Keeper::default(),
+                born: Instant::now(),
                 agreed: Agreed::default(),
                 slots: OnceCell::new(),
                 #[cfg(any(test, feature = "test-util"))]
@@ -120,7 +178,41 @@ impl Limiter {
     /// As there.
     pub async fn reserve(&self, levels: &[Level]) -> Result<Reservation, Error> {
         let Outcome { decision, receipts } = decide(self, levels, Mode::All, true).await?;
-        Ok(Reservation::new(self.clone(), decision, receipts))
+        Ok(Reservation::new(self.clone(), decision, receipts, levels))
+    }
+
+    /// Listens to what happens to it from now on.
+    pub fn events(&self) -> Events<LimiterEvent> {
+        self.inner.health.listen()
+    }
+
+    /// Whether decisions are made without Redis now, because it does not answer.
+    pub fn is_away(&self) -> bool {
+        self.inner.health.is_away()
+    }
+
+    /// How many nodes share the limits, this one included: as many as there were when Redis was last heard of, and 1 before
+    /// that.
+    pub fn nodes(&self) -> u32 {
+        self.inner.nodes()
+    }
+
+    /// The breaker of its decisions: forced open, it shows what a program does without Redis.
+    pub fn breaker(&self) -> Option<&Breaker> {
+        self.inner.quick.breaker()
+    }
+
+    /// Gives back what it has [leased](crate::Leasing), and takes this process out of the nodes that share the limits. Limits
+    /// go on as before, without leases. A round trip for each subject with a lease, 64 at a time, and one more, each
+    /// within the handle's deadline. To be called before [`Redis::close`]; calling it again does nothing more.
+    ///
+    /// Where the last clone is dropped instead, leases are regained with time, and the process counts for three heartbeats
+    /// more.
+    ///
+    /// # Errors
+    /// Those of Redis: the same is true then.
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        self.inner.shutdown().await
     }
 
     /// A time for all decisions, in the place of the server's: of so many ticks of 125 ns since 2024. For tests; keys
@@ -133,14 +225,28 @@ impl Limiter {
 
 impl Inner {
     pub(crate) async fn agree(&self) -> Result<(), Error> {
-        Ok(self.agreed.check(&self.redis, &self.space).await?)
+        self.agree_by(&self.redis).await
+    }
+
+    #[inline]
+    pub(crate) async fn agree_by(&self, redis: &Redis) -> Result<(), Error> {
+        Ok(self.agreed.check(redis, &self.space).await?)
+    }
+
+    pub(crate) fn nodes(&self) -> u32 {
+        self.fleet.nodes()
+    }
+
+    /// The time of what is decided in this process, in ticks.
+    pub(crate) fn elapsed(&self) -> u64 {
+        self.time().unwrap_or_else(|| ticks(self.born.elapsed()) + 1)
     }
 
     /// Whether levels in different slots need a script each. A server that does not say what it is may be one of a
     /// cluster.
-    pub(crate) async fn splits(&self) -> Result<bool, Error> {
+    pub(crate) async fn splits(&self, redis: &Redis) -> Result<bool, Error> {
         let ask = || async {
-            let topology = self.redis.info().await?.topology;
+            let topology = redis.info().await?.topology;
             Ok::<_, Error>(topology != Some(Topology::Standalone))
         };
         self.slots.get_or_try_init(ask).await.copied()

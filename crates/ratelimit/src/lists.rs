@@ -35,6 +35,11 @@ impl Lists {
     }
 
     #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.load().is_none()
+    }
+
+    #[inline]
     pub(crate) fn find(&self, subject: &Canonical) -> Option<Listed> {
         self.0.load().as_ref()?.get(subject.as_bytes()).copied()
     }

@@ -2,6 +2,7 @@
 
 use crate::decide::refund;
 use crate::error::Error;
+use crate::level::Level;
 use crate::scripts::Receipt;
 use crate::{Decision, Limiter};
 
@@ -12,11 +13,20 @@ pub struct Reservation {
     limiter: Limiter,
     decision: Decision,
     receipts: Vec<Receipt>,
+    /// Of what this process may think that it is denied.
+    known: Vec<Level>,
 }
 
 impl Reservation {
-    pub(crate) fn new(limiter: Limiter, decision: Decision, receipts: Vec<Receipt>) -> Self {
-        Self { limiter, decision, receipts }
+    pub(crate) fn new(
+        limiter: Limiter,
+        decision: Decision,
+        receipts: Vec<Receipt>,
+        levels: &[Level],
+    ) -> Self {
+        let keeps = |level: &&Level| level.limit.inner.keeps_denials();
+        let known = levels.iter().filter(keeps).cloned().collect();
+        Self { limiter, decision, receipts, known }
     }
 
     /// What was decided.
@@ -48,7 +58,9 @@ impl Reservation {
         if receipts.is_empty() {
             return Ok(true);
         }
-        refund(&self.limiter.inner, &receipts).await
+        let _forgotten: Vec<_> = self.known.iter().map(Level::forgetting).collect();
+        let inner = &*self.limiter.inner;
+        refund(inner, &inner.redis, &receipts).await
     }
 
     pub(crate) fn limiter(&self) -> &Limiter {

@@ -1,6 +1,7 @@
 //! The scripts: their arguments as fields, their answers as enums.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use russet_core_conn::{Error, FromValue, Key, Redis, Script, ScriptCall, Value};
 use smallvec::SmallVec;
@@ -29,6 +30,8 @@ static ENTRIES: LazyLock<Script> =
     LazyLock::new(|| Script::new("limit_entries", include_str!("scripts/entries.lua")));
 static RENEW: LazyLock<Script> =
     LazyLock::new(|| Script::new("limit_renew", include_str!("scripts/renew.lua")));
+static NODES: LazyLock<Script> =
+    LazyLock::new(|| Script::new("limit_nodes", include_str!("scripts/nodes.lua")));
 
 /// What is done where the cost fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,6 +254,17 @@ pub(crate) async fn renew(
     let call = RENEW.key(&receipt.key).arg(name(receipt.id)).arg(receipt.spent);
     let call = call.arg(receipt.rule.period()).arg(receipt.rule.kept());
     redis.script::<Answer>(set(call, time, false)).await.map(|answer| answer.status == 1)
+}
+
+/// Says that a node is there, for so long, and answers how many are.
+pub(crate) async fn nodes(
+    redis: &Redis,
+    key: &Key,
+    node: &str,
+    there: Duration,
+) -> Result<u32, Error> {
+    let call = NODES.key(key).arg(node).arg(u64::try_from(there.as_millis()).unwrap_or(u64::MAX));
+    redis.script::<Answer>(call.arg(10_000)).await?.next()
 }
 
 /// By which entries are known.

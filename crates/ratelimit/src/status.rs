@@ -64,7 +64,7 @@ impl Limit {
     /// [`Error::Redis`].
     pub async fn status(&self, subject: impl Segments) -> Result<Status, Error> {
         let level = self.of(subject);
-        let decision = decide(&self.inner.limiter, &[level], Mode::Peek, false).await?.decision;
+        let decision = decide(&self.inner.limiter, &[level], Mode::Peek, true).await?.decision;
         let level = &decision.levels[0];
         Ok(Status {
             limit: level.limit,

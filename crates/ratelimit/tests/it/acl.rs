@@ -1,17 +1,17 @@
 //! The rights that the ACL file asks for are enough, and none of them is too many.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use russet_core_conn::{Client, KeySpace, Redis};
-use russet_ratelimit::{Acquired, Error, Limiter, Quota};
+use russet_ratelimit::{Acquired, Error, Leasing, Limiter, Quota};
 use russet_testkit::{Conn, Server};
 
-use crate::support::{ACL, all, patient};
+use crate::support::{ACL, all, exact, patient};
 
 /// Does all that a limit can do, once.
 async fn everything(redis: &Redis, space: &KeySpace) -> Result<(), Error> {
     redis.ping().await?;
-    let limiter = Limiter::new(redis, space);
+    let limiter = exact(redis, space);
     let hour = Duration::from_secs(3_600);
     for (n, quota) in all(5).into_iter().enumerate() {
         let limit = limiter.builder(&format!("l{n}"), quota).blockable().build()?;
@@ -35,7 +35,30 @@ async fn everything(redis: &Redis, space: &KeySpace) -> Result<(), Error> {
         permits.statistics("u", 1).await?;
         permit.release().await?;
     }
-    Ok(())
+    ahead(redis, space).await
+}
+
+/// Leases, and counts the nodes.
+async fn ahead(redis: &Redis, space: &KeySpace) -> Result<(), Error> {
+    let node = |name| {
+        let options = Limiter::options(redis, space).budget(Duration::from_secs(5));
+        options.node(name).heartbeat(Duration::from_millis(20)).build()
+    };
+    let [one, other] = [node("one")?, node("other")?];
+    let begun = Instant::now();
+    while one.nodes() < 2 {
+        for limiter in [&one, &other] {
+            let leased = limiter.builder("leased", Quota::bucket()).leased(Leasing::new());
+            leased.build()?.check("u").await?;
+        }
+        if begun.elapsed() > Duration::from_secs(2) {
+            let (field, problem, allowed) = ("nodes", one.nodes().to_string(), "2");
+            return Err(Error::Config { field, problem, allowed });
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    one.shutdown().await?;
+    other.shutdown().await
 }
 
 /// A server with the user of the file, less one right.

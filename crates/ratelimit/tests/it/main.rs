@@ -4,8 +4,12 @@
 mod acl;
 mod calls;
 mod composite;
+mod denials;
 mod fleet_breaker;
+mod leases;
 mod levels;
+mod outage;
+mod policies;
 mod processes;
 mod size;
 mod support;

@@ -4,12 +4,12 @@ use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use russet_core_conn::KeySpace;
-use russet_ratelimit::{Limit, Limiter, Quota};
+use russet_ratelimit::{Limit, Quota};
 use russet_testkit::{Server, soak};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
-use crate::support::patient;
+use crate::support::{exact, patient};
 
 const LIMIT: u64 = 200;
 const WINDOW: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ async fn spend(limit: Limit, until: Instant) -> Vec<(u128, u128)> {
 async fn one_process() {
     let Ok(url) = std::env::var("RUSSET_TEST_SERVER") else { return };
     let number = |name: &str| std::env::var(name).unwrap().parse::<u64>().unwrap();
-    let limiter = Limiter::new(&patient(&url), &KeySpace::new("never-above").unwrap());
+    let limiter = exact(&patient(&url), &KeySpace::new("never-above").unwrap());
     let until = Instant::now() + Duration::from_millis(number("RUSSET_TEST_MILLIS"));
     let mut tasks = JoinSet::new();
     for task in 0..number("RUSSET_TEST_TASKS") {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use russet_core_conn::{KeySpace, Redis};
-use russet_ratelimit::{Limiter, Quota};
+use russet_ratelimit::{Limiter, Outage, Quota};
 use russet_testkit::shared::{self, Topology};
 
 /// The rights that this crate asks for.
@@ -46,10 +46,15 @@ pub(crate) async fn endless(at: Topology, space: &KeySpace) -> Vec<String> {
     found
 }
 
-/// A limiter in a key space that is this test's alone.
+/// A limiter in a key space that is this test's alone. It decides by Redis, or not at all.
 pub(crate) async fn limiter(at: Topology, test: &str) -> (Limiter, KeySpace) {
     let (redis, space) = space(at, test).await;
-    (Limiter::new(&redis, &space), space)
+    (exact(&redis, &space), space)
+}
+
+/// A limiter that decides by Redis, or not at all.
+pub(crate) fn exact(redis: &Redis, space: &KeySpace) -> Limiter {
+    Limiter::options(redis, space).on_outage(Outage::Error).build().unwrap()
 }
 
 /// That no key stays for ever: at the end of every test.

@@ -1,0 +1,196 @@
+//! Denials that this process knows to last.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
+use russet_core_conn::Canonical;
+
+use crate::decision::{Decision, LevelDecision, Levels, Reason, Source};
+
+/// So many locks.
+const SHARDS: usize = 16;
+/// The most subjects of a limit.
+const MOST: usize = 65_536;
+
+/// Of one limit: who was denied what, and for how long. Bounded; what has no room is asked for.
+#[derive(Debug)]
+pub(crate) struct Denials {
+    longest: Duration,
+    hasher: RandomState,
+    shards: [Mutex<Shard>; SHARDS],
+    /// How often something was forgotten: what was asked for before must not be kept after it.
+    forgotten: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    known: HashMap<Box<[u8]>, (Of, Denied), RandomState>,
+    /// Before this none of them ends.
+    ends: Option<Instant>,
+}
+
+/// The cost, and what is left to others.
+pub(crate) type Of = (u64, u64);
+
+/// A denial.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Denied {
+    pub(crate) reason: Reason,
+    limit: u64,
+    used: u64,
+    remaining: u64,
+    /// It lasts until then for sure.
+    until: Instant,
+    /// The same is admitted then for sure, if nobody else spends.
+    pub(crate) told: Instant,
+    full: Instant,
+}
+
+impl Denied {
+    /// What was said to a question of this time, with so long to wait.
+    pub(crate) fn new(
+        level: &LevelDecision,
+        reason: Reason,
+        sent: Instant,
+        wait: Duration,
+    ) -> Self {
+        let now = Instant::now();
+        // The server has counted from some time in between.
+        Self {
+            reason,
+            limit: level.limit,
+            used: level.used,
+            remaining: level.remaining,
+            until: sent + wait,
+            told: now + wait,
+            full: now + level.reset_after,
+        }
+    }
+
+    /// Nobody is asked again before this.
+    pub(crate) fn at_least(self, until: Instant) -> Self {
+        Self { until: self.until.max(until), told: self.told.max(until), ..self }
+    }
+
+    #[inline]
+    pub(crate) fn lasts(&self, now: Instant) -> bool {
+        now < self.until
+    }
+
+    #[inline]
+    pub(crate) fn level(&self, name: Arc<str>, now: Instant) -> LevelDecision {
+        LevelDecision {
+            name,
+            limit: self.limit,
+            used: self.used,
+            remaining: self.remaining,
+            retry_after: Some(self.told.saturating_duration_since(now)),
+            reset_after: self.full.saturating_duration_since(now),
+            denies: true,
+            shadow: false,
+        }
+    }
+
+    /// A decision of this level alone.
+    #[inline]
+    pub(crate) fn decision(&self, name: &Arc<str>, source: Source, now: Instant) -> Decision {
+        let level = self.level(name.clone(), now);
+        Decision {
+            policy: name.clone(),
+            limit: level.limit,
+            remaining: level.remaining,
+            granted: 0,
+            retry_after: level.retry_after,
+            reset_after: level.reset_after,
+            delay: Duration::ZERO,
+            source,
+            shadow: false,
+            limiting: Some(0),
+            reason: self.reason,
+            levels: Levels(smallvec::smallvec![level]),
+        }
+    }
+}
+
+impl Denials {
+    pub(crate) fn new(longest: Duration) -> Self {
+        Self {
+            longest,
+            hasher: RandomState::default(),
+            shards: std::array::from_fn(|_| Mutex::default()),
+            forgotten: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether the subject is known to be denied this.
+    #[inline]
+    pub(crate) fn find(&self, subject: &Canonical, of: Of, now: Instant) -> Option<Denied> {
+        let shard = self.shard(subject);
+        let (found, denied) = shard.known.get(subject.as_bytes())?;
+        (*found == of && denied.lasts(now)).then_some(*denied)
+    }
+
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten.load(Acquire)
+    }
+
+    /// Keeps it, unless something was forgotten since it was asked for.
+    pub(crate) fn put(&self, subject: &Canonical, of: Of, denied: Denied, forgotten: u64) {
+        let now = Instant::now();
+        let denied = Denied { until: denied.until.min(now + self.longest), ..denied };
+        let mut shard = self.shard(subject);
+        if !matches!(denied.reason, Reason::OverLimit | Reason::Blocked)
+            || !denied.lasts(now)
+            || self.forgotten() != forgotten
+        {
+            return;
+        }
+        if let Some(known) = shard.known.get_mut(subject.as_bytes()) {
+            *known = (of, denied);
+        } else if shard.has_room(now) {
+            shard.known.insert(subject.as_bytes().into(), (of, denied));
+        }
+        shard.ends = Some(shard.ends.map_or(denied.until, |ends| ends.min(denied.until)));
+    }
+
+    /// Others may be admitted now.
+    pub(crate) fn forget(&self, subject: &Canonical) {
+        let mut shard = self.shard(subject);
+        self.forgotten.fetch_add(1, AcqRel);
+        shard.known.remove(subject.as_bytes());
+    }
+
+    pub(crate) fn forget_all(&self) {
+        self.forgotten.fetch_add(1, AcqRel);
+        for shard in &self.shards {
+            *shard.lock().unwrap_or_else(PoisonError::into_inner) = Shard::default();
+        }
+    }
+
+    #[inline]
+    fn shard(&self, subject: &Canonical) -> MutexGuard<'_, Shard> {
+        let hash = self.hasher.hash_one(subject.as_bytes());
+        let shard = &self.shards[(hash >> 57) as usize % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shard {
+    /// Also by throwing out what has ended.
+    fn has_room(&mut self, now: Instant) -> bool {
+        if self.known.len() < MOST / SHARDS {
+            return true;
+        }
+        if self.ends.is_some_and(|ends| ends > now) {
+            return false;
+        }
+        self.known.retain(|_, (_, denied)| denied.lasts(now));
+        self.ends = self.known.values().map(|(_, denied)| denied.until).min();
+        self.known.len() < MOST / SHARDS
+    }
+}
