@@ -1,5 +1,6 @@
 //! One decision, from levels to what became of each.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use futures_util::future::join_all;
@@ -78,6 +79,9 @@ async fn ask(
         Ok(outcome) => {
             if outcome.decision.source == Source::Redis {
                 inner.health.answered(inner.quick.breaker());
+                if inner.latency.wanted.load(Relaxed) {
+                    inner.latency.took(sent.elapsed());
+                }
                 if mode == Mode::All && outcome.decision.limiting.is_some() {
                     keep_denial(levels, &outcome.decision, &moment);
                 }

@@ -32,7 +32,8 @@
 //! - **A cost that can never be met is an error**, not a denial that tells to come back.
 //! - **What is given back late does no harm**: a [refund](Reservation::refund) never lets others spend more than is allowed.
 //! - **No key without an end**, whichever calls came before.
-//! - **Limits can change** while they are used, and what is spent stays spent: [`Limit::change`].
+//! - **Limits can change** while they are used, and what is spent stays spent: [`Limit::change`]; also by themselves,
+//!   with load: [`adaptive`].
 //! - **Nobody waits for a server that is away**: a decision takes 50 ms at most, and soon no time, until it is back.
 //! - **What is known is not asked for**, if you wish: [denials](LimitBuilder::cache_denials) that last, and quota
 //!   [leased](Leasing) ahead, with a bound.
@@ -141,12 +142,14 @@
 //! | `russet_ratelimit_decisions_total` | counter | `policy`, `result`: `admitted`, `shadow` (admitted, though a limit in shadow mode denies), `denied`, `shed`, `error` (no policy); `source`: `redis`, `list`, `deny_cache`, `lease`, `fallback` |
 //! | `russet_ratelimit_away` | gauge | 1 while decisions are made without Redis |
 //! | `russet_ratelimit_nodes` | gauge | how many nodes share the limits, as this one knows |
+//! | `russet_ratelimit_adaptive_limit`, `russet_ratelimit_adaptive_load` | gauges | `policy`: where an [adaptive](crate::adaptive) limit is |
 //! | `russet_fleet_breaker_state` | gauge | `breaker`: 0 closed, 1 open, 2 half-open, 3 forced open, 4 disabled, 5 metrics only, as this node knows it |
 //! | `russet_fleet_breaker_alone` | gauge | `breaker`: 1 while this node goes by its own breaker, because Redis does not answer |
 //! | `russet_fleet_breaker_transitions_total` | counter | `breaker`, `to`: changes that this node saw |
 //! | `russet_fleet_breaker_refused_total` | counter | `breaker`: calls of this node that were not made |
 //! | `russet_fleet_breaker_probes_total` | counter | `breaker`, `result`: `ok`, `failed`, `given_up`, `late`: probes of this node |
 
+pub mod adaptive;
 pub mod composite;
 mod decide;
 mod decision;

@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 
 pub use self::builder::LimiterBuilder;
 
+use crate::adaptive::Latency;
 use crate::decide::{Outcome, decide};
 use crate::error::Error;
 use crate::event::{Health, LimiterEvent};
@@ -82,6 +83,7 @@ pub(crate) struct Inner {
     pub(crate) local: Local,
     pub(crate) fleet: Fleet,
     pub(crate) keeper: Keeper,
+    pub(crate) latency: Latency,
     born: Instant,
     agreed: Agreed,
     /// Whether keys of different slots may lie on different servers.
@@ -123,6 +125,7 @@ impl Limiter {
                 local: Local::default(),
                 fleet,
                 keeper: Keeper::default(),
+                latency: Latency::default(),
                 born: Instant::now(),
                 agreed: Agreed::default(),
                 slots: OnceCell::new(),
