@@ -194,3 +194,62 @@ impl Shard {
         self.known.len() < MOST / SHARDS
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn denied(wait: Duration) -> Denied {
+        let level = LevelDecision {
+            name: "l".into(),
+            limit: 5,
+            used: 5,
+            remaining: 0,
+            retry_after: Some(wait),
+            reset_after: wait,
+            denies: true,
+            shadow: false,
+        };
+        Denied::new(&level, Reason::OverLimit, Instant::now(), wait)
+    }
+
+    #[test]
+    fn what_was_asked_for_before_something_was_forgotten_is_not_kept() {
+        let denials = Denials::new(HOUR);
+        let [one, other] = ["one", "other"].map(|subject| Canonical::of(subject));
+        for forget in
+            [Denials::forget_all, |denials: &Denials| denials.forget(&Canonical::of("one"))]
+        {
+            let before = denials.forgotten();
+            forget(&denials);
+            denials.put(&one, (1, 0), denied(HOUR), before);
+            assert!(denials.find(&one, (1, 0), Instant::now()).is_none());
+            denials.put(&one, (1, 0), denied(HOUR), denials.forgotten());
+            assert!(denials.find(&one, (1, 0), Instant::now()).is_some());
+            assert!(denials.find(&other, (1, 0), Instant::now()).is_none());
+        }
+    }
+
+    #[test]
+    fn there_are_never_more_than_there_is_room_for() {
+        let denials = Denials::new(HOUR);
+        let put = |subject: usize, wait| {
+            denials.put(&Canonical::of(&subject), (1, 0), denied(wait), denials.forgotten());
+        };
+        (0..MOST + MOST / 4).for_each(|subject| put(subject, HOUR));
+        let known = || {
+            let shards = denials.shards.iter().map(|shard| shard.lock().unwrap().known.len());
+            shards.sum::<usize>()
+        };
+        assert_eq!(known(), MOST);
+        // What has ended makes room.
+        denials.forget_all();
+        (0..MOST + MOST / 4).for_each(|subject| put(subject, Duration::from_millis(1)));
+        std::thread::sleep(Duration::from_millis(2));
+        (0..MOST + MOST / 4).for_each(|subject| put(subject, HOUR));
+        assert_eq!(known(), MOST);
+        assert!(denials.find(&Canonical::of(&0_usize), (1, 0), Instant::now()).is_some());
+    }
+}

@@ -142,7 +142,7 @@
 //! | `russet_ratelimit_decisions_total` | counter | `policy`, `result`: `admitted`, `shadow` (admitted, though a limit in shadow mode denies), `denied`, `shed`, `error` (no policy); `source`: `redis`, `list`, `deny_cache`, `lease`, `fallback` |
 //! | `russet_ratelimit_away` | gauge | 1 while decisions are made without Redis |
 //! | `russet_ratelimit_nodes` | gauge | how many nodes share the limits, as this one knows |
-//! | `russet_ratelimit_adaptive_limit`, `russet_ratelimit_adaptive_load` | gauges | `policy`: where an [adaptive](crate::adaptive) limit is |
+//! | `russet_ratelimit_adaptive_limit`, `russet_ratelimit_adaptive_load` | gauges | `policy`: where an [`adaptive`] limit is |
 //! | `russet_fleet_breaker_state` | gauge | `breaker`: 0 closed, 1 open, 2 half-open, 3 forced open, 4 disabled, 5 metrics only, as this node knows it |
 //! | `russet_fleet_breaker_alone` | gauge | `breaker`: 1 while this node goes by its own breaker, because Redis does not answer |
 //! | `russet_fleet_breaker_transitions_total` | counter | `breaker`, `to`: changes that this node saw |

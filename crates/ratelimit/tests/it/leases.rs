@@ -92,6 +92,43 @@ async fn where_nothing_is_left_it_is_denied_without_redis(at: Topology) {
 }
 
 #[tokio::test]
+async fn a_crowd_asks_with_one_voice() {
+    let server = Server::start().await.unwrap();
+    let limiter = node(&server.url(), &KeySpace::new("crowd").unwrap(), "one", 1);
+    let limit = leased(&limiter, Quota::gcra(100, HOUR, 100).unwrap(), SECOND * 10);
+    // Nobody is denied what there is, and all are answered.
+    let asked = (0..64).map(|_| limit.check("u"));
+    for decision in futures_util::future::join_all(asked).await {
+        let decision = decision.unwrap();
+        assert_eq!((decision.is_allowed(), decision.source), (true, Source::Lease));
+    }
+    // One for the layout, one for the first, one for all others; scripts are sent twice the first time.
+    let scripts = scripts_run(&mut server.conn().await.unwrap()).await;
+    assert!(scripts <= 8, "{scripts} scripts");
+}
+
+#[tokio::test]
+async fn who_is_denied_asks_again_after_ten_milliseconds() {
+    let server = Server::start().await.unwrap();
+    let limiter = node(&server.url(), &KeySpace::new("floor").unwrap(), "one", 1);
+    // One each millisecond.
+    let limit = leased(&limiter, Quota::gcra(1_000, SECOND, 1).unwrap(), SECOND);
+    let (begun, mut least) = (Instant::now(), SECOND);
+    while begun.elapsed() < SECOND / 2 {
+        if let Some(retry) = limit.check("u").await.unwrap().retry_after {
+            least = least.min(retry);
+            let until = Instant::now() + retry;
+            tokio::time::sleep_until(until.into()).await;
+            // As honest as ever.
+            assert!(limit.check("u").await.unwrap().is_allowed());
+        }
+    }
+    assert!(least > Duration::from_millis(5) && least < SECOND, "{least:?}");
+    let scripts = scripts_run(&mut server.conn().await.unwrap()).await;
+    assert!(scripts < 250, "{scripts} scripts");
+}
+
+#[tokio::test]
 async fn what_nobody_asks_for_any_more_is_given_back() {
     let (redis, space) = space(Topology::Server, "idle").await;
     let limiter = Limiter::options(&redis, &space).budget(10 * SECOND).nodes(1).build().unwrap();

@@ -9,6 +9,7 @@ mod denials;
 mod fleet_breaker;
 mod leases;
 mod levels;
+mod nodes;
 mod outage;
 mod policies;
 mod processes;

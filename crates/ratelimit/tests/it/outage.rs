@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use russet_core_conn::{KeySpace, Redis};
-use russet_ratelimit::{Level, Limit, Limiter, Outage, Quota, Source};
+use russet_ratelimit::{Leasing, Level, Limit, Limiter, Outage, Quota, Source};
 use russet_testkit::{Cluster, Sentinel, Server, soak};
 use tokio::task::JoinSet;
 
@@ -123,6 +123,40 @@ async fn soak_ratelimit_outage() {
     let figures = [("by_redis", by_redis), ("local", local), ("p99_us", p99), ("most_us", most)];
     let faults = [("killed", 10), ("paused", 10)];
     soak::record("ratelimit_outage", "one server", &[("tasks", 64)], &faults, &figures);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_leased_is_spent_without_redis_and_then_the_policy_holds() {
+    let server = Server::start().await.unwrap();
+    let limiter = Limiter::options(&quick(&server.url()), &KeySpace::new("leased").unwrap())
+        .nodes(1)
+        .build()
+        .unwrap();
+    let quota = Quota::gcra(1_000, SECOND, 1_000).unwrap();
+    let limit = limiter.builder("l", quota).leased(Leasing::new().sync(SECOND)).build().unwrap();
+    let begun = Instant::now();
+    let mut asks = async |source| {
+        let asked = Instant::now();
+        let decision = limit.check("u").await.unwrap();
+        assert!(begun.elapsed() < 30 * SECOND, "{decision:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        (decision.source == source, asked.elapsed())
+    };
+    // Until it holds something.
+    for _ in 0..200 {
+        asks(Source::Lease).await;
+    }
+    server.pause().await.unwrap();
+    assert!(asks(Source::Lease).await.0);
+    let (mut without, mut most) = (0, Duration::ZERO);
+    while without < 200 {
+        let (fallback, took) = asks(Source::Fallback).await;
+        without += u32::from(fallback);
+        most = most.max(took);
+    }
+    assert!(most < SECOND / 2, "{most:?}");
+    server.resume().await.unwrap();
+    while !asks(Source::Lease).await.0 {}
 }
 
 /// What a fleet of four admits in so much time without Redis, beside what it should.
