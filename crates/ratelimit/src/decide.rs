@@ -3,14 +3,14 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use futures_util::future::join_all;
 use russet_core_conn::Redis;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
+use self::here::{Moment, denied, keep_denial, local};
+use self::spread::Spread;
 use crate::decision::{Decision, Reason, Source};
-use crate::denials::{Denials, Denied};
 use crate::error::Error;
-use crate::fallback::{StandIn, goes_on};
+use crate::fallback::{goes_on, without_redis};
 use crate::judge::{Judge, LevelState};
 use crate::level::Level;
 use crate::limiter::{Inner, Limiter};
@@ -18,7 +18,12 @@ use crate::lists::Listed;
 use crate::metrics;
 use crate::outage::is_outage;
 use crate::rule::{Facts, Rule};
-use crate::scripts::{self, Mode, Receipt, Said, Step, What};
+use crate::scripts::{self, Mode, Receipt, Step, What};
+
+pub(crate) use self::spread::refund;
+
+mod here;
+mod spread;
 
 /// A decision, and what can be given back of it.
 pub(crate) struct Outcome {
@@ -73,7 +78,7 @@ async fn ask(
     let inner = &*limiter.inner;
     let goes_on = goes_on(inner, levels, mode, exact);
     let redis = if goes_on { &inner.quick } else { &inner.redis };
-    let moment = Moment { sent, forgotten: levels.iter().map(forgotten).collect() };
+    let moment = Moment::new(levels, sent);
     let answer = by_redis(limiter, redis, levels, &mut states, mode, (exact, goes_on)).await;
     match answer {
         Ok(outcome) => {
@@ -126,33 +131,6 @@ async fn by_redis(
     Box::pin(spread.decide(counted)).await
 }
 
-/// A decision of which nothing is known of Redis.
-#[cold]
-fn without_redis(
-    inner: &Inner,
-    levels: &[Level],
-    mode: Mode,
-    error: &russet_core_conn::Error,
-) -> Outcome {
-    inner.failed(error);
-    let mut states: SmallVec<[LevelState; 2]> = levels.iter().map(LevelState::of).collect();
-    let mut steps = steps(levels, &states);
-    let mut facts: SmallVec<[(u64, Facts); 4]> = smallvec![(0, Facts::default()); steps.len()];
-    let failed: SmallVec<[usize; 4]> = (0..steps.len()).collect();
-    let mut stand_in = StandIn { inner, levels, states: &mut states, steps: &mut steps, mode };
-    if let Some(level) = stand_in.closed(&failed) {
-        return stand_in.denial(level);
-    }
-    let elsewhere = if mode == Mode::Most { u64::MAX } else { 1 };
-    let granted = stand_in.decide(&failed, elsewhere, &mut facts);
-    let judge = Judge { levels, states: &states, steps: &steps, mode };
-    let mut outcome = judge.judge(granted, &facts);
-    outcome.decision.source = Source::Fallback;
-    // Nothing of it is in Redis.
-    outcome.receipts.clear();
-    outcome
-}
-
 /// As much as fits of what one level costs, to be spent later; what it is without Redis is not this one's to say.
 pub(crate) async fn ahead(limiter: &Limiter, level: &Level) -> Result<Outcome, Error> {
     let (inner, levels) = (&*limiter.inner, std::slice::from_ref(level));
@@ -166,17 +144,6 @@ pub(crate) async fn ahead(limiter: &Limiter, level: &Level) -> Result<Outcome, E
         Err(_) => {}
     }
     answer
-}
-
-/// The decision that is made where Redis has failed with this error; without one where the error is the answer.
-pub(crate) fn stood_in(
-    inner: &Inner,
-    level: &Level,
-    error: &russet_core_conn::Error,
-) -> Option<Decision> {
-    let levels = std::slice::from_ref(level);
-    let goes_on = goes_on(inner, levels, Mode::All, false) && is_outage(error);
-    goes_on.then(|| without_redis(inner, levels, Mode::All, error).decision)
 }
 
 /// What is known before anybody is asked.
@@ -220,71 +187,6 @@ fn check(
     Ok(states)
 }
 
-/// A decision of this process, in which only one level has a say, or none.
-fn local(
-    levels: &[Level],
-    states: &[LevelState],
-    source: Source,
-    reason: Reason,
-    limiting: Option<usize>,
-) -> Outcome {
-    let judge = Judge { levels, states, steps: &[], mode: Mode::Peek };
-    let mut outcome = judge.judge(1, &[]);
-    let decision = &mut outcome.decision;
-    (decision.source, decision.reason, decision.limiting) = (source, reason, limiting);
-    match limiting {
-        Some(level) => {
-            decision.levels.0[level].denies = true;
-            decision.policy = decision.levels[level].name.clone();
-        }
-        None => decision.granted = levels.iter().map(|level| level.cost).max().unwrap_or(0),
-    }
-    outcome
-}
-
-/// When Redis was asked, and how often each level had been forgotten before.
-struct Moment {
-    sent: Instant,
-    forgotten: SmallVec<[u64; 2]>,
-}
-
-fn forgotten(level: &Level) -> u64 {
-    level.limit.inner.denials.as_ref().map_or(0, Denials::forgotten)
-}
-
-/// Whether one of the levels is known to deny this: of several that do so longest.
-fn denied(levels: &[Level], states: &[LevelState], now: Instant) -> Option<Outcome> {
-    let known = levels.iter().enumerate().filter(|(at, _)| states[*at].listed.is_none());
-    let known = known.filter_map(|(at, level)| {
-        let denials = level.limit.inner.denials.as_ref()?;
-        level.limit.inner.limiter.inner.time().is_none().then_some(())?;
-        Some((at, denials.find(&level.subject, (level.cost, level.left), now)?))
-    });
-    let (at, denial) = known.max_by_key(|(_, denial)| denial.told)?;
-    let mut outcome = local(levels, states, Source::DenyCache, denial.reason, Some(at));
-    let level = denial.level(levels[at].limit.inner.name.clone(), now);
-    let decision = &mut outcome.decision;
-    (decision.limit, decision.remaining) = (level.limit, level.remaining);
-    (decision.retry_after, decision.reset_after) = (level.retry_after, level.reset_after);
-    decision.levels.0[at] = level;
-    Some(outcome)
-}
-
-/// Keeps what denies longest for those who ask the same.
-fn keep_denial(levels: &[Level], decision: &Decision, moment: &Moment) {
-    let Some(at) = decision.limiting else { return };
-    let level = &levels[at];
-    let (Some(denials), Some(retry)) = (&level.limit.inner.denials, decision.retry_after) else {
-        return;
-    };
-    // What higher classes have spent may be another's next window.
-    if level.higher.is_empty() && level.limit.inner.limiter.inner.time().is_none() {
-        let denial = Denied::new(&decision.levels[at], decision.reason, moment.sent, retry);
-        let of = (level.cost, level.left);
-        denials.put(&level.subject, of, denial, moment.forgotten[at]);
-    }
-}
-
 /// One bucket, as nearly every decision is.
 async fn alone(
     inner: &Inner,
@@ -310,7 +212,7 @@ async fn alone(
 }
 
 /// What the scripts are given: those that count before those in the shadow.
-fn steps(levels: &[Level], states: &[LevelState]) -> SmallVec<[Of; 4]> {
+pub(crate) fn steps(levels: &[Level], states: &[LevelState]) -> SmallVec<[Of; 4]> {
     let mut steps = SmallVec::new();
     for shadow in [false, true] {
         for (at, (level, state)) in levels.iter().zip(states).enumerate() {
@@ -337,146 +239,4 @@ fn steps(levels: &[Level], states: &[LevelState]) -> SmallVec<[Of; 4]> {
         }
     }
     steps
-}
-
-/// Levels in several slots of a cluster: all are asked at once, and who has spent gives back where another denies.
-struct Spread<'a> {
-    limiter: &'a Limiter,
-    redis: &'a Redis,
-    levels: &'a [Level],
-    states: &'a mut [LevelState],
-    steps: &'a mut [Of],
-    mode: Mode,
-    /// Where some do not answer.
-    goes_on: bool,
-}
-
-impl Spread<'_> {
-    async fn decide(self, counted: usize) -> Result<Outcome, Error> {
-        let inner = &*self.limiter.inner;
-        let slots = self.slots();
-        let (redis, mode, steps) = (self.redis, self.mode, &*self.steps);
-        let asked = slots.iter().map(|(_, places)| async {
-            let part: SmallVec<[&Step; 4]> = places.iter().map(|at| &steps[*at].step).collect();
-            let counted = places.iter().filter(|at| **at < counted).count();
-            scripts::decide(redis, mode, &part, counted, inner.time()).await
-        });
-        let answers = join_all(asked).await;
-        // What all of them grant; a slot with nothing but shadows grants whatever is asked.
-        let mut granted = u64::MAX;
-        let (mut facts, mut spent) =
-            (vec![(0, Facts::default()); steps.len()], vec![0; steps.len()]);
-        let (mut failed, mut errors) = (Vec::new(), Vec::new());
-        for ((_, places), answer) in slots.iter().zip(answers) {
-            match answer {
-                Ok(Said { granted: here, now, facts: said }) => {
-                    if places.iter().any(|at| *at < counted) {
-                        granted = granted.min(here);
-                    }
-                    for (at, said) in places.iter().zip(said) {
-                        (facts[*at], spent[*at]) = ((now, said), here);
-                    }
-                }
-                Err(error) => {
-                    failed.extend(places);
-                    errors.push(error);
-                }
-            }
-        }
-        if errors.is_empty() {
-            let receipts = self.judge().too_much(&facts, &spent, granted);
-            // What can't be given back is regained with time.
-            let _ = refund(inner, redis, &receipts).await;
-            return Ok(self.judge().judge(granted, &facts));
-        }
-        let stops = errors.iter().position(|error| !self.goes_on || !is_outage(error));
-        if let Some(error) = stops {
-            self.all_back(&facts, &spent);
-            return Err(errors.swap_remove(error).into());
-        }
-        inner.failed(&errors[0]);
-        let mut stand_in =
-            StandIn { inner, levels: self.levels, states: self.states, steps: self.steps, mode };
-        if let Some(level) = stand_in.closed(&failed) {
-            let denial = stand_in.denial(level);
-            self.all_back(&facts, &spent);
-            return Ok(denial);
-        }
-        granted = stand_in.decide(&failed, granted, &mut facts);
-        self.back(&facts, &spent, granted);
-        let mut outcome = self.judge().judge(granted, &facts);
-        outcome.decision.source = Source::Fallback;
-        Ok(outcome)
-    }
-
-    fn slots(&self) -> Vec<(u16, Vec<usize>)> {
-        let mut slots: Vec<(u16, Vec<usize>)> = Vec::new();
-        for (at, of) in self.steps.iter().enumerate() {
-            let slot = of.step.key.slot();
-            match slots.iter_mut().find(|(of, _)| *of == slot) {
-                Some((_, places)) => places.push(at),
-                None => slots.push((slot, vec![at])),
-            }
-        }
-        slots
-    }
-
-    fn judge(&self) -> Judge<'_> {
-        Judge { levels: self.levels, states: self.states, steps: self.steps, mode: self.mode }
-    }
-
-    fn all_back(&self, facts: &[(u64, Facts)], spent: &[u64]) {
-        self.back(facts, spent, 0);
-    }
-
-    /// Gives back what is too much, with nobody waiting for it: the time for this decision is over.
-    fn back(&self, facts: &[(u64, Facts)], spent: &[u64], granted: u64) {
-        let receipts = self.judge().too_much(facts, spent, granted);
-        if receipts.is_empty() {
-            return;
-        }
-        let (limiter, redis) = (self.limiter.clone(), self.redis.clone());
-        tokio::spawn(async move {
-            if let Err(error) = refund(&limiter.inner, &redis, &receipts).await {
-                tracing::debug!(%error, "what others have denied can't be given back");
-            }
-        });
-    }
-}
-
-/// Slot by slot, in parallel. Whether all of it was given back.
-pub(crate) async fn refund(
-    inner: &Inner,
-    redis: &Redis,
-    receipts: &[(Receipt, u64)],
-) -> Result<bool, Error> {
-    let mut slots: Vec<(u16, Vec<(&Receipt, u64)>)> = Vec::new();
-    let splits = receipts.len() > 1 && inner.splits(redis).await?;
-    for (receipt, units) in receipts {
-        let slot = if splits { receipt.key.slot() } else { 0 };
-        match slots.iter_mut().find(|(of, _)| *of == slot) {
-            Some((_, of)) => of.push((receipt, *units)),
-            None => slots.push((slot, vec![(receipt, *units)])),
-        }
-    }
-    let asked = slots.iter().map(|(_, of)| async {
-        let back = scripts::refund(redis, of, inner.time()).await?;
-        let due = of.iter().map(|(receipt, units)| receipt.rule.refunded(*units));
-        Ok::<_, Error>(back.into_iter().eq(due))
-    });
-    let mut whole = true;
-    for answer in join_all(asked).await {
-        whole &= answer?;
-    }
-    Ok(whole)
-}
-
-impl Inner {
-    /// A decision is made without Redis.
-    fn failed(&self, error: &russet_core_conn::Error) {
-        tracing::debug!(%error, "a decision without Redis");
-        if let Some(breaker) = self.quick.breaker() {
-            self.health.failed(error, breaker);
-        }
-    }
 }

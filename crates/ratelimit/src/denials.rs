@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn what_was_asked_for_before_something_was_forgotten_is_not_kept() {
         let denials = Denials::new(HOUR);
-        let [one, other] = ["one", "other"].map(|subject| Canonical::of(subject));
+        let [one, other] = ["one", "other"].map(Canonical::of);
         for forget in
             [Denials::forget_all, |denials: &Denials| denials.forget(&Canonical::of("one"))]
         {

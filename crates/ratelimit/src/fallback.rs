@@ -1,14 +1,15 @@
 //! A decision of which servers have not answered: by what each level's policy says.
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::Outage;
-use crate::decide::{Of, Outcome};
-use crate::decision::{Reason, Source};
+use crate::decide::{Of, Outcome, steps};
+use crate::decision::{Decision, Reason, Source};
 use crate::judge::{Judge, LevelState};
 use crate::level::Level;
 use crate::limiter::Inner;
 use crate::local::{Part, share};
+use crate::outage::is_outage;
 use crate::rule::Facts;
 use crate::scripts::{Mode, What};
 
@@ -21,6 +22,44 @@ pub(crate) fn policy(inner: &Inner, level: &Level) -> Outage {
 pub(crate) fn goes_on(inner: &Inner, levels: &[Level], mode: Mode, exact: bool) -> bool {
     let stops = |level: &Level| policy(inner, level) == Outage::Error;
     !exact && mode != Mode::Force && !levels.iter().any(stops)
+}
+
+/// A decision of which nothing is known of Redis.
+#[cold]
+pub(crate) fn without_redis(
+    inner: &Inner,
+    levels: &[Level],
+    mode: Mode,
+    error: &russet_core_conn::Error,
+) -> Outcome {
+    inner.failed(error);
+    let mut states: SmallVec<[LevelState; 2]> = levels.iter().map(LevelState::of).collect();
+    let mut steps = steps(levels, &states);
+    let mut facts: SmallVec<[(u64, Facts); 4]> = smallvec![(0, Facts::default()); steps.len()];
+    let failed: SmallVec<[usize; 4]> = (0..steps.len()).collect();
+    let mut stand_in = StandIn { inner, levels, states: &mut states, steps: &mut steps, mode };
+    if let Some(level) = stand_in.closed(&failed) {
+        return stand_in.denial(level);
+    }
+    let elsewhere = if mode == Mode::Most { u64::MAX } else { 1 };
+    let granted = stand_in.decide(&failed, elsewhere, &mut facts);
+    let judge = Judge { levels, states: &states, steps: &steps, mode };
+    let mut outcome = judge.judge(granted, &facts);
+    outcome.decision.source = Source::Fallback;
+    // Nothing of it is in Redis.
+    outcome.receipts.clear();
+    outcome
+}
+
+/// The decision that is made where Redis has failed with this error; without one where the error is the answer.
+pub(crate) fn stood_in(
+    inner: &Inner,
+    level: &Level,
+    error: &russet_core_conn::Error,
+) -> Option<Decision> {
+    let levels = std::slice::from_ref(level);
+    let goes_on = goes_on(inner, levels, Mode::All, false) && is_outage(error);
+    goes_on.then(|| without_redis(inner, levels, Mode::All, error).decision)
 }
 
 /// What those grant whose servers have not answered, and in the place of their answers what they would have said.
@@ -92,5 +131,15 @@ impl StandIn<'_> {
         (decision.policy, decision.limit, decision.remaining) =
             (level.name.clone(), level.limit, 0);
         outcome
+    }
+}
+
+impl Inner {
+    /// A decision is made without Redis.
+    pub(crate) fn failed(&self, error: &russet_core_conn::Error) {
+        tracing::debug!(%error, "a decision without Redis");
+        if let Some(breaker) = self.quick.breaker() {
+            self.health.failed(error, breaker);
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::decide;
 use crate::decision::Decision;
 use crate::denials::Denied;
 use crate::error::Error;
+use crate::fallback::stood_in;
 use crate::level::Level;
 use crate::rule::Rule;
 use crate::{Limit, metrics};
@@ -56,7 +57,7 @@ impl Limit {
                 Asked::Answered => {}
                 Asked::Failed(error) => {
                     let level = Level::new(self.clone(), subject.clone());
-                    let decision = decide::stood_in(inner, &level, &error);
+                    let decision = stood_in(inner, &level, &error);
                     let decision = decision.ok_or(Error::Redis(error));
                     if let Ok(decision) = &decision {
                         metrics::made(decision);

@@ -135,7 +135,7 @@ async fn what_is_leased_is_spent_without_redis_and_then_the_policy_holds() {
     let quota = Quota::gcra(1_000, SECOND, 1_000).unwrap();
     let limit = limiter.builder("l", quota).leased(Leasing::new().sync(SECOND)).build().unwrap();
     let begun = Instant::now();
-    let mut asks = async |source| {
+    let asks = async |source| {
         let asked = Instant::now();
         let decision = limit.check("u").await.unwrap();
         assert!(begun.elapsed() < 30 * SECOND, "{decision:?}");
