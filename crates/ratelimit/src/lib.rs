@@ -133,7 +133,8 @@
 //!
 //! `test-util`: `Limiter::set_time`, so that tests need not wait.
 //!
-//! `tower`: `FleetBreakerLayer`.
+//! `tower`: `FleetBreakerLayer`. `http`: `http::RateLimitLayer`, limits before a service of HTTP. `axum`: that, and an
+//! extractor of what was decided.
 //!
 //! `metrics`: counters and gauges by the `metrics` facade.
 //!
@@ -158,6 +159,9 @@ mod error;
 mod event;
 mod fallback;
 mod fleet_breaker;
+pub mod guide;
+#[cfg(feature = "http")]
+pub mod http;
 mod ip;
 mod judge;
 mod keeper;

@@ -56,6 +56,18 @@ impl Rule {
         }
     }
 
+    /// The same, as it was asked for: without what ticks have rounded up.
+    #[cfg(feature = "http")]
+    pub(crate) fn window(&self) -> std::time::Duration {
+        crate::ticks::time(match *self {
+            Self::Bucket { capacity, each } | Self::Queue { capacity, each, .. } => {
+                capacity * (each - 1) + 1
+            }
+            Self::Strict { part, parts, .. } => (part - 1) * parts + 1,
+            _ => self.period(),
+        })
+    }
+
     /// For how long a key must be kept, in ms: what is spent, and a debt of as much, matter no longer then.
     pub(crate) fn kept(&self) -> u64 {
         let extra = match *self {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use russet_core_conn::Segments;
 
 use crate::error::Error;
-use crate::level::Higher;
+use crate::level::{Higher, Level};
 use crate::{Decision, Limit, Limiter, Quota};
 
 /// Priority classes: each has a limit of its own, in the same windows, and the lowest one is shed before its limit where
@@ -42,6 +42,14 @@ impl Priority {
     /// # Errors
     /// [`Error::UnknownClass`], and those of [`Limiter::check`].
     pub async fn check(&self, class: &str, subject: impl Segments) -> Result<Decision, Error> {
+        self.limiter.check(&[self.level(class, subject)?]).await
+    }
+
+    /// This class for one subject, for decisions over several levels.
+    ///
+    /// # Errors
+    /// [`Error::UnknownClass`].
+    pub fn level(&self, class: &str, subject: impl Segments) -> Result<Level, Error> {
         let Some(at) = self.classes.iter().position(|(name, _)| **name == *class) else {
             let known = self.classes.iter().map(|(name, _)| name.to_string()).collect();
             return Err(Error::UnknownClass { class: class.to_owned(), known });
@@ -56,7 +64,7 @@ impl Priority {
                 limit: reduced,
             }));
         }
-        self.limiter.check(&[level]).await
+        Ok(level)
     }
 }
 

@@ -7,6 +7,8 @@ mod calls;
 mod composite;
 mod denials;
 mod fleet_breaker;
+#[cfg(feature = "http")]
+mod http;
 mod leases;
 mod levels;
 mod nodes;
