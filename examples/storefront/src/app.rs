@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use russet_core_conn::{Backoff, Redis};
+use futures_util::future::join_all;
+use russet_core_conn::{Backoff, KeySpace, Redis};
+use russet_ratelimit::FleetBreaker;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::{Catalog, CatalogError};
 use crate::connection;
 use crate::feed::Feed;
+use crate::flood::{self, Flood};
 use crate::http::{self, Site};
 use crate::ledger::Ledger;
+use crate::limits;
 use crate::load::{Draw, Load, Mix, Popularity, Progress};
 use crate::origin::{Origin, OriginError, fill};
 use crate::shelves::{PRODUCT_TTL, STALENESS, Shelves};
@@ -27,6 +32,9 @@ const WEB_DRAIN: Duration = Duration::from_secs(5);
 
 /// How many instances of the shop there are, each with its own connection and memory.
 const INSTANCES: usize = 2;
+
+/// How long the database is left alone after it has failed too often.
+const OPEN_FOR: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether owed removals were made good.
 const SETTLE_EVERY: Duration = Duration::from_millis(500);
@@ -142,7 +150,8 @@ impl App {
         let common = Arc::new(Common::new(catalog, departures, origin, ledger)?);
         let shop = |(number, redis)| {
             let shelves = Shelves::new(redis, &identity).map_err(AppError::Redis)?;
-            Ok(Shop::new(number, Arc::clone(&common), shelves))
+            let breaker = breaker(redis, &identity, number).map_err(AppError::Redis)?;
+            Ok(Shop::new(number, Arc::clone(&common), shelves, breaker))
         };
         let shops: Vec<Shop> =
             handles.iter().enumerate().map(shop).collect::<Result<_, AppError>>()?;
@@ -156,20 +165,30 @@ impl App {
         let feed = Feed::new(shops.clone(), Arc::clone(&progress));
         background.push(Task::spawn(|end| feed.clone().run(end)));
 
+        let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+        for number in 0..INSTANCES {
+            let port = if number == 0 { settings.listen.port() } else { 0 };
+            let (listener, address) = listen((settings.listen.ip(), port).into()).await?;
+            listeners.push(listener);
+            addresses.push(address);
+        }
+        let flooding = Arc::new(Semaphore::new(1));
         let mut instances = Vec::new();
-        for (shop, redis) in shops.iter().zip(handles) {
-            let port = if instances.is_empty() { settings.listen.port() } else { 0 };
+        for ((shop, redis), listener) in shops.iter().zip(handles).zip(listeners) {
+            let limits = limits::layer(&redis).map_err(AppError::Redis)?;
             let site = |end| Site {
                 shop: shop.clone(),
                 shops: shops.clone(),
                 feed: feed.clone(),
                 progress: Arc::clone(&progress),
+                addresses: addresses.as_slice().into(),
+                flooding: Arc::clone(&flooding),
+                limits,
                 end,
             };
-            let (address, web) = serve((settings.listen.ip(), port).into(), site).await?;
+            let (address, web) = (addresses[instances.len()], serve(listener, site));
             instances.push(Instance { address, shop: shop.clone(), redis, web });
         }
-        let addresses = instances.iter().map(|instance| instance.address).collect();
         let load = Load::new(shops, draw, Arc::clone(&progress), addresses, settings.seed);
         let load = Task::spawn(|end| load.run(end));
         Ok(Self { instances, feed, progress, load, background, folder })
@@ -212,6 +231,13 @@ impl App {
         }
     }
 
+    /// Floods the busiest route from one client, for so long.
+    pub fn flood(&self, lasts: Duration) -> impl Future<Output = Flood> + use<> {
+        let addresses: Vec<_> = self.addresses().collect();
+        let catalog = Arc::clone(self.shop().catalog());
+        async move { flood::run(&addresses, &catalog, lasts).await }
+    }
+
     /// Ends the load and waits for the answers that are on their way. The shop goes on.
     pub async fn end_load(&mut self) {
         self.load.end.cancel();
@@ -227,10 +253,13 @@ impl App {
         self.end_load().await;
         self.instances.iter().for_each(|instance| instance.web.end.cancel());
         let over = Instant::now() + WEB_DRAIN;
-        for Instance { web, redis, .. } in &mut self.instances {
+        for Instance { web, .. } in &mut self.instances {
             if tokio::time::timeout_at(over, &mut web.handle).await.is_err() {
                 web.handle.abort();
             }
+        }
+        join_all(self.instances.iter().map(|instance| instance.shop.leave_fleet())).await;
+        for Instance { redis, .. } in &mut self.instances {
             let report = redis.close().await;
             if !report.is_clean() {
                 tracing::warn!(?report, "some calls to Redis were left undone");
@@ -279,25 +308,40 @@ impl Folder {
     }
 }
 
-/// Listens there, and serves what `site` is.
-async fn serve(
-    listen: SocketAddr,
-    site: impl FnOnce(CancellationToken) -> Site,
-) -> Result<(SocketAddr, Task), AppError> {
-    let cannot = |source| AppError::Io { what: listen.to_string(), source };
-    let listener = TcpListener::bind(listen).await.map_err(cannot)?;
+/// Listens there.
+async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), AppError> {
+    let cannot = |source| AppError::Io { what: at.to_string(), source };
+    let listener = TcpListener::bind(at).await.map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
-    let web = Task::spawn(|end| {
+    Ok((listener, address))
+}
+
+/// Serves what `site` is.
+fn serve(listener: TcpListener, site: impl FnOnce(CancellationToken) -> Site) -> Task {
+    Task::spawn(|end| {
         let router = http::router(site(end.clone()));
+        // Limits ask for the peer's address.
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
         async move {
             let served =
-                axum::serve(listener, router).with_graceful_shutdown(end.cancelled_owned());
+                axum::serve(listener, service).with_graceful_shutdown(end.cancelled_owned());
             if let Err(error) = served.await {
                 tracing::error!(%error, "the web server ended");
             }
         }
-    });
-    Ok((address, web))
+    })
+}
+
+/// The breaker before the database, which all instances share.
+fn breaker(
+    redis: &Redis,
+    database: &str,
+    number: usize,
+) -> Result<FleetBreaker<OriginError>, Box<dyn std::error::Error + Send + Sync>> {
+    let keys = KeySpace::new("storefront")?;
+    let (name, node) = (format!("database.{database}"), format!("instance-{number}"));
+    let breaker = FleetBreaker::builder(&redis.without_waiting(), &keys, &name, &node);
+    Ok(breaker.open_for(OPEN_FOR).build()?)
 }
 
 /// A lazy handle. It never gives up: the shop goes on without Redis for as long as it takes.

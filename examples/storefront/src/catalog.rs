@@ -186,6 +186,13 @@ impl Catalog {
         (&self.airports[usize::from(facts.origin)], &self.airports[usize::from(facts.destination)])
     }
 
+    /// The route with the most flights.
+    #[must_use]
+    pub fn busiest(&self) -> u32 {
+        let routes = self.routes.iter().zip(0..);
+        routes.max_by_key(|(route, _)| route.flights).map_or(0, |(_, id)| id)
+    }
+
     fn index(&self, iata: &str) -> Option<u16> {
         self.by_iata.get(&iata.to_ascii_uppercase()).copied()
     }

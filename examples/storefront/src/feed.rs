@@ -51,6 +51,10 @@ pub struct Second {
     pub wrong: u64,
     /// Fare changes whose removal from the cache is still owed.
     pub owed: u64,
+    /// The fleet's breaker before the database, as the first instance knows it: `closed`, `open`, `half-open`, …
+    pub breaker: String,
+    /// Whether that instance goes by its own breaker, because Redis does not answer.
+    pub alone: bool,
     /// Requests a second that the load aims at.
     pub rate: u32,
     /// What answered the lookups of each instance.
@@ -170,7 +174,7 @@ impl Feed {
     fn second(&self, before: &mut Counts) -> Second {
         let Inner { shops, progress, .. } = &*self.inner;
         let (shop, counts) = (self.inner.shop(), self.inner.counts());
-        let checks = progress.checks();
+        let (checks, standing) = (progress.checks(), shop.breaker());
         let second = Second {
             at: unix_ms(),
             counts: counts.totals.since(&before.totals),
@@ -181,6 +185,8 @@ impl Feed {
             late: checks.late,
             wrong: checks.wrong,
             owed: shops.iter().map(|shop| shop.owed() as u64).sum(),
+            breaker: standing.fleet.to_string(),
+            alone: standing.alone,
             rate: progress.rate(),
             tiers: counts
                 .tiers

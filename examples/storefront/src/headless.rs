@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::app::App;
 use crate::feed::Second;
+use crate::flood::{self, Flood};
 use crate::load::Checks;
 use crate::metrics::{Latencies, Quantiles, Totals};
 use crate::shelves::{STALENESS, Tiers};
@@ -32,15 +33,18 @@ pub struct Summary {
     differing: usize,
     allowed_age: Duration,
     tiers: Vec<Tiers>,
+    flood: Flood,
+    breaker: String,
 }
 
 /// Lets the load run for so many seconds (`None`: it was interrupted before), printing how it goes
 /// to standard error. Hit rate and latencies are taken after a warm-up of a third of that time, at
-/// most 10 s.
+/// most 10 s. After that, one client floods the API for 5 s, or for another third.
 pub async fn run(app: &mut App, seconds: u64) -> Summary {
     let warm_up = (seconds / 3).min(10);
     let mut before = app.shop().metrics().totals();
     let mut measured = app.feed().seconds();
+    let mut flood = None;
     for second in 1..=seconds {
         // The sender lives as long as the feed, which outlives this.
         drop(measured.changed().await);
@@ -49,6 +53,8 @@ pub async fn run(app: &mut App, seconds: u64) -> Summary {
             before = app.shop().metrics().totals();
             app.shop().metrics().take_run();
             app.progress().take_latency();
+            let lasts = flood::LASTS.min(Duration::from_secs(seconds) / 3);
+            flood = Some(tokio::spawn(app.flood(lasts)));
         }
         if let Some(last) = last {
             report(app, &last, second, seconds);
@@ -57,11 +63,22 @@ pub async fn run(app: &mut App, seconds: u64) -> Summary {
     if std::io::stderr().is_terminal() {
         eprintln!();
     }
+    let flood = match flood {
+        // One that has panicked was none.
+        Some(flood) => flood.await.unwrap_or_default(),
+        None => Flood::default(),
+    };
     app.end_load().await;
-    summarize(app, seconds, warm_up, &before).await
+    summarize(app, seconds, warm_up, &before, flood).await
 }
 
-async fn summarize(app: &App, seconds: u64, warm_up: u64, before: &Totals) -> Summary {
+async fn summarize(
+    app: &App,
+    seconds: u64,
+    warm_up: u64,
+    before: &Totals,
+    flood: Flood,
+) -> Summary {
     let shop = app.shop();
     let totals = shop.metrics().totals();
     let queries = shop.origin().queries();
@@ -77,6 +94,8 @@ async fn summarize(app: &App, seconds: u64, warm_up: u64, before: &Totals) -> Su
         differing: shop.audit().await.unwrap_or(usize::MAX),
         allowed_age: shop.ledger().allowed_age(),
         tiers: app.shops().map(Shop::tiers).collect(),
+        flood,
+        breaker: shop.breaker().fleet.to_string(),
     }
 }
 
@@ -109,6 +128,19 @@ impl Summary {
             let Checks { made, planned, .. } = self.checks;
             faults
                 .push(format!("{made} of {planned} planned requests were made, not at least 99%"));
+        }
+        if self.checks.denied > 0 {
+            faults
+                .push(format!("{} requests of ordinary customers were denied", self.checks.denied));
+        }
+        let Flood { sent, admitted, allowed, denied, untold, .. } = self.flood;
+        if denied == 0 || admitted > allowed {
+            faults.push(format!(
+                "of a flood of {sent} requests {admitted} were admitted, not at most {allowed}, and {denied} denied"
+            ));
+        }
+        if untold > 0 {
+            faults.push(format!("{untold} denials did not say when to come back"));
         }
         if self.differing > 0 {
             faults.push(format!("{} changed fares are not in the database", self.differing));
@@ -186,6 +218,29 @@ impl Summary {
                 STALENESS, self.allowed_age
             ),
         );
+        row(
+            "admitted",
+            number(totals.admitted + totals.fallback),
+            format!("{} of them without Redis", number(totals.fallback)),
+        );
+        row(
+            "denied / shed",
+            format!("{} / {}", number(totals.denied), number(totals.shed)),
+            format!("of ordinary customers {} / {}", number(checks.denied), number(checks.shed)),
+        );
+        row(
+            "flood",
+            number(self.flood.sent),
+            format!(
+                "in {:.1} s by one client: admitted {} (at most {}), denied {}, lost {}",
+                Duration::from_millis(self.flood.took_ms).as_secs_f64(),
+                number(self.flood.admitted),
+                number(self.flood.allowed),
+                number(self.flood.denied),
+                number(self.flood.lost),
+            ),
+        );
+        row("breaker", self.breaker.clone(), "of the database, over all instances".to_owned());
         for (instance, tiers) in self.tiers.iter().enumerate() {
             let all = tiers.memory + tiers.redis + tiers.stale + tiers.loads;
             row(
@@ -210,12 +265,13 @@ impl Summary {
 fn report(app: &App, last: &Second, second: u64, seconds: u64) {
     let checks = app.progress().checks();
     let line = format!(
-        "{second:>4} of {seconds} s  {:>6} requests/s  hits {:>6}  queries {:>5}/s  hit p99 {:>8}  miss p99 {:>8}  5xx {}  late {}  wrong {}  {:?}",
+        "{second:>4} of {seconds} s  {:>6} requests/s  hits {:>6}  queries {:>5}/s  hit p99 {:>8}  miss p99 {:>8}  denied {:>5}/s  5xx {}  late {}  wrong {}  {:?}",
         number(last.counts.requests),
         percent(last.counts.hit_rate()),
         number(last.queries),
         micros(last.latencies.hit.p99),
         micros(last.latencies.miss.p99),
+        number(last.counts.denied),
         last.counts.failed,
         checks.late,
         checks.wrong,

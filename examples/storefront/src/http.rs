@@ -6,6 +6,7 @@ mod error;
 mod input;
 mod pages;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,10 +15,13 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{get, post};
+use russet_ratelimit::http::{Limited, RateLimitLayer};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use self::error::ApiError;
 use crate::feed::Feed;
+use crate::limits::Decided;
 use crate::load::Progress;
 use crate::metrics::Answer;
 use crate::shop::{Served, Shop};
@@ -36,28 +40,42 @@ pub struct Site {
     pub feed: Feed,
     /// The load, whose rate can be set.
     pub progress: Arc<Progress>,
+    /// Where all of them listen.
+    pub addresses: Arc<[SocketAddr]>,
+    /// Whoever floods them holds its one permit.
+    pub flooding: Arc<Semaphore>,
+    /// What the API is limited to.
+    pub limits: RateLimitLayer,
     /// When this is cancelled, streams to browsers end.
     pub end: CancellationToken,
 }
 
 /// All routes.
 pub fn router(site: Site) -> Router {
-    let measured = Router::new()
+    let measure = axum::middleware::from_fn_with_state(site.shop.clone(), measure);
+    let decided = axum::middleware::from_fn_with_state(site.shop.clone(), decided);
+    let limited = Router::new()
         .route("/api/route/{origin}/{destination}", get(api::route))
         .route("/api/route/{origin}/{destination}/fare", post(api::change_fare))
         .route("/api/departures/airport/{iata}", get(api::airport))
         .route("/api/departures/state/{state}", get(api::state))
+        .layer(measure.clone())
+        .layer(site.limits.clone())
+        .layer(decided);
+    let pages = Router::new()
         .route("/route/{origin}/{destination}", get(pages::route))
         .route("/airport/{iata}", get(pages::airport))
         .route("/state/{state}", get(pages::state))
-        .layer(axum::middleware::from_fn_with_state(site.shop.clone(), measure));
+        .layer(measure);
     Router::new()
         .route("/", get(dashboard::page))
         .route("/events", get(dashboard::events))
         .route("/api/map", get(dashboard::map))
         .route("/api/load", post(api::set_rate))
         .route("/api/stampede", post(api::stampede))
-        .merge(measured)
+        .route("/api/flood", post(api::flood))
+        .merge(limited)
+        .merge(pages)
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
@@ -74,6 +92,13 @@ async fn measure(State(shop): State<Shop>, request: Request, next: Next) -> Resp
         None => Answer::Refused,
     };
     shop.metrics().answered(answer, began.elapsed());
+    response
+}
+
+/// Counts whether it was let in.
+async fn decided(State(shop): State<Shop>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    shop.metrics().decided(Decided::of(response.extensions().get::<Limited>()));
     response
 }
 

@@ -1,5 +1,5 @@
-//! A fare shop on `russet-cache`: 5,366 real air routes in SQLite, a cache on Redis before it, a
-//! load that checks every fare it is served, and a live dashboard.
+//! A fare shop on `russet-cache` and `russet-ratelimit`: 5,366 real air routes in SQLite, a cache on Redis before it, limits
+//! before its API, a load that checks every fare it is served, and a live dashboard.
 //!
 //! ```text
 //! russet-storefront --redis redis://127.0.0.1:6379 --rate 500
@@ -29,21 +29,26 @@
 //!   the instance that made it serves the new fare, and the other one too, at most a second later.
 //!   Only if the server was lost since may an old one be served for longer, and never longer than
 //!   the entry's time to live. [`ledger`] judges every fare that the load gets.
-//! - While Redis is away, everything is served from the database.
+//! - While Redis is away, everything is served from the database, and nobody is limited.
+//! - The API lets each customer, address and endpoint ask for so much, all decided in one round trip and over all
+//!   instances: [`limits`] has the numbers.
+//! - A breaker that the instances share stands before the database's reads.
 //!
 //! # Order of files
 //! [`app`] opens and closes everything; [`shop`] is the heart; [`shelves`] is all there is of the
-//! cache; [`origin`] is the database; [`load`] and [`ledger`] ask and judge; [`feed`] and
-//! [`http`] show it.
+//! cache, and [`limits`] all of the limits; [`origin`] is the database; [`load`], [`flood`] and [`ledger`] ask and judge;
+//! [`feed`] and [`http`] show it.
 
 pub mod app;
 pub mod catalog;
 pub mod connection;
 pub mod fare;
 pub mod feed;
+pub mod flood;
 pub mod headless;
 pub mod http;
 pub mod ledger;
+pub mod limits;
 pub mod load;
 pub mod metrics;
 pub mod origin;

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::client::Client;
+pub(crate) use self::client::{Client, Refusal, Visitor};
 pub use self::draw::{Ask, Draw, Mix, MixError, Popularity};
 use crate::ledger::Verdict;
 use crate::metrics::{Quantiles, quantiles};
@@ -46,6 +46,8 @@ pub struct Progress {
     planned: AtomicU64,
     made: AtomicU64,
     failed: AtomicU64,
+    denied: AtomicU64,
+    shed: AtomicU64,
     lost: AtomicU64,
     right: AtomicU64,
     late: AtomicU64,
@@ -64,6 +66,10 @@ pub struct Checks {
     pub made: u64,
     /// Of those, answered 5xx or with an answer that could not be read.
     pub failed: u64,
+    /// Of those, denied: over a limit.
+    pub denied: u64,
+    /// Of those, shed: others needed the room.
+    pub shed: u64,
     /// Sent, but the connection broke before the answer.
     pub lost: u64,
     /// Fares that were right.
@@ -87,6 +93,8 @@ impl Progress {
             planned: AtomicU64::new(0),
             made: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            denied: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             right: AtomicU64::new(0),
             late: AtomicU64::new(0),
@@ -116,6 +124,8 @@ impl Progress {
             planned: self.planned.load(Relaxed),
             made: self.made.load(Relaxed),
             failed: self.failed.load(Relaxed),
+            denied: self.denied.load(Relaxed),
+            shed: self.shed.load(Relaxed),
             lost: self.lost.load(Relaxed),
             right: self.right.load(Relaxed),
             late: self.late.load(Relaxed),
@@ -240,13 +250,24 @@ impl Load {
     async fn one(&self, ask: Ask, due: Instant) {
         let began = Instant::now();
         let shop = &self.shops[self.turn.fetch_add(1, Relaxed) % self.shops.len()];
-        let Ok((status, body)) = self.client.send(shop.number(), &ask, shop.catalog()).await else {
+        let Ok(reply) = self.client.send(shop.number(), &ask, shop.catalog()).await else {
             self.progress.lost.fetch_add(1, Relaxed);
             return;
         };
         let ended = Instant::now();
         self.progress.answered(ended - due.min(began));
-        match client::products(&ask, status, &body) {
+        match reply.refusal() {
+            Some(Refusal::Denied { .. }) => {
+                self.progress.denied.fetch_add(1, Relaxed);
+                return;
+            }
+            Some(Refusal::Shed) => {
+                self.progress.shed.fetch_add(1, Relaxed);
+                return;
+            }
+            None => {}
+        }
+        match client::products(&ask, reply.status, &reply.body) {
             Some(products) => {
                 for product in &products {
                     self.progress.judge(shop, product, began, ended);

@@ -8,6 +8,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::limits::Decided;
+
 /// Longest latency that is told apart, in microseconds.
 const LONGEST_US: u64 = 60_000_000;
 
@@ -49,6 +51,14 @@ pub struct Totals {
     pub failed: u64,
     /// Queries that hits and misses would have taken without a cache.
     pub without_cache: u64,
+    /// Requests of the API that its limits let in.
+    pub admitted: u64,
+    /// Those that were over a limit.
+    pub denied: u64,
+    /// Those that were shed, because others needed the room.
+    pub shed: u64,
+    /// Those that were let in without Redis.
+    pub fallback: u64,
 }
 
 impl Totals {
@@ -63,6 +73,10 @@ impl Totals {
             refused: self.refused - earlier.refused,
             failed: self.failed - earlier.failed,
             without_cache: self.without_cache - earlier.without_cache,
+            admitted: self.admitted - earlier.admitted,
+            denied: self.denied - earlier.denied,
+            shed: self.shed - earlier.shed,
+            fallback: self.fallback - earlier.fallback,
         }
     }
 
@@ -102,6 +116,10 @@ pub struct Metrics {
     refused: AtomicU64,
     failed: AtomicU64,
     without_cache: AtomicU64,
+    admitted: AtomicU64,
+    denied: AtomicU64,
+    shed: AtomicU64,
+    fallback: AtomicU64,
     latencies: Mutex<Windows>,
     lit: Vec<[AtomicU32; 2]>,
 }
@@ -129,6 +147,10 @@ impl Metrics {
             refused: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             without_cache: AtomicU64::new(0),
+            admitted: AtomicU64::new(0),
+            denied: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
+            fallback: AtomicU64::new(0),
             latencies: Mutex::new(Windows { second: Pair::new()?, run: Pair::new()? }),
             lit: (0..routes).map(|_| Default::default()).collect(),
         })
@@ -152,6 +174,17 @@ impl Metrics {
             Answer::Refused => drop(self.refused.fetch_add(1, Relaxed)),
             Answer::Failed => drop(self.failed.fetch_add(1, Relaxed)),
         }
+    }
+
+    /// It was decided whether a request of the API goes on.
+    pub fn decided(&self, decided: Decided) {
+        let count = match decided {
+            Decided::Admitted => &self.admitted,
+            Decided::Fallback => &self.fallback,
+            Decided::Denied => &self.denied,
+            Decided::Shed => &self.shed,
+        };
+        count.fetch_add(1, Relaxed);
     }
 
     /// The page of a route was served.
@@ -191,6 +224,10 @@ impl Metrics {
             refused: self.refused.load(Relaxed),
             failed: self.failed.load(Relaxed),
             without_cache: self.without_cache.load(Relaxed),
+            admitted: self.admitted.load(Relaxed),
+            denied: self.denied.load(Relaxed),
+            shed: self.shed.load(Relaxed),
+            fallback: self.fallback.load(Relaxed),
         }
     }
 

@@ -78,6 +78,9 @@ pub enum OriginError {
     /// All read connections stayed busy.
     #[error("no read connection was free within {PATIENCE:?}")]
     Busy,
+    /// It has failed too often just now: the breaker before it is open.
+    #[error("the database is not asked for a while, because it has failed too often")]
+    Refused,
     /// The thread that ran the query ended early.
     #[error("the query was interrupted")]
     Interrupted,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use russet_ratelimit::{FleetBreaker, FleetBreakerError, Standing};
 use serde::Serialize;
 
 use crate::catalog::Catalog;
@@ -65,6 +66,7 @@ struct Inner {
     number: usize,
     common: Arc<Common>,
     shelves: Shelves,
+    breaker: FleetBreaker<OriginError>,
     timeline: Timeline,
     /// When the last removal began that was not acknowledged, by product.
     owed: Mutex<HashMap<ProductId, Instant>>,
@@ -95,17 +97,35 @@ impl Common {
 }
 
 impl Shop {
-    /// The instance of this number, which reads the database through `shelves`.
+    /// The instance of this number, which reads the database through `shelves`, and asks it only while `breaker` lets it.
     #[must_use]
-    pub fn new(number: usize, common: Arc<Common>, shelves: Shelves) -> Self {
+    pub fn new(
+        number: usize,
+        common: Arc<Common>,
+        shelves: Shelves,
+        breaker: FleetBreaker<OriginError>,
+    ) -> Self {
         let (timeline, owed) = (Timeline::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { number, common, shelves, timeline, owed }) }
+        Self { inner: Arc::new(Inner { number, common, shelves, breaker, timeline, owed }) }
     }
 
     /// Which instance it is, from 0.
     #[must_use]
     pub fn number(&self) -> usize {
         self.inner.number
+    }
+
+    /// The breaker before the database, as this instance knows it.
+    #[must_use]
+    pub fn breaker(&self) -> Standing {
+        self.inner.breaker.state()
+    }
+
+    /// Takes this instance out of the fleet whose breaker it is.
+    pub async fn leave_fleet(&self) {
+        if let Err(error) = self.inner.breaker.shutdown().await {
+            tracing::debug!(%error, "the fleet was not told");
+        }
     }
 
     /// What has answered its lookups.
@@ -301,11 +321,22 @@ impl Shop {
         destination: String,
         number: u32,
     ) -> Result<Option<Product>, OriginError> {
-        self.inner.common.origin.product(origin, destination, number).await
+        self.guarded(self.inner.common.origin.product(origin, destination, number)).await
     }
 
     async fn load_products(&self, ids: Vec<ProductId>) -> Result<Vec<Product>, OriginError> {
-        self.inner.common.origin.products(ids).await
+        self.guarded(self.inner.common.origin.products(ids)).await
+    }
+
+    /// A read of the database, if the breaker lets it.
+    async fn guarded<T>(
+        &self,
+        read: impl Future<Output = Result<T, OriginError>>,
+    ) -> Result<T, OriginError> {
+        self.inner.breaker.execute(read).await.map_err(|error| match error {
+            FleetBreakerError::Call(error) => error,
+            FleetBreakerError::Rejected(_) => OriginError::Refused,
+        })
     }
 
     /// Loads blocks in the order asked, by one query for the span that holds them all.
@@ -316,12 +347,9 @@ impl Shop {
     ) -> Result<Vec<Vec<u32>>, OriginError> {
         let first = blocks.iter().min().copied().unwrap_or(0);
         let last = blocks.iter().max().copied().unwrap_or(0);
-        let span = self
-            .inner
-            .common
-            .origin
-            .cheapest(place, first * BLOCK, (last - first + 1) * BLOCK)
-            .await?;
+        let origin = &self.inner.common.origin;
+        let all = (last - first + 1) * BLOCK;
+        let span = self.guarded(origin.cheapest(place, first * BLOCK, all)).await?;
         let block = |n: &u32| span.iter().skip(((n - first) * BLOCK) as usize).take(BLOCK as usize);
         Ok(blocks.iter().map(|n| block(n).copied().collect()).collect())
     }

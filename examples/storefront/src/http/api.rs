@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{ApiError, Site, answer, input};
+use crate::flood::{self, Flood};
 use crate::metrics::Answer;
 use crate::origin::{Place, Product, ProductId};
 use crate::shop::{Page, Removal, Served};
@@ -103,9 +104,17 @@ pub(super) async fn set_rate(
 
 /// On the busiest route.
 pub(super) async fn stampede(State(site): State<Site>) -> Result<Json<Stampede>, ApiError> {
-    let routes = site.shop.catalog().routes.iter().enumerate();
-    let busiest = routes.max_by_key(|(_, route)| route.flights).map_or(0, |(id, _)| id);
-    Ok(Json(stampede::run(&site.shops, busiest as u32).await?))
+    Ok(Json(stampede::run(&site.shops, site.shop.catalog().busiest()).await?))
+}
+
+/// Of the busiest route, by one client; one flood at a time.
+pub(super) async fn flood(State(site): State<Site>) -> Result<Json<Flood>, ApiError> {
+    let Ok(_turn) = site.flooding.try_acquire() else {
+        return Err(ApiError::too_many("flood", "", "there is a flood already", "one at a time"));
+    };
+    let flood = flood::run(&site.addresses, site.shop.catalog(), flood::LASTS);
+    // One that is cut short has nothing to tell to whom it would.
+    Ok(Json(site.end.run_until_cancelled(flood).await.unwrap_or_default()))
 }
 
 /// The product that a path and a query name. Also a pair of airports without a route goes to the

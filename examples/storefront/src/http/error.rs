@@ -70,7 +70,7 @@ impl From<OriginError> for ApiError {
     fn from(error: OriginError) -> Self {
         tracing::error!(%error, "the database did not answer");
         let status = match error {
-            OriginError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            OriginError::Busy | OriginError::Refused => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, "database", "", &error.to_string(), "try again")
@@ -100,7 +100,7 @@ pub(super) async fn no_such_method(method: Method, uri: Uri) -> ApiError {
 
 const PATHS: &str = "/, /route/{origin}/{destination}, /airport/{iata}, /state/{state}, \
      /api/route/{origin}/{destination}, /api/route/{origin}/{destination}/fare, \
-     /api/departures/airport/{iata}, /api/departures/state/{state}, /api/load?rate=, /api/stampede, /api/map, /events";
+     /api/departures/airport/{iata}, /api/departures/state/{state}, /api/load?rate=, /api/stampede, /api/flood, /api/map, /events";
 
 /// How the paths end that change something.
-const POSTED: [&str; 3] = ["/fare", "/api/load", "/api/stampede"];
+const POSTED: [&str; 4] = ["/fare", "/api/load", "/api/stampede", "/api/flood"];

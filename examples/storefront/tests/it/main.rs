@@ -6,6 +6,7 @@ mod data;
 mod draw;
 mod input;
 mod ledger;
+mod limits;
 mod outage;
 mod pages;
 mod stream;

@@ -1,5 +1,7 @@
 //! A shop to ask, and a way to ask it.
 
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -36,6 +38,7 @@ pub(crate) async fn open(redis: &str) -> App {
 pub(crate) struct Visitor {
     http: Client<HttpConnector, Full<Bytes>>,
     base: String,
+    customer: Option<&'static str>,
 }
 
 impl Visitor {
@@ -47,9 +50,15 @@ impl Visitor {
     pub(crate) fn each(app: &App) -> Vec<Self> {
         let of = |address| {
             let http = Client::builder(TokioExecutor::new()).build_http();
-            Self { http, base: format!("http://{address}") }
+            Self { http, base: format!("http://{address}"), customer: None }
         };
         app.addresses().map(of).collect()
+    }
+
+    /// As this customer.
+    pub(crate) fn known_as(mut self, customer: &'static str) -> Self {
+        self.customer = Some(customer);
+        self
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
@@ -68,11 +77,17 @@ impl Visitor {
     }
 
     async fn raw(&self, method: Method, path: &str, body: &str) -> (u16, Bytes) {
-        let request = Request::builder()
+        // Somebody else each time, as the proxy tells it: limits of addresses are no matter here.
+        static PEOPLE: AtomicU32 = AtomicU32::new(0x0a00_0000);
+        let address = Ipv4Addr::from_bits(PEOPLE.fetch_add(1, Relaxed));
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
-            .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
-            .unwrap();
+            .header("x-forwarded-for", address.to_string());
+        if let Some(customer) = self.customer {
+            request = request.header("x-customer", customer);
+        }
+        let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
         let response = self.http.request(request).await.unwrap();
         let status = response.status().as_u16();
         (status, response.into_body().collect().await.unwrap().to_bytes())

@@ -1,0 +1,131 @@
+//! Limits before the API, and the breaker before the database.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rusqlite::Connection;
+use russet_storefront::app::App;
+use russet_storefront::limits::CUSTOMER_BURST;
+use russet_testkit::Server;
+
+use crate::support::{NOBODY, Visitor, frame, open, settings, state};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_is_denied_while_all_others_are_served() {
+    let server = Server::start().await.unwrap();
+    let mut settings = settings(&server.url());
+    settings.rate = 150;
+    let mut app = App::open(settings, |_| {}).await.unwrap();
+    state(&app, "ready").await;
+    frame(&app, |frame| frame["second"]["admitted"].as_u64() > Some(20)).await;
+    let before = app.shop().metrics().totals().denied;
+    let flood = tokio::spawn(app.flood(Duration::from_millis(1_500)));
+    frame(&app, |frame| {
+        let second = &frame["second"];
+        second["denied"].as_u64() > Some(20) && second["admitted"].as_u64() > Some(20)
+    })
+    .await;
+    let flood = flood.await.unwrap();
+    assert!(flood.admitted >= CUSTOMER_BURST && flood.admitted <= flood.allowed, "{flood:?}");
+    assert!(flood.denied > flood.admitted && flood.untold == 0 && flood.lost == 0, "{flood:?}");
+    assert_eq!(app.shop().metrics().totals().denied - before, flood.denied);
+    app.end_load().await;
+    let checks = app.progress().checks();
+    assert_eq!((checks.denied, checks.shed, checks.failed), (0, 0, 0), "{checks:?}");
+    app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_share_what_a_customer_may() {
+    let server = Server::start().await.unwrap();
+    let app = open(&server.url()).await;
+    state(&app, "ready").await;
+    let visitors: Vec<_> = Visitor::each(&app).into_iter().map(|v| v.known_as("c7")).collect();
+    let asked = visitors.iter().cycle().take(3 * CUSTOMER_BURST as usize);
+    let answers = join_all(asked.map(|visitor| visitor.get("/api/route/SEA/LAX"))).await;
+    let (mut served, mut denied) = (0, 0);
+    for (status, answer) in answers {
+        match status {
+            200 => served += 1,
+            429 => {
+                denied += 1;
+                assert_eq!(answer["violated-policies"], serde_json::json!(["customer"]));
+            }
+            _ => panic!("{status}: {answer}"),
+        }
+    }
+    assert!(served >= CUSTOMER_BURST && denied > 0, "{served} and {denied}");
+    let totals = app.shop().metrics().totals();
+    assert_eq!((totals.admitted, totals.denied, totals.fallback), (served, denied, 0));
+    // Somebody else, and pages for people.
+    let other = Visitor::of(&app).known_as("c8");
+    assert_eq!(other.get("/api/route/SEA/LAX").await.0, 200);
+    assert_eq!(visitors[0].get("/route/SEA/LAX").await.0, 200);
+    app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_nobody_is_limited_and_that_is_counted() {
+    let app = open(NOBODY).await;
+    let visitor = Visitor::of(&app).known_as("c7");
+    let asked = 2 * CUSTOMER_BURST;
+    for (status, answer) in join_all((0..asked).map(|_| visitor.get("/api/route/SEA/LAX"))).await {
+        assert_eq!(status, 200, "{answer}");
+    }
+    let totals = app.shop().metrics().totals();
+    assert_eq!((totals.fallback, totals.admitted, totals.denied), (asked, 0, 0));
+    app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_floods_at_a_time_and_a_flood_ends_with_the_shop() {
+    let app = open(NOBODY).await;
+    let visitors = Visitor::each(&app);
+    let flood = visitors[0].post("/api/flood", "");
+    let second = async {
+        frame(&app, |frame| frame["second"]["fallback"].as_u64() > Some(0)).await;
+        let (status, refused) = visitors[1].post("/api/flood", "").await;
+        assert_eq!((status, &refused["field"]), (429, &"flood".into()), "{refused}");
+        app.close().await;
+    };
+    let begun = tokio::time::Instant::now();
+    let ((status, _), ()) = tokio::join!(flood, second);
+    assert_eq!(status, 200);
+    assert!(begun.elapsed() < Duration::from_millis(4_900), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_fails_is_left_alone_until_it_is_well() {
+    let server = Server::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(&server.url());
+    settings.data = Some(folder.path().to_owned());
+    let app = App::open(settings, |_| {}).await.unwrap();
+    state(&app, "ready").await;
+    frame(&app, |f| f["second"]["breaker"] == "closed" && f["second"]["alone"] == false).await;
+    let database = Connection::open(folder.path().join("storefront-20000.db")).unwrap();
+    database.busy_timeout(Duration::from_secs(5)).unwrap();
+    database.execute("ALTER TABLE departures RENAME TO gone", []).unwrap();
+    // Most nodes must have seen it: of two, both.
+    for visitor in Visitor::each(&app) {
+        for departure in 1..=5 {
+            let path = format!("/api/route/SEA/LAX?departure={departure}");
+            assert_eq!(visitor.get(&path).await.0, 500);
+        }
+    }
+    frame(&app, |frame| frame["second"]["breaker"] == "open").await;
+    let (visitor, queries) = (Visitor::of(&app), app.shop().origin().queries());
+    let (status, refused) = visitor.get("/api/route/SEA/LAX?departure=9").await;
+    assert_eq!((status, &refused["field"]), (503, &"database".into()), "{refused}");
+    assert_eq!(app.shop().origin().queries(), queries);
+    database.execute("ALTER TABLE gone RENAME TO departures", []).unwrap();
+    // The first that may ask again finds it well.
+    let mut statuses = Vec::new();
+    while statuses.last() != Some(&200) {
+        frame(&app, |frame| frame["second"].is_object()).await;
+        statuses.push(visitor.get("/api/route/SEA/LAX?departure=10").await.0);
+        assert!(statuses.len() < 20, "{statuses:?}");
+    }
+    frame(&app, |frame| frame["second"]["breaker"] == "closed").await;
+    app.close().await;
+}
