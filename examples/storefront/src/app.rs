@@ -36,6 +36,9 @@ const INSTANCES: usize = 2;
 /// How long the database is left alone after it has failed too often.
 const OPEN_FOR: Duration = Duration::from_secs(2);
 
+/// How often instances say of the database's breaker that they are there.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
 /// How often it is looked whether owed removals were made good.
 const SETTLE_EVERY: Duration = Duration::from_millis(500);
 
@@ -341,7 +344,7 @@ fn breaker(
     let keys = KeySpace::new("storefront")?;
     let (name, node) = (format!("database.{database}"), format!("instance-{number}"));
     let breaker = FleetBreaker::builder(&redis.without_waiting(), &keys, &name, &node);
-    Ok(breaker.open_for(OPEN_FOR).build()?)
+    Ok(breaker.open_for(OPEN_FOR).heartbeat(HEARTBEAT).build()?)
 }
 
 /// A lazy handle. It never gives up: the shop goes on without Redis for as long as it takes.
