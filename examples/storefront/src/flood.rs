@@ -27,6 +27,8 @@ pub struct Flood {
     pub sent: u64,
     /// Of them, let in.
     pub admitted: u64,
+    /// Of them, let in because Redis said nothing in time.
+    pub fallback: u64,
     /// The most of them that may have been: the limit of one customer, over that time.
     pub allowed: u64,
     /// Of them, denied.
@@ -50,6 +52,7 @@ pub async fn run(addresses: &[SocketAddr], catalog: &Catalog, lasts: Duration) -
     for one in join_all(workers).await {
         all.sent += one.sent;
         all.admitted += one.admitted;
+        all.fallback += one.fallback;
         all.denied += one.denied;
         all.untold += one.untold;
         all.lost += one.lost;
@@ -74,6 +77,7 @@ async fn flood(client: &Client, path: &str, worker: usize, until: Instant) -> Fl
         };
         counted.sent += 1;
         match reply.refusal() {
+            None if reply.status.is_success() && reply.fallback => counted.fallback += 1,
             None if reply.status.is_success() => counted.admitted += 1,
             Some(Refusal::Denied { retry_after }) => {
                 counted.denied += 1;

@@ -133,10 +133,10 @@ impl Summary {
             faults
                 .push(format!("{} requests of ordinary customers were denied", self.checks.denied));
         }
-        let Flood { sent, admitted, allowed, denied, untold, .. } = self.flood;
-        if denied == 0 || admitted > allowed {
+        let Flood { sent, admitted, fallback, allowed, denied, untold, .. } = self.flood;
+        if denied <= fallback || admitted > allowed {
             faults.push(format!(
-                "of a flood of {sent} requests {admitted} were admitted, not at most {allowed}, and {denied} denied"
+                "of a flood of {sent} requests {admitted} were admitted, not at most {allowed}, {fallback} without Redis, and {denied} denied"
             ));
         }
         if untold > 0 {
@@ -232,10 +232,11 @@ impl Summary {
             "flood",
             number(self.flood.sent),
             format!(
-                "in {:.1} s by one client: admitted {} (at most {}), denied {}, lost {}",
+                "in {:.1} s by one client: admitted {} (at most {}) and {} without Redis, denied {}, lost {}",
                 Duration::from_millis(self.flood.took_ms).as_secs_f64(),
                 number(self.flood.admitted),
                 number(self.flood.allowed),
+                number(self.flood.fallback),
                 number(self.flood.denied),
                 number(self.flood.lost),
             ),

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::error::ApiError;
 use crate::feed::Feed;
-use crate::limits::Decided;
+use crate::limits::{Decided, FALLBACK};
 use crate::load::Progress;
 use crate::metrics::Answer;
 use crate::shop::{Served, Shop};
@@ -97,8 +98,12 @@ async fn measure(State(shop): State<Shop>, request: Request, next: Next) -> Resp
 
 /// Counts whether it was let in.
 async fn decided(State(shop): State<Shop>, request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
-    shop.metrics().decided(Decided::of(response.extensions().get::<Limited>()));
+    let mut response = next.run(request).await;
+    let decided = Decided::of(response.extensions().get::<Limited>());
+    shop.metrics().decided(decided);
+    if decided == Decided::Fallback {
+        response.headers_mut().insert(FALLBACK, HeaderValue::from_static("1"));
+    }
     response
 }
 

@@ -8,7 +8,8 @@
 //! | `class` | customers, and programs that watch prices (`x-class: low`) | 30,000 and 500 in a second |
 //!
 //! All are asked in one script, and all admit, or none is spent. Where customers spend more than a tenth of theirs, watchers
-//! are shed above a fifth of their own. Without Redis all are admitted, and that is counted.
+//! are shed above a fifth of their own. Without Redis all are admitted, which is counted, and told
+//! by a field of the answer.
 
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ pub const CUSTOMER: &str = "x-customer";
 
 /// Says that it is a program, which can come back later.
 pub const CLASS: &str = "x-class";
+
+/// Says in an answer that it was let in without Redis.
+pub const FALLBACK: &str = "x-limits-fallback";
 
 /// How long a request may wait to be let in: then Redis is as good as away.
 const BUDGET: Duration = Duration::from_millis(50);

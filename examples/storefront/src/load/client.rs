@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::Ask;
 use crate::catalog::Catalog;
-use crate::limits::{CLASS, CUSTOMER};
+use crate::limits::{CLASS, CUSTOMER, FALLBACK};
 use crate::origin::Product;
 
 /// How long an answer may take.
@@ -45,6 +45,8 @@ pub(crate) struct Lost;
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
+    /// It was let in without Redis.
+    pub(crate) fallback: bool,
     retry_after: Option<u64>,
 }
 
@@ -161,8 +163,9 @@ impl Client {
             let status = response.status();
             let retry_after = response.headers().get(RETRY_AFTER);
             let retry_after = retry_after.and_then(|after| after.to_str().ok()?.parse().ok());
+            let fallback = response.headers().contains_key(FALLBACK);
             let body = response.into_body().collect().await.map_err(|_| Lost)?;
-            Ok(Reply { status, body: body.to_bytes(), retry_after })
+            Ok(Reply { status, body: body.to_bytes(), fallback, retry_after })
         };
         tokio::time::timeout(PATIENCE, answer).await.map_err(|_| Lost)?
     }
