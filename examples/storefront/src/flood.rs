@@ -15,9 +15,9 @@ use crate::load::{Client, Refusal, Visitor};
 pub const LASTS: Duration = Duration::from_secs(5);
 
 /// Requests of it that are under way at once.
-const WORKERS: usize = 16;
+const WORKERS: usize = 8;
 
-/// How often each of them begins another: a thousand a second in all.
+/// How often each of them begins another: five hundred a second in all.
 const EVERY: Duration = Duration::from_millis(16);
 
 /// What a flood came to.
