@@ -29,11 +29,15 @@ pub struct RateLimitLayer(pub(super) Arc<Rules>);
 pub(super) struct Rules {
     pub(super) limiter: Limiter,
     pub(super) headers: Headers,
-    pub(super) denied: Box<dyn Fn(&Decision) -> Response<Bytes> + Send + Sync>,
-    pub(super) on_error: Box<dyn Fn(&Error) -> OnError + Send + Sync>,
+    pub(super) denied: Denied,
+    pub(super) on_error: Failed,
     levels: Vec<Find>,
-    cost: Option<Box<dyn Fn(&Parts) -> u64 + Send + Sync>>,
+    cost: Option<Cost>,
 }
+
+type Denied = Box<dyn Fn(&Decision) -> Response<Bytes> + Send + Sync>;
+type Failed = Box<dyn Fn(&Error) -> OnError + Send + Sync>;
+type Cost = Box<dyn Fn(&Parts) -> u64 + Send + Sync>;
 
 /// Adds the levels of a request, at a cost.
 type Find = Box<dyn Fn(&Parts, u64, &mut Vec<Level>) -> Result<(), Error> + Send + Sync>;

@@ -53,8 +53,10 @@ where
         let levels = rules.levels(&parts);
         Box::pin(async move {
             let limited = match rules.decide(levels).await {
-                Ok(limited) => limited,
-                Err(refusal) => return Ok(refusal.map(|body| Either::Left(Full::new(body)))),
+                Next::GoesOn(limited) => limited,
+                Next::Answered(response) => {
+                    return Ok(response.map(|body| Either::Left(Full::new(body))));
+                }
             };
             if let Some(limited) = &limited {
                 parts.extensions.insert(limited.clone());
@@ -68,14 +70,16 @@ where
     }
 }
 
+/// What becomes of a request.
+enum Next {
+    GoesOn(Option<Limited>),
+    Answered(Response<Bytes>),
+}
+
 impl Rules {
-    /// Whether the request goes on, or what it is answered.
-    async fn decide(
-        &self,
-        levels: Result<Vec<Level>, Error>,
-    ) -> Result<Option<Limited>, Response<Bytes>> {
+    async fn decide(&self, levels: Result<Vec<Level>, Error>) -> Next {
         let decided = match levels {
-            Ok(levels) if levels.is_empty() => return Ok(None),
+            Ok(levels) if levels.is_empty() => return Next::GoesOn(None),
             Ok(levels) => self.limiter.check(&levels).await.map(|decision| (levels, decision)),
             Err(error) => Err(error),
         };
@@ -88,24 +92,25 @@ impl Rules {
         let limited = Limited::new(self.limiter.clone(), levels, decision);
         if let Some(mut response) = denied {
             self.tell(&limited, &mut response);
-            return Err(response);
+            return Next::Answered(response);
         }
         if !turn.is_zero() {
             tokio::time::sleep(turn).await;
         }
-        Ok(Some(limited))
+        Next::GoesOn(Some(limited))
     }
 
-    fn failed(&self, error: &Error) -> Result<Option<Limited>, Response<Bytes>> {
+    fn failed(&self, error: &Error) -> Next {
         let status = match (self.on_error)(error) {
-            OnError::Admit => return Ok(None),
+            OnError::Admit => return Next::GoesOn(None),
             OnError::Refuse(status) => status,
         };
         if status.is_server_error() {
             tracing::error!(%error, "a request was refused, because nobody could decide of it");
         }
         // What is wrong inside is nobody's business outside.
-        Err(problem::plain(status, status.is_client_error().then(|| error.to_string())))
+        let detail = status.is_client_error().then(|| error.to_string());
+        Next::Answered(problem::plain(status, detail))
     }
 
     fn tell<R>(&self, limited: &Limited, response: &mut Response<R>) {

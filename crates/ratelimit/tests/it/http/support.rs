@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use russet_ratelimit::http::RateLimitLayer;
 use serde_json::Value;
@@ -83,7 +83,7 @@ impl Answer {
         name: &str,
         of: [&str; 2],
     ) -> Vec<(String, Option<i64>, Option<i64>)> {
-        let lines: Vec<_> = self.headers.get_all(name).iter().map(|line| line.as_bytes()).collect();
+        let lines: Vec<_> = self.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
         if lines.is_empty() {
             return Vec::new();
         }
