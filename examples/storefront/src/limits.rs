@@ -37,7 +37,7 @@ pub const CLASS: &str = "x-class";
 pub const FALLBACK: &str = "x-limits-fallback";
 
 /// How long a request may wait to be let in: then Redis is as good as away.
-const BUDGET: Duration = Duration::from_millis(50);
+const BUDGET: Duration = Duration::from_millis(200);
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,13 +1,13 @@
 //! Limits before the API, and the breaker before the database.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rusqlite::Connection;
 use russet_ratelimit::FleetState;
 use russet_storefront::app::App;
-use russet_storefront::limits::CUSTOMER_BURST;
+use russet_storefront::limits::{CUSTOMER_BURST, CUSTOMER_RATE};
 use russet_testkit::Server;
 
 use crate::support::{NOBODY, Visitor, frame, open, settings, state};
@@ -43,21 +43,26 @@ async fn instances_share_what_a_customer_may() {
     let app = open(&server.url()).await;
     state(&app, "ready").await;
     let visitors: Vec<_> = Visitor::each(&app).into_iter().map(|v| v.known_as("c7")).collect();
-    let asked = visitors.iter().cycle().take(3 * CUSTOMER_BURST as usize);
-    let answers = join_all(asked.map(|visitor| visitor.get("/api/route/SEA/LAX"))).await;
-    let (mut served, mut denied) = (0, 0);
-    for (status, answer) in answers {
-        match status {
-            200 => served += 1,
-            429 => {
-                denied += 1;
-                assert_eq!(answer["violated-policies"], serde_json::json!(["customer"]));
+    let (begun, mut served, mut denied) = (Instant::now(), 0, 0);
+    // Whoever asks so slowly that it may is asked again.
+    while denied == 0 {
+        let asked = visitors.iter().cycle().take(3 * CUSTOMER_BURST as usize);
+        for (status, answer) in
+            join_all(asked.map(|visitor| visitor.get("/api/route/SEA/LAX"))).await
+        {
+            match status {
+                200 => served += 1,
+                429 => {
+                    denied += 1;
+                    assert_eq!(answer["violated-policies"], serde_json::json!(["customer"]));
+                }
+                _ => panic!("{status}: {answer}"),
             }
-            _ => panic!("{status}: {answer}"),
         }
     }
-    assert!(served >= CUSTOMER_BURST && denied > 0, "{served} and {denied}");
+    let most = CUSTOMER_BURST + CUSTOMER_RATE * (begun.elapsed().as_secs() + 1);
     let totals = app.shop().metrics().totals();
+    assert!(totals.admitted <= most, "{totals:?}, not more than {most}");
     assert_eq!((totals.admitted + totals.fallback, totals.denied), (served, denied));
     // Somebody else, and pages for people.
     let other = Visitor::of(&app).known_as("c8");
@@ -90,7 +95,7 @@ async fn one_floods_at_a_time_and_a_flood_ends_with_the_shop() {
         assert_eq!((status, &refused["field"]), (429, &"flood".into()), "{refused}");
         app.close().await;
     };
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     let ((status, _), ()) = tokio::join!(flood, second);
     assert_eq!(status, 200);
     assert!(begun.elapsed() < Duration::from_millis(4_900), "{:?}", begun.elapsed());
