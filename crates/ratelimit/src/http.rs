@@ -36,6 +36,7 @@
 //! | [blocked](Reason::Blocked) for a while | 429 | `abnormal-usage-detected`, with the same | until the block ends |
 //! | [shed](Reason::Shed) for those of a higher priority | 503 | `temporary-reduced-capacity`, with the same | always |
 //! | on a list of those that [never](Reason::Denied) are admitted | 403 | | none: waiting does not help |
+//! | Redis does not answer, and a limit is [closed](Reason::Outage) then | 503 | `temporary-reduced-capacity` | none: nobody knows |
 //! | [none](crate::Error) | see [`OnError`] | | none: nobody knows |
 //!
 //! `Retry-After` is in whole seconds and never too early: who waits for so long is admitted, if nobody else spends.

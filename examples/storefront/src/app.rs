@@ -178,7 +178,7 @@ impl App {
         let flooding = Arc::new(Semaphore::new(1));
         let mut instances = Vec::new();
         for ((shop, redis), listener) in shops.iter().zip(handles).zip(listeners) {
-            let limits = limits::layer(&redis).map_err(AppError::Redis)?;
+            let limits = limits::layer(&redis, INSTANCES as u32).map_err(AppError::Redis)?;
             let site = |end| Site {
                 shop: shop.clone(),
                 shops: shops.clone(),

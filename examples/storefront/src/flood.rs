@@ -27,7 +27,7 @@ pub struct Flood {
     pub sent: u64,
     /// Of them, let in.
     pub admitted: u64,
-    /// Of them, let in because Redis said nothing in time.
+    /// Of them, let in by an instance's share of the limit, because Redis said nothing in time: at most as many more.
     pub fallback: u64,
     /// The most of them that may have been: the limit of one customer, over that time.
     pub allowed: u64,

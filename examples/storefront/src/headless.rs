@@ -134,7 +134,7 @@ impl Summary {
                 .push(format!("{} requests of ordinary customers were denied", self.checks.denied));
         }
         let Flood { sent, admitted, fallback, allowed, denied, untold, .. } = self.flood;
-        if denied <= fallback || admitted > allowed {
+        if denied == 0 || admitted > allowed || fallback > allowed {
             faults.push(format!(
                 "of a flood of {sent} requests {admitted} were admitted, not at most {allowed}, {fallback} without Redis, and {denied} denied"
             ));

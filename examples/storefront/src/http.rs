@@ -99,9 +99,11 @@ async fn measure(State(shop): State<Shop>, request: Request, next: Next) -> Resp
 /// Counts whether it was let in.
 async fn decided(State(shop): State<Shop>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    let decided = Decided::of(response.extensions().get::<Limited>());
-    shop.metrics().decided(decided);
-    if decided == Decided::Fallback {
+    let decided = response.extensions().get().map(|limited: &Limited| Decided::of(limited));
+    if let Some(decided) = decided {
+        shop.metrics().decided(decided);
+    }
+    if decided == Some(Decided::Fallback) {
         response.headers_mut().insert(FALLBACK, HeaderValue::from_static("1"));
     }
     response

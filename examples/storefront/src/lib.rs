@@ -29,7 +29,7 @@
 //!   the instance that made it serves the new fare, and the other one too, at most a second later.
 //!   Only if the server was lost since may an old one be served for longer, and never longer than
 //!   the entry's time to live. [`ledger`] judges every fare that the load gets.
-//! - While Redis is away, everything is served from the database, and nobody is limited.
+//! - While Redis is away, everything is served from the database, and each instance limits by its share.
 //! - The API lets each customer, address and endpoint ask for so much, all decided in one round trip and over all
 //!   instances: [`limits`] has the numbers.
 //! - A breaker that the instances share stands before the database's reads.

@@ -8,8 +8,8 @@
 //! | `class` | customers, and programs that watch prices (`x-class: low`) | 30,000 and 500 in a second |
 //!
 //! All are asked in one script, and all admit, or none is spent. Where customers spend more than a tenth of theirs, watchers
-//! are shed above a fifth of their own. Without Redis all are admitted, which is counted, and told
-//! by a field of the answer.
+//! are shed above a fifth of their own. Without Redis each instance lets in its half of all that, which is
+//! counted, and told by a field of the answer.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ use axum::http::header::COOKIE;
 use axum::http::request::Parts;
 use russet_core_conn::{KeySpace, Redis};
 use russet_ratelimit::composite::Priority;
-use russet_ratelimit::http::{Limited, OnError, RateLimitLayer, TrustedProxies};
-use russet_ratelimit::{Error, Limiter, Quota, Reason};
+use russet_ratelimit::http::{Limited, RateLimitLayer, TrustedProxies};
+use russet_ratelimit::{Limiter, Quota, Reason, Source};
 
 /// Requests a second of one customer.
 pub const CUSTOMER_RATE: u64 = 20;
@@ -36,9 +36,6 @@ pub const CLASS: &str = "x-class";
 /// Says in an answer that it was let in without Redis.
 pub const FALLBACK: &str = "x-limits-fallback";
 
-/// How long a request may wait to be let in: then Redis is as good as away.
-const BUDGET: Duration = Duration::from_millis(200);
-
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What was decided of a request.
@@ -46,7 +43,7 @@ const SECOND: Duration = Duration::from_secs(1);
 pub enum Decided {
     /// It goes on.
     Admitted,
-    /// It goes on, because nobody could say that it must not.
+    /// It goes on, by its instance's share of the limits: Redis did not answer.
     Fallback,
     /// Its customer, its address or its endpoint has had enough.
     Denied,
@@ -55,12 +52,12 @@ pub enum Decided {
 }
 
 impl Decided {
-    /// By what the layer has left with a response; it leaves nothing where it could not decide.
+    /// By what the layer has left with a response.
     #[must_use]
-    pub fn of(limited: Option<&Limited>) -> Self {
-        let Some(limited) = limited else { return Self::Fallback };
+    pub fn of(limited: &Limited) -> Self {
         let decision = limited.decision();
         match decision.reason() {
+            _ if decision.is_allowed() && decision.source == Source::Fallback => Self::Fallback,
             _ if decision.is_allowed() => Self::Admitted,
             Reason::Shed => Self::Shed,
             _ => Self::Denied,
@@ -68,11 +65,13 @@ impl Decided {
     }
 }
 
-/// The layer before the API. Nothing is sent.
-pub fn layer(redis: &Redis) -> Result<RateLimitLayer, Box<dyn std::error::Error + Send + Sync>> {
-    // The shop can always go on without Redis, so no request waits for a connection that is away.
-    let redis = redis.without_waiting().with_deadline(BUDGET);
-    let limiter = Limiter::new(&redis, &KeySpace::new("storefront")?);
+/// The layer before the API of one of so many instances. Nothing is sent.
+pub fn layer(
+    redis: &Redis,
+    instances: u32,
+) -> Result<RateLimitLayer, Box<dyn std::error::Error + Send + Sync>> {
+    let limiter =
+        Limiter::options(redis, &KeySpace::new("storefront")?).nodes(instances).build()?;
     let customer =
         limiter.limit("customer", Quota::gcra(CUSTOMER_RATE, SECOND, CUSTOMER_BURST)?)?;
     let address = limiter.limit("address", Quota::gcra(200, SECOND, 400)?)?;
@@ -88,10 +87,6 @@ pub fn layer(redis: &Redis) -> Result<RateLimitLayer, Box<dyn std::error::Error 
         .client(&address, TrustedProxies::hops(1))
         .level(&endpoint, |request| Some(endpoint_of(request.uri.path())))
         .priority(&classes, class_of, |_| Some("shop"))
-        .on_error(|error| match error {
-            Error::Redis(_) => OnError::Admit,
-            error => OnError::usual(error),
-        })
         .build()?;
     Ok(layer)
 }

@@ -158,9 +158,8 @@ impl RateLimitBuilder {
         self
     }
 
-    /// What becomes of a request of which nobody can decide: Redis gave no answer and the limits have nothing else to go
-    /// by, or its levels can't be. Default: [`OnError::usual`], since who asked for a limit and not for one that ends with
-    /// Redis gets it.
+    /// What becomes of a request of which nobody can decide: its levels can't be, or Redis gave no answer, and a limit
+    /// wants an [error](crate::Outage::Error) then; by default the process decides. Default: [`OnError::usual`].
     pub fn on_error(mut self, error: impl Fn(&Error) -> OnError + Send + Sync + 'static) -> Self {
         self.0.on_error = Box::new(error);
         self

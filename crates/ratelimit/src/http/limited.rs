@@ -37,7 +37,7 @@ impl Limited {
     /// tell what is left then. One round trip, or as many as [`Limiter::check`].
     ///
     /// # Errors
-    /// [`Error::Unsatisfiable`] of no units; those of [`Limiter::check`].
+    /// [`Error::Redis`] also where the request itself was decided of without Redis; [`Error::Unsatisfiable`] of no units; those of [`Limiter::check`].
     pub async fn charge(&self, units: u64) -> Result<Arc<Decision>, Error> {
         let Inner { limiter, levels, decision } = &*self.0;
         let levels: Vec<_> = levels.iter().cloned().map(|level| level.cost(units)).collect();

@@ -7,11 +7,11 @@ use http::{Request, StatusCode};
 use russet_core_conn::{KeySpace, Redis};
 use russet_ratelimit::composite::Priority;
 use russet_ratelimit::http::{OnError, RateLimitLayer, TrustedProxies};
-use russet_ratelimit::{Error, Limiter, Quota};
+use russet_ratelimit::{Error, Limiter, Outage, Quota};
 use russet_testkit::shared::Topology;
 
 use super::support::{Site, user};
-use crate::support::limiter;
+use crate::support::{exact, limiter};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -69,7 +69,8 @@ async fn a_program_that_is_wrong_is_no_way_around_limits() {
 #[tokio::test]
 async fn without_redis_it_is_refused_or_admitted_as_was_said() {
     let redis = Redis::builder("redis://127.0.0.1:1").build().unwrap().without_waiting();
-    let limiter = Limiter::new(&redis, &KeySpace::new("nobody").unwrap());
+    let space = KeySpace::new("nobody").unwrap();
+    let limiter = exact(&redis, &space);
     let users = limiter.limit("user", Quota::fixed(5, HOUR).unwrap()).unwrap();
     let layer = RateLimitLayer::builder(&limiter).level(&users, user);
     let site = Site::new(&layer.build().unwrap());
@@ -86,4 +87,20 @@ async fn without_redis_it_is_refused_or_admitted_as_was_said() {
     let site = Site::new(&layer.build().unwrap());
     let admitted = site.get("u").await;
     assert_eq!((admitted.status, admitted.policies().len(), site.calls()), (200, 0, 1));
+
+    // By default the process decides, and says so as ever.
+    let limiter = Limiter::options(&redis, &space).nodes(1).build().unwrap();
+    let users = limiter.limit("user", Quota::gcra(1, HOUR, 1).unwrap()).unwrap();
+    let site = Site::new(&RateLimitLayer::builder(&limiter).level(&users, user).build().unwrap());
+    assert_eq!(site.get("u").await.limits()[0].1, Some(0));
+    let denied = site.get("u").await;
+    denied.is_problem(StatusCode::TOO_MANY_REQUESTS, "quota-exceeded");
+    assert!(denied.number("retry-after") > Some(3_500));
+
+    let login = limiter.builder("login", Quota::fixed(5, HOUR).unwrap()).on_outage(Outage::Closed);
+    let login = login.build().unwrap();
+    let site = Site::new(&RateLimitLayer::builder(&limiter).level(&login, user).build().unwrap());
+    let closed = site.get("u").await;
+    closed.is_problem(StatusCode::SERVICE_UNAVAILABLE, "temporary-reduced-capacity");
+    assert_eq!((closed.header("retry-after"), site.calls()), (None, 0));
 }
