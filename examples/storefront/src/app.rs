@@ -136,6 +136,8 @@ impl App {
     ) -> Result<Self, AppError> {
         let connect = || connect(&settings.redis);
         let handles = (0..INSTANCES).map(|_| connect()).collect::<Result<Vec<_>, _>>()?;
+        // Before anybody connects: what is not heard is not shown.
+        let events: Vec<_> = handles.iter().map(Redis::events).collect();
         let catalog = Arc::new(Catalog::load()?);
         let folder = Folder::open(settings.data.as_deref())?;
         let (products, delay) = (settings.products, settings.origin_delay);
@@ -159,8 +161,7 @@ impl App {
         let shops: Vec<Shop> =
             handles.iter().enumerate().map(shop).collect::<Result<_, AppError>>()?;
         let mut background = Vec::new();
-        for (shop, redis) in shops.iter().zip(&handles) {
-            let events = redis.events();
+        for (shop, events) in shops.iter().zip(events) {
             background.push(Task::spawn(|end| settle(shop.clone(), end)));
             background.push(Task::spawn(|end| connection::watch(events, shop.clone(), end)));
         }
