@@ -1,7 +1,7 @@
 //! Denials that this process knows to last.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,9 +29,33 @@ pub(crate) struct Denials {
 
 #[derive(Debug, Default)]
 struct Shard {
-    known: HashMap<Box<[u8]>, (Of, Denied), RandomState>,
+    /// By the hash of the subject: of two that have one, the last is known.
+    known: HashMap<u64, Known, BuildHasherDefault<Hashed>>,
     /// Before this none of them ends.
     ends: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Known {
+    subject: Box<[u8]>,
+    of: Of,
+    denied: Denied,
+}
+
+/// A hash is its own.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// The cost, and what is left to others.
@@ -130,9 +154,9 @@ impl Denials {
     /// Whether the subject is known to be denied this.
     #[inline]
     pub(crate) fn find(&self, subject: &Canonical, of: Of, now: Instant) -> Option<Denied> {
-        let shard = self.shard(subject);
-        let (found, denied) = shard.known.get(subject.as_bytes())?;
-        (*found == of && denied.lasts(now)).then_some(*denied)
+        let (hash, shard) = self.shard(subject);
+        let Known { subject: known, of: found, denied } = shard.known.get(&hash)?;
+        (*found == of && denied.lasts(now) && **known == *subject.as_bytes()).then_some(*denied)
     }
 
     pub(crate) fn forgotten(&self) -> u64 {
@@ -143,26 +167,25 @@ impl Denials {
     pub(crate) fn put(&self, subject: &Canonical, of: Of, denied: Denied, forgotten: u64) {
         let now = Instant::now();
         let denied = Denied { until: denied.until.min(now + self.longest), ..denied };
-        let mut shard = self.shard(subject);
+        let (hash, mut shard) = self.shard(subject);
         if !matches!(denied.reason, Reason::OverLimit | Reason::Blocked)
             || !denied.lasts(now)
             || self.forgotten() != forgotten
         {
             return;
         }
-        if let Some(known) = shard.known.get_mut(subject.as_bytes()) {
-            *known = (of, denied);
-        } else if shard.has_room(now) {
-            shard.known.insert(subject.as_bytes().into(), (of, denied));
+        if shard.known.contains_key(&hash) || shard.has_room(now) {
+            let known = Known { subject: subject.as_bytes().into(), of, denied };
+            shard.known.insert(hash, known);
         }
         shard.ends = Some(shard.ends.map_or(denied.until, |ends| ends.min(denied.until)));
     }
 
     /// Others may be admitted now.
     pub(crate) fn forget(&self, subject: &Canonical) {
-        let mut shard = self.shard(subject);
+        let (hash, mut shard) = self.shard(subject);
         self.forgotten.fetch_add(1, AcqRel);
-        shard.known.remove(subject.as_bytes());
+        shard.known.remove(&hash);
     }
 
     pub(crate) fn forget_all(&self) {
@@ -173,10 +196,11 @@ impl Denials {
     }
 
     #[inline]
-    fn shard(&self, subject: &Canonical) -> MutexGuard<'_, Shard> {
+    fn shard(&self, subject: &Canonical) -> (u64, MutexGuard<'_, Shard>) {
         let hash = self.hasher.hash_one(subject.as_bytes());
-        let shard = &self.shards[(hash >> 57) as usize % SHARDS];
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
+        // A map goes by the lowest bits and the seven highest.
+        let shard = &self.shards[(hash >> 48) as usize % SHARDS];
+        (hash, shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -189,8 +213,8 @@ impl Shard {
         if self.ends.is_some_and(|ends| ends > now) {
             return false;
         }
-        self.known.retain(|_, (_, denied)| denied.lasts(now));
-        self.ends = self.known.values().map(|(_, denied)| denied.until).min();
+        self.known.retain(|_, known| known.denied.lasts(now));
+        self.ends = self.known.values().map(|known| known.denied.until).min();
         self.known.len() < MOST / SHARDS
     }
 }

@@ -252,7 +252,7 @@ impl Limit {
 
     pub(crate) fn at_hand_now(&self, subject: &Canonical, units: u64) -> Option<Decision> {
         let inner = &*self.inner;
-        if !inner.lists.is_empty() || inner.limiter.inner.time().is_some() {
+        if !inner.lists.are_unused() || inner.limiter.inner.time().is_some() {
             return None;
         }
         let now = Instant::now();

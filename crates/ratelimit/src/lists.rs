@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use arc_swap::ArcSwapOption;
 use russet_core_conn::{Canonical, Segments};
@@ -9,7 +11,11 @@ use russet_core_conn::{Canonical, Segments};
 /// Subjects of a limit that are always admitted, or never: kept in this process, and decided there. They can be changed
 /// at any time, each change copies the lists, so they are for hundreds of subjects, not for millions.
 #[derive(Debug, Default)]
-pub struct Lists(ArcSwapOption<HashMap<Box<[u8]>, Listed>>);
+pub struct Lists {
+    listed: ArcSwapOption<HashMap<Box<[u8]>, Listed>>,
+    /// Whether there ever was anybody.
+    used: AtomicBool,
+}
 
 /// On which list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,17 +41,18 @@ impl Lists {
     }
 
     #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.load().is_none()
+    pub(crate) fn are_unused(&self) -> bool {
+        !self.used.load(Acquire)
     }
 
     #[inline]
     pub(crate) fn find(&self, subject: &Canonical) -> Option<Listed> {
-        self.0.load().as_ref()?.get(subject.as_bytes()).copied()
+        self.listed.load().as_ref()?.get(subject.as_bytes()).copied()
     }
 
     fn put(&self, subject: &Canonical, on: Option<Listed>) {
-        self.0.rcu(|lists| {
+        self.used.store(true, Release);
+        self.listed.rcu(|lists| {
             let mut lists = lists.as_deref().cloned().unwrap_or_default();
             match on {
                 Some(on) => lists.insert(subject.as_bytes().into(), on),

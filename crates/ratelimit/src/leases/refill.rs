@@ -45,7 +45,7 @@ impl Limit {
         let inner = &*self.inner.limiter.inner;
         // A larger cost is not waited for: it would have to be there at once.
         let leases = units == 1 && matches!(self.rule(), Rule::Bucket { .. });
-        if !leases || !self.inner.lists.is_empty() || inner.time().is_some() {
+        if !leases || !self.inner.lists.are_unused() || inner.time().is_some() {
             return None;
         }
         for _ in 0..ROUNDS {
