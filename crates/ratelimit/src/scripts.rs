@@ -9,15 +9,8 @@ use smallvec::SmallVec;
 use crate::rule::{Facts, Rule};
 use crate::ticks::MILLI;
 
-static PEEK: LazyLock<Script> = LazyLock::new(|| {
-    const TEXT: &str =
-        concat!("#!lua flags=no-writes\n", include_str!("scripts/look.lua"), "return reply\n");
-    Script::new("limit_peek", TEXT)
-});
-static DECIDE: LazyLock<Script> = LazyLock::new(|| {
-    const TEXT: &str = concat!(include_str!("scripts/look.lua"), include_str!("scripts/take.lua"));
-    Script::new("limit_decide", TEXT)
-});
+mod call;
+
 static GCRA: LazyLock<Script> =
     LazyLock::new(|| Script::new("limit_gcra", include_str!("scripts/gcra.lua")));
 static REFUND: LazyLock<Script> =
@@ -84,19 +77,7 @@ pub(crate) async fn decide(
     counted: usize,
     time: Option<u64>,
 ) -> Result<Said, Error> {
-    let script = if mode == Mode::Peek { &PEEK } else { &DECIDE };
-    let mode = match mode {
-        Mode::All => "all",
-        Mode::Most => "most",
-        Mode::Force => "force",
-        Mode::Peek => "peek",
-    };
-    let mut call = steps.iter().fold(script.call(), |call, step| call.key(&step.key));
-    call = set(call, time, true).arg(mode).arg(counted);
-    for step in steps {
-        call = describe(call, &step.what, mode == "force");
-    }
-    let mut answer: Answer = redis.script(call).await?;
+    let mut answer: Answer = redis.script(call::decision(mode, steps, counted, time)).await?;
     let (granted, now) = (answer.status.unsigned_abs(), answer.next()?);
     let mut facts = SmallVec::new();
     for step in steps {
@@ -111,36 +92,6 @@ pub(crate) async fn decide(
         facts.push(of);
     }
     Ok(Said { granted, now, facts })
-}
-
-fn describe<'a>(call: ScriptCall<'a>, what: &What, forced: bool) -> ScriptCall<'a> {
-    let What::Spend { rule, cost, left, id } = what else {
-        return match what {
-            What::Watch { ticks, above, limit } => {
-                call.arg("h").arg(*ticks).arg(*above).arg(*limit)
-            }
-            _ => call.arg("b"),
-        };
-    };
-    let (rule, cost, kept) = (*rule, *cost, rule.kept());
-    let limit = rule.limit() - (*left).min(rule.limit());
-    match rule {
-        Rule::Bucket { each, .. } | Rule::Queue { each, .. } => {
-            let most = if forced { rule.period() } else { rule.most(cost, *left) };
-            call.arg("g").arg(cost).arg(most).arg(each).arg(kept)
-        }
-        Rule::Window { ticks, refill, aligned, .. } => {
-            let call = call.arg("w").arg(cost).arg(limit).arg(ticks).arg(refill);
-            call.arg(u8::from(aligned)).arg(kept)
-        }
-        Rule::Counter { ticks, .. } => call.arg("c").arg(cost).arg(limit).arg(ticks).arg(kept),
-        Rule::Strict { part, parts, .. } => {
-            call.arg("s").arg(cost).arg(limit).arg(part).arg(parts).arg(kept)
-        }
-        Rule::Log { ticks, .. } | Rule::Permits { ticks, .. } => {
-            call.arg("z").arg(cost).arg(limit).arg(ticks).arg(name(*id)).arg(kept)
-        }
-    }
 }
 
 /// What of a bucket is ahead, before what it spent: nothing if it did not fit.

@@ -53,7 +53,12 @@ pub(super) enum What {
 const SECOND: u64 = 1_000 * MILLI;
 
 pub(super) fn cases(most: usize) -> impl Strategy<Value = Case> {
-    prop::collection::vec(rule(), 1..=3).prop_flat_map(move |rules| {
+    // Buckets alone have a script of their own.
+    let rules = prop_oneof![
+        4 => prop::collection::vec(rule(), 1..=3),
+        1 => prop::collection::vec(bucket(), 2..=3),
+    ];
+    rules.prop_flat_map(move |rules| {
         let step = (after(), call(&rules));
         prop::collection::vec(step, 1..most)
             .prop_map(move |steps| Case { rules: rules.clone(), steps })
@@ -63,6 +68,26 @@ pub(super) fn cases(most: usize) -> impl Strategy<Value = Case> {
 pub(super) fn rule() -> impl Strategy<Value = Rule> {
     let ticks = || prop_oneof![Just(10 * SECOND), Just(20 * SECOND), 10 * SECOND..30 * SECOND];
     let limit = || 1_u64..12;
+    prop_oneof![
+        2 => bucket(),
+        1 => (limit(), ticks(), limit()).prop_map(|(limit, ticks, refill)| {
+            Rule::Window { limit, ticks, refill, aligned: false }
+        }),
+        1 => (limit(), ticks()).prop_map(|(limit, ticks)| {
+            Rule::Window { limit, ticks, refill: limit, aligned: true }
+        }),
+        1 => (limit(), ticks()).prop_map(|(limit, ticks)| Rule::Counter { limit, ticks }),
+        1 => (limit(), SECOND * 2..SECOND * 5, 5_u64..9).prop_map(|(limit, part, parts)| Rule::Strict {
+            limit,
+            part,
+            parts
+        }),
+        1 => (limit(), ticks()).prop_map(|(limit, ticks)| Rule::Log { limit, ticks }),
+        1 => (limit(), ticks()).prop_map(|(limit, ticks)| Rule::Permits { limit, ticks }),
+    ]
+}
+
+fn bucket() -> impl Strategy<Value = Rule> {
     let each = || 4 * SECOND..20 * SECOND;
     prop_oneof![
         (4_u64..12, each()).prop_map(|(capacity, each)| Rule::Bucket { capacity, each }),
@@ -71,20 +96,6 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
             each,
             longest
         }),
-        (limit(), ticks(), limit()).prop_map(|(limit, ticks, refill)| {
-            Rule::Window { limit, ticks, refill, aligned: false }
-        }),
-        (limit(), ticks()).prop_map(|(limit, ticks)| {
-            Rule::Window { limit, ticks, refill: limit, aligned: true }
-        }),
-        (limit(), ticks()).prop_map(|(limit, ticks)| Rule::Counter { limit, ticks }),
-        (limit(), SECOND * 2..SECOND * 5, 5_u64..9).prop_map(|(limit, part, parts)| Rule::Strict {
-            limit,
-            part,
-            parts
-        }),
-        (limit(), ticks()).prop_map(|(limit, ticks)| Rule::Log { limit, ticks }),
-        (limit(), ticks()).prop_map(|(limit, ticks)| Rule::Permits { limit, ticks }),
     ]
 }
 
