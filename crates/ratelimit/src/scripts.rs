@@ -77,8 +77,14 @@ pub(crate) async fn decide(
     counted: usize,
     time: Option<u64>,
 ) -> Result<Said, Error> {
-    let mut answer: Answer = redis.script(call::decision(mode, steps, counted, time)).await?;
+    let lean = call::is_buckets(mode, steps, counted);
+    let call =
+        if lean { call::buckets(steps, time) } else { call::any(mode, steps, counted, time) };
+    let mut answer: Answer = redis.script(call).await?;
     let (granted, now) = (answer.status.unsigned_abs(), answer.next()?);
+    if lean {
+        return Ok(Said { granted, now, facts: call::of_buckets(&mut answer, steps.len())? });
+    }
     let mut facts = SmallVec::new();
     for step in steps {
         let count = match &step.what {
@@ -241,6 +247,10 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn next<T: FromValue>(&mut self) -> Result<T, Error> {
         T::from_value(self.rest.next().unwrap_or(Value::Nil))
+    }
+
+    fn is_over(&self) -> bool {
+        self.rest.as_slice().is_empty()
     }
 }
 

@@ -24,7 +24,7 @@ if left > 0 or state ~= '1' and state ~= '2' then
   return {tonumber(state), generation, math.max(now - since, 0), left, 0}
 end
 if state == '1' then
-  state, generation, since, given = '2', ARGV[2], digits(now), ''
+  state, generation, since = '2', ARGV[2], digits(now)
   redis.call('HSET', key, 'state', state, 'generation', generation, 'since', since, 'until', '0', 'successes', '0')
   redis.call('PUBLISH', ARGV[3], state)
 end

@@ -1,45 +1,57 @@
 -- Decides on some buckets at once by their theoretical arrival times (GCRA), all or nothing: `look.lua` and `take.lua` for
--- these alone, as most decisions over several levels are. Times are ticks of 125 ns since 2024.
+-- these alone, as most decisions over several levels are, at less of the server's time. Times are ticks of 125 ns since 2024.
 -- KEYS[n]: each bucket
--- ARGV[1..]: of each bucket the cost in ticks, the most ticks that may be spent, and how long it is kept, in ms
+-- ARGV[1..]: of each bucket the cost in ticks, the most ticks that may have been spent before, and how long it is kept, in ms
 -- ARGV[3n+1]: the time, given in tests only
--- Returns: {1, now, facts...}: all of it is spent; {0, now, facts...}: nothing is. The facts of each: ticks until it is
---   full, before this; refunds
+-- Returns: {1, now, ticks...}: all of it is spent; {0, now, ticks...}: nothing is. Of each bucket: until it is full, before
+--   this. Where any was refunded, how often each was follows
 -- Idempotent: no
-local call, pack, read, count = redis.call, struct.pack, struct.unpack, #KEYS
-local now = tonumber(ARGV[3 * count + 1])
+local call, pack, read, keys, args, count = redis.call, struct.pack, struct.unpack, KEYS, ARGV, #KEYS
+local now = tonumber(args[3 * count + 1])
 if not now then
-  local time = call('TIME')
-  now = (time[1] - 1704067200) * 8000000 + time[2] * 8
+  now = call('TIME')
+  now = (now[1] - 1704067200) * 8000000 + now[2] * 8
 end
-local reply, mended = {1, now}, nil
+-- With room for a few, which is cheaper than to grow.
+local reply, fits, refunds, mended, at = {1, now, nil, nil, nil}, true, nil, nil, 1
+local states = call('MGET', unpack(keys))
 for i = 1, count do
-  local state = call('GET', KEYS[i])
-  local ahead, refunds = 0, 0
+  local state, ahead = states[i], 0
   if state then
     ahead = read('<d', state) - now
     if ahead < 0 then ahead = 0 end
-    if #state > 8 then refunds = read('<d', state, 9) end
+    if #state > 8 then
+      refunds = refunds or {}
+      refunds[i] = read('<d', state, 9)
+    end
   end
-  if ahead + ARGV[3 * i - 2] - ARGV[3 * i - 1] > 0 then
-    reply[1] = 0
+  if ahead - args[at + 1] > 0 then
+    fits = false
     -- Further ahead than it could be: the clock was set back.
-    if ahead > ARGV[3 * i] * 8000 then
-      ahead = ARGV[3 * i] * 4000
+    if ahead > args[at + 2] * 8000 then
+      ahead = args[at + 2] * 4000
       mended = mended or {}
       mended[i] = true
     end
   end
-  reply[2 * i + 1], reply[2 * i + 2] = ahead, refunds
+  reply[i + 2], at = ahead, at + 3
 end
-if reply[1] == 0 and not mended then return reply end
+if refunds then
+  for i = 1, count do reply[count + i + 2] = refunds[i] or 0 end
+end
+if not fits then
+  reply[1] = 0
+  if not mended then return reply end
+end
 
+at = 1
 for i = 1, count do
-  local cost = reply[1] == 1 and ARGV[3 * i - 2] or 0
-  if reply[1] == 1 or mended[i] then
-    local state = pack('<d', now + reply[2 * i + 1] + cost)
-    if reply[2 * i + 2] > 0 then state = state .. pack('<d', reply[2 * i + 2]) end
-    call('SET', KEYS[i], state, 'PX', ARGV[3 * i])
+  if fits or mended[i] then
+    local state = pack('<d', now + reply[i + 2] + (fits and args[at] or 0))
+    if refunds and refunds[i] then state = state .. pack('<d', refunds[i]) end
+    -- SET with PX costs more: it has options to read.
+    call('PSETEX', keys[i], args[at + 2], state)
   end
+  at = at + 3
 end
 return reply

@@ -2,10 +2,11 @@
 
 use std::sync::LazyLock;
 
-use russet_core_conn::{Script, ScriptCall};
+use russet_core_conn::{Error, Script, ScriptCall};
+use smallvec::SmallVec;
 
-use super::{Mode, Step, What, name, set};
-use crate::rule::Rule;
+use super::{Answer, Mode, Step, What, name, set};
+use crate::rule::{Facts, Rule};
 
 static PEEK: LazyLock<Script> = LazyLock::new(|| {
     const TEXT: &str =
@@ -20,38 +21,43 @@ static DECIDE: LazyLock<Script> = LazyLock::new(|| {
 static BUCKETS: LazyLock<Script> =
     LazyLock::new(|| Script::new("limit_buckets", include_str!("../scripts/buckets.lua")));
 
-/// All of these, which share a slot; those from `counted` on stop nobody.
-pub(super) fn decision(
-    mode: Mode,
-    steps: &[&Step],
-    counted: usize,
-    time: Option<u64>,
-) -> ScriptCall<'static> {
-    match mode {
-        Mode::All if counted == steps.len() && steps.iter().all(is_bucket) => buckets(steps, time),
-        _ => any(mode, steps, counted, time),
-    }
+/// Whether there is nothing but buckets, as in most decisions, for which there is a cheaper script.
+pub(super) fn is_buckets(mode: Mode, steps: &[&Step], counted: usize) -> bool {
+    let bucket = |step: &&Step| {
+        matches!(step.what, What::Spend { rule: Rule::Bucket { .. } | Rule::Queue { .. }, .. })
+    };
+    mode == Mode::All && counted == steps.len() && steps.iter().all(bucket)
 }
 
-fn is_bucket(step: &&Step) -> bool {
-    matches!(step.what, What::Spend { rule: Rule::Bucket { .. } | Rule::Queue { .. }, .. })
-}
-
-/// Nothing but buckets, as most decisions are, at less cost.
-fn buckets(steps: &[&Step], time: Option<u64>) -> ScriptCall<'static> {
+pub(super) fn buckets(steps: &[&Step], time: Option<u64>) -> ScriptCall<'static> {
     let mut call = steps.iter().fold(BUCKETS.call(), |call, step| call.key(&step.key));
     for step in steps {
         if let What::Spend { rule, cost, left, .. } = &step.what
             && let Rule::Bucket { each, .. } | Rule::Queue { each, .. } = rule
         {
-            call = call.arg(cost * each).arg(rule.most(*cost, *left)).arg(rule.kept());
+            let (ticks, most) = (cost * each, rule.most(*cost, *left));
+            call = call.arg(ticks).arg(most.saturating_sub(ticks)).arg(rule.kept());
         }
     }
     set(call, time, false)
 }
 
+/// What that says of each.
+pub(super) fn of_buckets(answer: &mut Answer, count: usize) -> Result<SmallVec<[Facts; 4]>, Error> {
+    let mut facts = SmallVec::new();
+    for _ in 0..count {
+        facts.push(Facts([answer.next()?, 0, 0]));
+    }
+    if !answer.is_over() {
+        for Facts([_, refunds, _]) in &mut facts {
+            *refunds = answer.next()?;
+        }
+    }
+    Ok(facts)
+}
+
 /// Levels of any kind.
-fn any(mode: Mode, steps: &[&Step], counted: usize, time: Option<u64>) -> ScriptCall<'static> {
+pub(super) fn any(mode: Mode, steps: &[&Step], counted: usize, time: Option<u64>) -> ScriptCall<'static> {
     let script = if mode == Mode::Peek { &PEEK } else { &DECIDE };
     let mode = match mode {
         Mode::All => "all",
