@@ -57,7 +57,12 @@ pub(super) fn of_buckets(answer: &mut Answer, count: usize) -> Result<SmallVec<[
 }
 
 /// Levels of any kind.
-pub(super) fn any(mode: Mode, steps: &[&Step], counted: usize, time: Option<u64>) -> ScriptCall<'static> {
+pub(super) fn any(
+    mode: Mode,
+    steps: &[&Step],
+    counted: usize,
+    time: Option<u64>,
+) -> ScriptCall<'static> {
     let script = if mode == Mode::Peek { &PEEK } else { &DECIDE };
     let mode = match mode {
         Mode::All => "all",

@@ -28,7 +28,7 @@ async fn a_sustained_limit_and_a_burst_say_which_refused(at: Topology) {
 
 contract!(a_cost_may_take_from_the_pool);
 async fn a_cost_may_take_from_the_pool(at: Topology) {
-    let (limiter, _) = limiter(at, "cost").await;
+    let (limiter, space) = limiter(at, "cost").await;
     let costs = CostWithBurst::new(&limiter, "cost", (10, 5), 1, HOUR).unwrap();
     let said = costs.check_n("u", 4).await.unwrap();
     assert_eq!((said.tokens, said.burst_used, said.burst_left), (6, 0, 5));
@@ -37,6 +37,7 @@ async fn a_cost_may_take_from_the_pool(at: Topology) {
     let said = costs.check_n("u", 3).await.unwrap();
     assert!(!said.decision.is_allowed() && said.decision.retry_after.unwrap() <= HOUR);
     assert_eq!(said.burst_left, 2);
+    hygiene(at, &space).await;
 }
 
 contract!(the_lowest_class_is_shed_first);
@@ -103,7 +104,7 @@ async fn an_endpoint_names_the_dependency_that_refuses(at: Topology) {
 
 contract!(tenants_have_their_plans_and_share_a_limit);
 async fn tenants_have_their_plans_and_share_a_limit(at: Topology) {
-    let (limiter, _) = limiter(at, "tenants").await;
+    let (limiter, space) = limiter(at, "tenants").await;
     let quota = |n| Quota::log(n, HOUR).unwrap();
     let tenants = Tenants::new(&limiter, "t", quota(5), quota(1)).unwrap();
     tenants.plan("gold", quota(9)).unwrap();
@@ -111,4 +112,5 @@ async fn tenants_have_their_plans_and_share_a_limit(at: Topology) {
     assert_eq!(&*tenants.check("a").await.unwrap().limiting().unwrap().name, "t.tenant");
     assert!(tenants.check_n("gold", 4).await.unwrap().is_allowed());
     assert_eq!(&*tenants.check("gold").await.unwrap().limiting().unwrap().name, "t.all");
+    hygiene(at, &space).await;
 }

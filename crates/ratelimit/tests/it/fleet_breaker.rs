@@ -5,6 +5,6 @@ mod fleet;
 mod node;
 mod outage;
 mod processes;
-mod support;
+pub(crate) mod support;
 #[cfg(feature = "tower")]
 mod tower;

@@ -109,7 +109,7 @@ async fn shadows_among_levels_stop_nobody(at: Topology) {
 
 contract!(what_is_left_to_others_is_not_spent);
 async fn what_is_left_to_others_is_not_spent(at: Topology) {
-    let (limiter, _) = limiter(at, "left").await;
+    let (limiter, space) = limiter(at, "left").await;
     for (n, quota) in all(5).into_iter().enumerate() {
         let limit = limiter.limit(&format!("l{n}"), quota).unwrap();
         let low = async || limiter.check(&[limit.of("u").leaving(3)]).await.unwrap();
@@ -117,6 +117,7 @@ async fn what_is_left_to_others_is_not_spent(at: Topology) {
         assert!(!low().await.is_allowed(), "{quota:?}");
         assert!(limit.check_n("u", 3).await.unwrap().is_allowed(), "{quota:?}");
     }
+    hygiene(at, &space).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,114 @@
+//! A process that spends as fast as it can: this one, started once more.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use russet_core_conn::KeySpace;
+use russet_ratelimit::{Level, Limiter};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::task::JoinSet;
+
+use super::{slots, targets};
+use crate::support::{exact, patient};
+
+pub(super) struct Process {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    pub(super) fn start(what: &str, url: &str, prefix: &str, tasks: u64, time: Duration) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "never_above::process::one_process", "--ignored", "--nocapture"])
+            .env("RUSSET_TEST_SPEND_ON", what)
+            .env("RUSSET_TEST_SERVER", url)
+            .env("RUSSET_TEST_PREFIX", prefix)
+            .env("RUSSET_TEST_MILLIS", time.as_millis().to_string())
+            .env("RUSSET_TEST_TASKS", tasks.to_string())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// The rest of the next line that begins so.
+    async fn says(&mut self, word: &str) -> Option<String> {
+        while let Some(line) = self.lines.next_line().await.unwrap() {
+            if let Some(rest) = line.strip_prefix(word) {
+                return Some(rest.trim().to_owned());
+            }
+        }
+        None
+    }
+
+    pub(super) async fn begun(&mut self) {
+        self.says("begun").await.unwrap();
+    }
+
+    pub(super) async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Waits for its end, and for what it says was admitted, level by level.
+    pub(super) async fn admitted(&mut self) -> Vec<String> {
+        let mut admitted = Vec::new();
+        while let Some(levels) = self.says("admitted ").await {
+            admitted.extend(levels.split(' ').map(str::to_owned));
+        }
+        admitted
+    }
+
+    pub(super) async fn ended(mut self) {
+        self.admitted().await;
+        assert!(self.child.wait().await.unwrap().success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the process that others start"]
+async fn one_process() {
+    let Ok(url) = std::env::var("RUSSET_TEST_SERVER") else { return };
+    let variable = |name: &str| std::env::var(name).unwrap();
+    let number = |name: &str| variable(name).parse::<u64>().unwrap();
+    let space = KeySpace::new(variable("RUSSET_TEST_PREFIX")).unwrap();
+    let limiter = exact(&patient(&url).with_deadline(Duration::from_secs(2)), &space);
+    let says = variable("RUSSET_TEST_SPEND_ON") == "slots";
+    let sets = match says {
+        false => {
+            let set = |target: &super::Target| {
+                let level =
+                    |(name, quota, _): &(&str, _, _)| limiter.limit(name, *quota).unwrap().of("s");
+                target.iter().map(level).collect()
+            };
+            targets().iter().map(set).collect()
+        }
+        true => slots::sets(&limiter),
+    };
+    println!("\nbegun");
+    let until = Instant::now() + Duration::from_millis(number("RUSSET_TEST_MILLIS"));
+    let mut tasks = JoinSet::new();
+    for levels in sets {
+        for _ in 0..number("RUSSET_TEST_TASKS") {
+            tasks.spawn(spend(limiter.clone(), levels.clone(), until, says));
+        }
+    }
+    tasks.join_all().await;
+}
+
+/// What is admitted, is said at once: it may be killed.
+async fn spend(limiter: Limiter, levels: Vec<Level>, until: Instant, says: bool) {
+    while Instant::now() < until {
+        match limiter.check(&levels).await {
+            Ok(decision) if says && decision.is_allowed() => {
+                let names: Vec<_> = decision.levels.iter().map(|level| &*level.name).collect();
+                println!("\nadmitted {}", names.join(" "));
+            }
+            Ok(_) => {}
+            // Where a server is killed. Nobody is told that it was admitted.
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
