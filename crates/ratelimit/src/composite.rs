@@ -4,11 +4,15 @@
 mod burst;
 mod endpoint;
 mod geographic;
+#[cfg(feature = "maxmind")]
+mod maxmind;
 mod priority;
 mod tenants;
 
 pub use self::burst::{CostDecision, CostWithBurst, SustainedBurst};
 pub use self::endpoint::{Endpoint, EndpointBuilder};
 pub use self::geographic::{GeoResolver, Geographic, GeographicBuilder};
+#[cfg(feature = "maxmind")]
+pub use self::maxmind::MaxMind;
 pub use self::priority::{Priority, PriorityBuilder};
 pub use self::tenants::Tenants;

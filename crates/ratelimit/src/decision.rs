@@ -94,6 +94,8 @@ pub enum Source {
     /// This process, in the place of Redis, which did not answer: for at least one of the levels. See
     /// [`Outage`](crate::Outage).
     Fallback,
+    /// This process: a [breaker](crate::FleetBreaker) of what would be called is open.
+    Breaker,
 }
 
 /// Why.
@@ -114,6 +116,8 @@ pub enum Reason {
     Denied,
     /// Redis does not answer, and the limit is [`Closed`](crate::Outage::Closed) then. Nobody knows until when.
     Outage,
+    /// A breaker of what would be called is open.
+    Open,
 }
 
 impl Decision {

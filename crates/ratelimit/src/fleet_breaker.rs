@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use russet_core_conn::{Events, KeySpace, Redis, Verdict};
+use russet_core_conn::{BreakerState, Events, KeySpace, Redis, Verdict};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -107,7 +107,7 @@ impl<E> FleetBreaker<E> {
             // Whoever goes on without the call may wait for nothing else, and must not keep others from running.
             tokio::task::coop::consume_budget().await;
             #[cfg(feature = "metrics")]
-            metrics::counter!("russet_fleet_breaker_refused_total", "breaker" => self.inner.shared.name.clone())
+            metrics::counter!("russet_fleet_breaker_refused_total", "breaker" => self.inner.shared.parts.name.clone())
                 .increment(1);
         }
         leave
@@ -138,7 +138,7 @@ impl<E> FleetBreaker<E> {
 
     /// Leave by the node's own breaker.
     fn own(&self, generation: u64) -> Result<FleetPermit<'_, E>, Rejected> {
-        match self.inner.shared.own.try_acquire() {
+        match self.inner.shared.parts.own.try_acquire() {
             Ok(permit) => Ok(FleetPermit::new(self, Leave::Own(permit, generation))),
             Err(open) => Err(self.refusal(RefusedBy::Node, open.retry_after)),
         }
@@ -150,14 +150,18 @@ impl<E> FleetBreaker<E> {
         let refused = |left: Duration| self.refusal(RefusedBy::Fleet, Some(left));
         let asking = shared.gate.enter().map_err(|left| {
             // Whoever asks has its answer within the budget.
-            refused(left.unwrap_or(shared.quick.deadline()))
+            refused(left.unwrap_or(shared.parts.quick.deadline()))
         })?;
         let (permit, question, sent) = (draw(), shared.question(), Instant::now());
-        let until = sent + Duration::from_micros(shared.rules.lasts);
-        let probe = Probe { permit, began: sent, due: sent + shared.probe_within, until };
+        let until = sent + Duration::from_micros(shared.parts.rules.lasts);
+        let probe = Probe { permit, began: sent, due: sent + shared.parts.probe_within, until };
         // Given back if this future is dropped, or the answer is lost.
         let asked = FleetPermit::new(self, Leave::Asked(probe));
-        let answer = shared.place.probe(&shared.quick, permit, draw(), &shared.rules).await;
+        let answer = shared
+            .parts
+            .place
+            .probe(&shared.parts.quick, permit, draw(), &shared.parts.rules)
+            .await;
         match answer {
             Ok(Some((said, true))) => {
                 shared.hear(question, &said);
@@ -169,7 +173,7 @@ impl<E> FleetBreaker<E> {
                 let left = Duration::from_micros(said.left);
                 if said.kind == Kind::HalfOpen {
                     // One may be given back earlier: a message says so, or nobody does.
-                    asking.close_until(Instant::now() + left.min(shared.heartbeat));
+                    asking.close_until(Instant::now() + left.min(shared.parts.heartbeat));
                 }
                 shared.hear(question, &said);
                 drop(asking);
@@ -183,27 +187,59 @@ impl<E> FleetBreaker<E> {
             Ok(None) => {
                 asked.refused();
                 shared.news.notify_one();
-                Err(refused(shared.heartbeat))
+                Err(refused(shared.parts.heartbeat))
             }
             Err(error) => {
                 tracing::debug!(%error, "leave for a probe can't be asked for");
                 // Until it is known whether Redis is gone, or that was all: nobody probes.
-                asking.close_until(Instant::now() + shared.heartbeat);
+                asking.close_until(Instant::now() + shared.parts.heartbeat);
                 shared.news.notify_one();
-                Err(refused(shared.heartbeat))
+                Err(refused(shared.parts.heartbeat))
+            }
+        }
+    }
+
+    /// Whether this node knows that a call would be refused now. Asks Redis nothing, and takes no permit: where a call would
+    /// be a probe, it says no.
+    pub(crate) fn refuses(&self) -> Option<Rejected> {
+        let shared = &self.inner.shared;
+        let own = || match shared.parts.own.state() {
+            BreakerState::Open { retry_after } if !retry_after.is_zero() => {
+                Some(self.refusal(RefusedBy::Node, Some(retry_after)))
+            }
+            _ => None,
+        };
+        let view = shared.view.load();
+        match view.fleet {
+            Fleet::Closed => own(),
+            Fleet::MetricsOnly | Fleet::Disabled => None,
+            Fleet::ForcedOpen => Some(self.refusal(RefusedBy::Fleet, None)),
+            Fleet::Open { until } => match until.checked_duration_since(Instant::now()) {
+                Some(left) if !left.is_zero() => Some(self.refusal(RefusedBy::Fleet, Some(left))),
+                _ if view.alone => own(),
+                _ => None,
+            },
+            Fleet::HalfOpen if view.alone => own(),
+            Fleet::HalfOpen => {
+                shared.gate.closed().map(|left| self.refusal(RefusedBy::Fleet, Some(left)))
             }
         }
     }
 
     fn refusal(&self, by: RefusedBy, retry_after: Option<Duration>) -> Rejected {
-        Rejected { breaker: self.inner.shared.name.clone(), by, retry_after }
+        Rejected { breaker: self.inner.shared.parts.name.clone(), by, retry_after }
     }
 
     /// What this node knows. Asks Redis nothing.
     pub fn state(&self) -> Standing {
         let (view, now) = (self.inner.shared.view.load(), Instant::now());
         let View { generation, alone, .. } = **view;
-        Standing { fleet: view.state(now), local: self.inner.shared.own.state(), alone, generation }
+        Standing {
+            fleet: view.state(now),
+            local: self.inner.shared.parts.own.state(),
+            alone,
+            generation,
+        }
     }
 
     /// All that Redis knows of it. One round trip.
@@ -212,8 +248,8 @@ impl<E> FleetBreaker<E> {
     /// Those of Redis.
     pub async fn status(&self) -> Result<FleetStatus, Error> {
         let (shared, redis) = (&self.inner.shared, &self.inner.redis);
-        shared.agreed.check(redis, &shared.space).await?;
-        let status = shared.place.status(redis, &shared.rules).await?;
+        shared.agreed.check(redis, &shared.parts.space).await?;
+        let status = shared.parts.place.status(redis, &shared.parts.rules).await?;
         Ok(FleetStatus::of(status, SystemTime::now()))
     }
 
@@ -254,9 +290,9 @@ impl<E> FleetBreaker<E> {
 
     async fn force(&self, kind: Kind) -> Result<(), Error> {
         let (shared, redis) = (&self.inner.shared, &self.inner.redis);
-        shared.agreed.check(redis, &shared.space).await?;
+        shared.agreed.check(redis, &shared.parts.space).await?;
         let question = shared.question();
-        let said = shared.place.force(redis, kind, draw(), &shared.rules).await?;
+        let said = shared.parts.place.force(redis, kind, draw(), &shared.parts.rules).await?;
         shared.hear(question, &said);
         Ok(())
     }
@@ -268,7 +304,7 @@ impl<E> FleetBreaker<E> {
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.inner.shared.name
+        &self.inner.shared.parts.name
     }
 
     /// Takes this node out of the fleet: what probes it has still to tell is told, and it counts no more. From then on its

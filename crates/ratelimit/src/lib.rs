@@ -136,6 +136,8 @@
 //! `tower`: `FleetBreakerLayer`. `http`: `http::RateLimitLayer`, limits before a service of HTTP. `axum`: that, and an
 //! extractor of what was decided.
 //!
+//! `maxmind`: `composite::MaxMind`, which tells countries by a database of MaxMind.
+//!
 //! `metrics`: counters and gauges by the `metrics` facade.
 //!
 //! | metric | kind | labels |

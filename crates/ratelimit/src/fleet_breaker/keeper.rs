@@ -45,8 +45,8 @@ impl<E: 'static> Keeper<E> {
     pub(super) async fn keep(mut self, over: CancellationToken) -> Result<(), Error> {
         let shared = self.shared.clone();
         let _ears = AbortOnDropHandle::new(tokio::spawn(listen(shared.clone())));
-        let mut own = shared.own.events();
-        let mut tick = tokio::time::interval(shared.heartbeat);
+        let mut own = shared.parts.own.events();
+        let mut tick = tokio::time::interval(shared.parts.heartbeat);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let beats = tokio::select! {
@@ -69,7 +69,7 @@ impl<E: 'static> Keeper<E> {
             self.owed.push_back(report);
         }
         self.tell().await;
-        shared.place.leave(&shared.patient, &shared.node).await.map(drop)
+        shared.parts.place.leave(&shared.parts.patient, &shared.parts.node).await.map(drop)
     }
 
     /// What is owed, for as long as it is worth telling.
@@ -78,12 +78,12 @@ impl<E: 'static> Keeper<E> {
         while let Some(Report { probe, ending }) = self.owed.front().copied() {
             if Instant::now() < probe.until {
                 let question = shared.question();
-                let told = shared.place.report(
-                    &shared.patient,
+                let told = shared.parts.place.report(
+                    &shared.parts.patient,
                     probe.permit,
                     ending,
                     draw(),
-                    &shared.rules,
+                    &shared.parts.rules,
                 );
                 match told.await {
                     Ok(Some((said, counted))) => {
@@ -115,7 +115,7 @@ impl<E: 'static> Keeper<E> {
             }
             Err(error) => {
                 tracing::debug!(%error, "the fleet's breaker can't be asked");
-                if self.answered.elapsed() >= shared.heartbeat * SILENT {
+                if self.answered.elapsed() >= shared.parts.heartbeat * SILENT {
                     shared.be_alone();
                 }
             }
@@ -125,9 +125,10 @@ impl<E: 'static> Keeper<E> {
     /// Whether it was a vote.
     async fn ask(&self) -> Result<bool, Error> {
         let shared = &*self.shared;
-        shared.agreed.check(&shared.patient, &shared.space).await?;
+        shared.agreed.check(&shared.parts.patient, &shared.parts.space).await?;
         let (question, beat) = (shared.question(), shared.beat());
-        let said = shared.place.beat(&shared.patient, beat, &shared.rules).await?;
+        let said =
+            shared.parts.place.beat(&shared.parts.patient, beat, &shared.parts.rules).await?;
         shared.hear(question, &said);
         Ok(beat.votes)
     }
@@ -135,9 +136,10 @@ impl<E: 'static> Keeper<E> {
 
 /// Wakes the keeper when others say that something has changed, or may have.
 async fn listen<E>(shared: Arc<Shared<E>>) {
-    let redis = shared.patient.with_deadline(shared.heartbeat.max(Duration::from_secs(1)));
+    let redis =
+        shared.parts.patient.with_deadline(shared.parts.heartbeat.max(Duration::from_secs(1)));
     loop {
-        match redis.hub().subscribe(Topic::channel(&shared.place.channel)).await {
+        match redis.hub().subscribe(Topic::channel(&shared.parts.place.channel)).await {
             Ok(mut heard) => {
                 shared.news.notify_one();
                 while heard.next().await.is_some() {
@@ -147,6 +149,6 @@ async fn listen<E>(shared: Arc<Shared<E>>) {
             }
             Err(error) => tracing::debug!(%error, "nobody tells of changes: they are asked for"),
         }
-        tokio::time::sleep(shared.heartbeat).await;
+        tokio::time::sleep(shared.parts.heartbeat).await;
     }
 }

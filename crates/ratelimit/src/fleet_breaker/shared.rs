@@ -16,22 +16,8 @@ use super::state::{FleetEvent, FleetEventKind, FleetState};
 use super::view::{Own, View};
 
 pub(super) struct Shared<E> {
-    pub(super) name: Arc<str>,
-    pub(super) node: Box<str>,
-    pub(super) space: KeySpace,
-    pub(super) place: Place,
-    pub(super) rules: Rules,
-    pub(super) heartbeat: Duration,
-    /// How long a probe may take.
-    pub(super) probe_within: Duration,
-    /// One that takes this long and ends well has failed all the same.
-    pub(super) slow: Option<Duration>,
-    /// For whoever asks for a permit, and waits for it.
-    pub(super) quick: Redis,
-    /// For the keeper, for whom nobody waits.
-    pub(super) patient: Redis,
+    pub(super) parts: Parts<E>,
     pub(super) agreed: Agreed,
-    pub(super) own: Breaker<E>,
     pub(super) view: ArcSwap<View>,
     /// One change at a time, so that events come in the order of the changes.
     turn: Mutex<()>,
@@ -60,30 +46,22 @@ pub(super) struct Parts<E> {
     pub(super) place: Place,
     pub(super) rules: Rules,
     pub(super) heartbeat: Duration,
+    /// How long a probe may take.
     pub(super) probe_within: Duration,
+    /// One that takes this long and ends well has failed all the same.
     pub(super) slow: Option<Duration>,
+    /// For whoever asks for a permit, and waits for it.
     pub(super) quick: Redis,
+    /// For the keeper, for whom nobody waits.
     pub(super) patient: Redis,
     pub(super) own: Breaker<E>,
 }
 
 impl<E> Shared<E> {
     pub(super) fn new(parts: Parts<E>, reports: mpsc::UnboundedSender<Report>) -> Self {
-        let Parts { name, node, space, place, rules, heartbeat, probe_within, .. } = parts;
-        let Parts { slow, quick, patient, own, .. } = parts;
         Self {
-            name,
-            node,
-            space,
-            place,
-            rules,
-            heartbeat,
-            probe_within,
-            slow,
-            quick,
-            patient,
+            parts,
             agreed: Agreed::default(),
-            own,
             view: ArcSwap::from_pointee(View::new()),
             turn: Mutex::default(),
             questions: AtomicU64::new(0),
@@ -114,8 +92,8 @@ impl<E> Shared<E> {
         // Whoever is let through by what it is now is counted from now on.
         match own {
             Own::Stays => {}
-            Own::Trips => self.own.trip(),
-            Own::Resets => self.own.reset(),
+            Own::Trips => self.parts.own.trip(),
+            Own::Resets => self.parts.own.reset(),
         }
         self.view.store(Arc::new(view));
         if joined {
@@ -140,12 +118,12 @@ impl<E> Shared<E> {
     pub(super) fn beat(&self) -> Beat<'_> {
         let view = self.view.load();
         // One that would let a probe through has no opinion any more: perhaps nobody has called for hours.
-        let opposes = match self.own.state() {
+        let opposes = match self.parts.own.state() {
             BreakerState::Open { retry_after } => !retry_after.is_zero(),
             _ => false,
         };
         Beat {
-            node: &self.node,
+            node: &self.parts.node,
             known: view.generation,
             votes: view.is_voted_on() && opposes,
             failures: self.failures.load(Acquire),
@@ -160,7 +138,7 @@ impl<E> Shared<E> {
     }
 
     pub(super) fn is_slow(&self, probe: &Probe) -> bool {
-        self.slow.is_some_and(|over| probe.began.elapsed() >= over)
+        self.parts.slow.is_some_and(|over| probe.began.elapsed() >= over)
     }
 
     /// Has the keeper tell it. At most as many are on their way as permits were given.
@@ -182,13 +160,13 @@ impl<E> Shared<E> {
                 Ending::Well => "ok",
                 Ending::Badly => "failed",
             };
-            metrics::counter!("russet_fleet_breaker_probes_total", "breaker" => self.name.clone(), "result" => result)
+            metrics::counter!("russet_fleet_breaker_probes_total", "breaker" => self.parts.name.clone(), "result" => result)
                 .increment(1);
         }
     }
 
     pub(super) fn tell(&self, kind: FleetEventKind) {
-        let breaker = &self.name;
+        let breaker = &self.parts.name;
         match kind {
             FleetEventKind::Changed { from, to } => {
                 if let FleetState::Open { retry_after } = to {
@@ -219,9 +197,11 @@ impl<E> Shared<E> {
     fn gauge(&self) {
         let view = self.view.load();
         let number = f64::from(view.fleet.number());
-        metrics::gauge!("russet_fleet_breaker_state", "breaker" => self.name.clone()).set(number);
+        metrics::gauge!("russet_fleet_breaker_state", "breaker" => self.parts.name.clone())
+            .set(number);
         let alone = if view.alone { 1.0 } else { 0.0 };
-        metrics::gauge!("russet_fleet_breaker_alone", "breaker" => self.name.clone()).set(alone);
+        metrics::gauge!("russet_fleet_breaker_alone", "breaker" => self.parts.name.clone())
+            .set(alone);
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
@@ -231,7 +211,7 @@ impl<E> Shared<E> {
 
 impl<E> fmt::Debug for Shared<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Shared").field("name", &self.parts.name).finish_non_exhaustive()
     }
 }
 
@@ -248,17 +228,28 @@ struct Standstill {
     news: u64,
 }
 
+impl Standstill {
+    fn closed(&self) -> Option<Duration> {
+        self.until?.checked_duration_since(Instant::now())
+    }
+}
+
 impl Gate {
     /// Leave to ask for a permit, or how long there is none.
     pub(super) fn enter(&self) -> Result<Asking<'_>, Option<Duration>> {
-        let (mut gate, now) = (self.lock(), Instant::now());
-        if let Some(left) = gate.until.and_then(|until| until.checked_duration_since(now)) {
+        let mut gate = self.lock();
+        if let Some(left) = gate.closed() {
             return Err(Some(left));
         }
         if std::mem::replace(&mut gate.asking, true) {
             return Err(None);
         }
         Ok(Asking { gate: self, news: gate.news })
+    }
+
+    /// How long nobody asks.
+    pub(super) fn closed(&self) -> Option<Duration> {
+        self.lock().closed()
     }
 
     /// There may be news.

@@ -6,6 +6,7 @@ mod adaptive;
 mod calls;
 mod composite;
 mod denials;
+mod endpoint;
 mod fleet_breaker;
 #[cfg(feature = "http")]
 mod http;
