@@ -3,6 +3,7 @@
 mod cargo;
 mod files;
 mod keys;
+mod metrics;
 mod names;
 mod rust_text;
 mod scripts;
@@ -29,11 +30,12 @@ pub(crate) struct Lint {
 /// One check: an error lists what is wrong; the text of a success is a remark for the table.
 type Check = (&'static str, fn() -> Result<String>);
 
-const QUICK: [Check; 9] = [
+const QUICK: [Check; 10] = [
     ("file sizes", files::sizes),
     ("Lua scripts", scripts::check),
     ("key layouts", keys::check),
     ("figures", figures::check),
+    ("metric names", metrics::check),
     ("fred stays in core-conn", names::check),
     ("rustfmt", cargo::fmt),
     ("clippy", cargo::clippy),
