@@ -13,6 +13,11 @@ pub use self::caches::{
     multi_tier_redis,
 };
 
+#[cfg(feature = "limiters")]
+mod limiters;
+#[cfg(feature = "limiters")]
+pub use self::limiters::{LIMITADOR, NAMESPACE, TRYPEMA, limitador, trypema};
+
 /// How a table calls ours.
 pub const RUSSET: &str = if cfg!(feature = "fred") {
     "russet over fred, default options"

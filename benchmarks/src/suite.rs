@@ -155,6 +155,33 @@ impl Row<'_> {
         Ok(())
     }
 
+    /// Runs ours in turn with something that runs elsewhere, for as long as it is told, and says its operations a second.
+    ///
+    /// # Errors
+    /// The first operation that fails, of either side.
+    pub async fn run_beside(
+        self,
+        ours: (&str, impl Side),
+        other: (&str, impl AsyncFn(Duration) -> Result<f64>),
+    ) -> Result {
+        let pairs = self.pairs();
+        let Self { suite, name, tasks, window, floor, better } = self;
+        if !suite.runs(&name) {
+            return Ok(());
+        }
+        eprint!("{name}: {} beside {} ", ours.0, other.0);
+        throughput(&ours.1, tasks, window).await?;
+        other.1(window).await?;
+        let mut figures = Vec::with_capacity(pairs);
+        for _ in 0..pairs {
+            let rates = [throughput(&ours.1, tasks, window).await?, other.1(window).await?];
+            figures.push(rates.map(|rate| better.figure(rate, tasks)));
+            dot()?;
+        }
+        suite.add(Measured { name, better, against: other.0.to_owned(), floor, pairs: figures });
+        Ok(())
+    }
+
     /// Runs ours alone, beside a rate that was promised: the floor is 1, unless another was given.
     ///
     /// # Errors
@@ -185,6 +212,13 @@ impl Suite {
         eprint!("{name}: ours beside {against}");
         let (name, against) = (name.to_owned(), against.to_owned());
         self.add(Measured { name, better: Better::Smaller, against, floor: None, pairs });
+    }
+
+    /// A row of microseconds that were measured otherwise; `pairs` of ours and the other's.
+    pub fn micros(&mut self, name: &str, against: &str, floor: Option<f64>, pairs: Vec<[f64; 2]>) {
+        eprint!("{name}: ours beside {against}");
+        let (name, against) = (name.to_owned(), against.to_owned());
+        self.add(Measured { name, better: Better::Less, against, floor, pairs });
     }
 
     /// Whether this row was asked for.

@@ -18,7 +18,7 @@ use std::{
 /// Run the benchmarks, ours and the rival in turn, and judge the ratios
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// Which: core, cluster, hub, cache, breaker or lease [default: all]
+    /// Which: core, cluster, hub, cache, breaker, lease or ratelimit [default: all]
     name: Option<String>,
     /// The server: a path, redis-7, redis-8 or valkey-9 [default: one that is here, or installed]
     #[arg(long)]
@@ -37,13 +37,21 @@ pub(crate) struct Bench {
 /// The benchmarks: of each its parts, a binary of `benchmarks/` and the features that it is built with.
 ///
 /// Ours is built as a program has it that has chosen one link: another beside it, or TLS, makes all calls dearer.
-const BENCHES: [(&str, &[(&str, &str)]); 6] = [
+const BENCHES: [(&str, &[(&str, &str)]); 7] = [
     ("core", &[("core", "fred"), ("links", "fred,redis-rs,tls")]),
     ("cluster", &[("cluster", "fred"), ("cluster", "redis-rs")]),
     ("hub", &[("hub", "fred")]),
     ("cache", &[("cache", "fred"), ("cache", "fred,caches"), ("cache", "redis-rs,caches")]),
     ("breaker", &[("breaker", "fred")]),
     ("lease", &[("lease", "fred")]),
+    (
+        "ratelimit",
+        &[
+            ("ratelimit", "fred"),
+            ("ratelimit", "fred,limiters"),
+            ("ratelimit", "redis-rs,limiters"),
+        ],
+    ),
 ];
 
 /// What each row has, and nothing else.
