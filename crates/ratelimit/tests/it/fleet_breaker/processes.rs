@@ -251,10 +251,18 @@ impl Origin {
         self.0.call(&["DEL", "calls", "in"]).await.unwrap();
     }
 
+    /// Waits as long as it goes on.
     async fn until(&mut self, what: &str, is: impl Fn(i64) -> bool) {
-        let begun = Instant::now();
-        while !is(self.count(what).await) {
-            assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+        let (mut last, mut since) = (-1, Instant::now());
+        loop {
+            let count = self.count(what).await;
+            if is(count) {
+                return;
+            }
+            if count != last {
+                (last, since) = (count, Instant::now());
+            }
+            assert!(since.elapsed() < Duration::from_secs(20), "{what}: {count}");
             tokio::time::sleep(ms(5)).await;
         }
     }

@@ -26,6 +26,7 @@ impl Process {
             .env("RUSSET_TEST_PREFIX", prefix)
             .env("RUSSET_TEST_MILLIS", time.as_millis().to_string())
             .env("RUSSET_TEST_TASKS", tasks.to_string())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -44,8 +45,14 @@ impl Process {
         None
     }
 
-    pub(super) async fn begun(&mut self) {
-        self.says("begun").await.unwrap();
+    /// Waits until it could spend.
+    pub(super) async fn ready(&mut self) {
+        self.says("ready").await.unwrap();
+    }
+
+    /// Has it spend.
+    pub(super) fn go(&mut self) {
+        self.child.stdin.take();
     }
 
     pub(super) async fn kill(&mut self) {
@@ -75,19 +82,17 @@ async fn one_process() {
     let number = |name: &str| variable(name).parse::<u64>().unwrap();
     let space = KeySpace::new(variable("RUSSET_TEST_PREFIX")).unwrap();
     let limiter = exact(&patient(&url).with_deadline(Duration::from_secs(2)), &space);
-    let says = variable("RUSSET_TEST_SPEND_ON") == "slots";
+    let what = variable("RUSSET_TEST_SPEND_ON");
+    let says = what == "slots";
+    let level = |(name, quota, _): (&str, _, _)| limiter.limit(name, quota).unwrap().of("s");
+    let targets = targets(&what).into_iter();
     let sets = match says {
-        false => {
-            let set = |target: &super::Target| {
-                let level =
-                    |(name, quota, _): &(&str, _, _)| limiter.limit(name, *quota).unwrap().of("s");
-                target.iter().map(level).collect()
-            };
-            targets().iter().map(set).collect()
-        }
+        false => targets.map(|target| target.into_iter().map(level).collect()).collect(),
         true => slots::sets(&limiter),
     };
-    println!("\nbegun");
+    println!("\nready");
+    // Until it is closed.
+    let _ = std::io::stdin().read_line(&mut String::new());
     let until = Instant::now() + Duration::from_millis(number("RUSSET_TEST_MILLIS"));
     let mut tasks = JoinSet::new();
     for levels in sets {

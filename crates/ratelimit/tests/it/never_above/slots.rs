@@ -38,9 +38,10 @@ async fn across_slots(processes: usize, tasks: u64, kills: usize) -> Vec<(&'stat
     let time = Duration::from_secs(2);
     let start = |_| Process::start("slots", &url, &prefix, tasks, time);
     let mut running: Vec<_> = (0..processes).map(start).collect();
-    for process in &mut running[..kills] {
-        process.begun().await;
+    for process in &mut running {
+        process.ready().await;
     }
+    running.iter_mut().for_each(Process::go);
     for process in &mut running[..kills] {
         tokio::time::sleep(Duration::from_millis(20)).await;
         process.kill().await;
