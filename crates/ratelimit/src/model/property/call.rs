@@ -88,7 +88,7 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
 }
 
 fn bucket() -> impl Strategy<Value = Rule> {
-    let each = || 4 * SECOND..20 * SECOND;
+    let each = || 2 * SECOND..20 * SECOND;
     prop_oneof![
         (4_u64..12, each()).prop_map(|(capacity, each)| Rule::Bucket { capacity, each }),
         (4_u64..12, each(), 0..60 * SECOND).prop_map(|(capacity, each, longest)| Rule::Queue {
@@ -109,7 +109,7 @@ pub(super) fn after() -> impl Strategy<Value = i64> {
         4 => 0..40 * second,
         1 => Just(10 * second),
         1 => 0..500 * second,
-        1 => -100 * second..0,
+        1 => -400 * second..0,
     ]
 }
 
