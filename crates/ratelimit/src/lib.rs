@@ -142,7 +142,7 @@
 //!
 //! | metric | kind | labels |
 //! |---|---|---|
-//! | `russet_ratelimit_decisions_total` | counter | `policy`, `result`: `admitted`, `shadow` (admitted, though a limit in shadow mode denies), `denied`, `shed`, `error` (no policy); `source`: `redis`, `list`, `deny_cache`, `lease`, `fallback` |
+//! | `russet_ratelimit_decisions_total` | counter | `policy`, `result`: `admitted`, `shadow` (admitted, though a limit in shadow mode denies), `denied`, `shed`, `error` (no policy); `source`: `redis`, `list`, `breaker`, `deny_cache`, `lease`, `fallback` |
 //! | `russet_ratelimit_away` | gauge | 1 while decisions are made without Redis |
 //! | `russet_ratelimit_nodes` | gauge | how many nodes share the limits, as this one knows |
 //! | `russet_ratelimit_adaptive_limit`, `russet_ratelimit_adaptive_load` | gauges | `policy`: where an [`adaptive`] limit is |

@@ -24,11 +24,9 @@ pub(crate) fn made(decision: &Decision) {
         Reason::Fits | Reason::Allowed if decision.shadow => "shadow",
         Reason::Fits | Reason::Allowed => "admitted",
         Reason::Shed => "shed",
-        Reason::OverLimit
-        | Reason::Blocked
-        | Reason::Denied
-        | Reason::Outage
-        | Reason::Open => "denied",
+        Reason::OverLimit | Reason::Blocked | Reason::Denied | Reason::Outage | Reason::Open => {
+            "denied"
+        }
     };
     let source = match decision.source {
         Source::Redis => "redis",

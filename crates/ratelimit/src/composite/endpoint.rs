@@ -7,7 +7,7 @@ use std::time::Duration;
 use russet_core_conn::Segments;
 
 use crate::decide::Outcome;
-use crate::decision::{LevelDecision, Reason, Source};
+use crate::decision::{LevelDecision, Levels, Reason, Source};
 use crate::error::Error;
 use crate::level::Level;
 use crate::metrics;
@@ -87,7 +87,7 @@ fn open(Rejected { breaker, retry_after, .. }: Rejected) -> Decision {
         retry_after,
         reset_after,
         delay: Duration::ZERO,
-        levels: vec![level],
+        levels: Levels(smallvec::smallvec![level]),
         source: Source::Breaker,
         shadow: false,
         limiting: Some(0),
