@@ -28,7 +28,11 @@ pub(crate) async fn row(suite: &mut Suite, limiter: &Limiter) -> Result {
     let node = tokio::sync::Mutex::new(Node::start(&folder, suite.url()).await?);
     let limit = limiter.limit("fixed", Quota::fixed(LIMIT, MINUTE)?)?;
     let row = suite.row(ROW).tasks(TASKS).window(Duration::from_millis(200)).floor(Some(1.0));
-    row.run_beside((RUSSET, decision(&limit)), (NAME, async |window| node.lock().await.run(window).await)).await
+    row.run_beside(
+        (RUSSET, decision(&limit)),
+        (NAME, async |window| node.lock().await.run(window).await),
+    )
+    .await
 }
 
 /// The folder with the packages, in the target folder; installed there by whoever comes first.
