@@ -3,6 +3,7 @@
 
 mod cpu;
 mod flexible;
+mod local;
 mod same;
 #[cfg(feature = "limiters")]
 mod versus;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
                 row.run((RUSSET, decision(&limit)), other).await?;
             }
             cpu::rows(suite, &limiter).await?;
+            local::rows(suite, &limiter).await?;
             flexible::row(suite, &limiter).await?;
         }
         Ok(())
