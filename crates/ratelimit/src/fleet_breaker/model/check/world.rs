@@ -254,6 +254,10 @@ impl World {
         let mut alone = self.clone();
         alone.now += LASTS;
         for turn in 0..u64::from(rules.close_after) {
+            // Those that were well before count, too.
+            if alone.kind() == Kind::Closed {
+                break;
+            }
             let (permit, drawn) = (1_000 + turn, alone.generation() + 1);
             let Some((_, true)) = alone.redis.probe(alone.now, permit, drawn, rules) else {
                 return false;
