@@ -78,8 +78,11 @@ pub(crate) async fn decide(
     time: Option<u64>,
 ) -> Result<Said, Error> {
     let lean = call::is_buckets(mode, steps, counted);
-    let call =
-        if lean { call::buckets(steps, time) } else { call::any(mode, steps, counted, time) };
+    let call = match call::window(mode, steps, counted, time) {
+        Some(call) => call,
+        None if lean => call::buckets(steps, time),
+        None => call::any(mode, steps, counted, time),
+    };
     let mut answer: Answer = redis.script(call).await?;
     let (granted, now) = (answer.status.unsigned_abs(), answer.next()?);
     if lean {
