@@ -192,14 +192,17 @@ async fn another_process_of_the_server_is_told_once_and_another_connection_to_it
     let server = Server::start().await.unwrap();
     let redis =
         patient(&server.url()).connections(2).reconnect(Backoff::constant(ms(5))).build().unwrap();
-    redis.ready().await.unwrap();
+    // From the beginning: a connection takes calls before it is told that it does.
     let mut events = redis.events();
-    for restarts in [false, true, false] {
-        if restarts {
-            server.restart().await.unwrap();
-        } else {
-            let mut conn = server.conn().await.unwrap();
-            conn.call(&["CLIENT", "KILL", "TYPE", "normal"]).await.unwrap();
+    redis.ready().await.unwrap();
+    for restarts in [None, Some(false), Some(true), Some(false)] {
+        match restarts {
+            None => {}
+            Some(true) => server.restart().await.unwrap(),
+            Some(false) => {
+                let mut conn = server.conn().await.unwrap();
+                conn.call(&["CLIENT", "KILL", "TYPE", "normal"]).await.unwrap();
+            }
         }
         let (mut replaced, mut ready) = (0, 0);
         while ready < 2 {
@@ -212,6 +215,6 @@ async fn another_process_of_the_server_is_told_once_and_another_connection_to_it
                 _ => {}
             }
         }
-        assert_eq!(replaced, usize::from(restarts));
+        assert_eq!(replaced, usize::from(restarts == Some(true)));
     }
 }
