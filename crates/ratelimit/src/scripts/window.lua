@@ -11,28 +11,28 @@
 -- Returns: {1, now, spent, end}: the cost is spent; {0, now, spent, end}: it is not. What was spent before this, and the end
 --   of the window
 -- Idempotent: no
-local call, key, args = redis.call, KEYS[1], ARGV
-local now, ticks = tonumber(args[7]), tonumber(args[3])
+local call = redis.call
+local now, ticks = tonumber(ARGV[7]), tonumber(ARGV[3])
 if not now then
   now = call('TIME')
   now = (now[1] - 1704067200) * 8000000 + now[2] * 8
 end
-local state = call('GET', key)
+local state = call('GET', KEYS[1])
 local spent, stop, mended = 0, 0, false
 if state then
   spent, stop = struct.unpack('<dd', state)
   if stop <= now then
     local over = 1 + math.floor((now - stop) / ticks)
-    spent, stop = math.max(spent - over * args[4], 0), stop + over * ticks
+    spent, stop = math.max(spent - over * ARGV[4], 0), stop + over * ticks
   elseif stop - now > ticks then
     -- Of a clock that was set back, or of a quota that was longer.
     stop, mended = now + ticks, true
   end
 end
-if spent == 0 then stop = now + ticks - (args[5] == '1' and now % ticks or 0) end
-local cost, fits = args[1], 1
-if spent + cost - args[2] > 0 then
+if spent == 0 then stop = now + ticks - (ARGV[5] == '1' and now % ticks or 0) end
+local cost, fits = ARGV[1], 1
+if spent + cost - ARGV[2] > 0 then
   cost, fits = 0, 0
 end
-if fits == 1 or mended then call('PSETEX', key, args[6], struct.pack('<dd', spent + cost, stop)) end
+if fits == 1 or mended then call('PSETEX', KEYS[1], ARGV[6], struct.pack('<dd', spent + cost, stop)) end
 return {fits, now, spent, stop}
