@@ -197,7 +197,7 @@ impl fmt::Debug for Call {
     }
 }
 
-fn start(shared: Arc<Shared>, signals: signals::Signals, every: Duration) -> Adaptive {
+fn start(shared: Arc<Shared>, mut signals: signals::Signals, every: Duration) -> Adaptive {
     let over = CancellationToken::new();
     let inner = Inner { shared: shared.clone(), _end: over.clone().drop_guard() };
     tokio::spawn(async move {

@@ -77,10 +77,10 @@ impl AdaptiveBuilder {
         self
     }
 
-    /// How long decisions of this limiter take in Redis is a signal: on average as long as this is a load of 1. One adaptive
-    /// limit of a limiter may have it.
+    /// How long decisions of this limiter take in Redis is a signal: on average as long as this is a load of 1.
     pub fn latency(mut self, worst: Duration) -> Self {
-        self.signals.latency = Some(worst);
+        let latency = &self.limit.inner.limiter.inner.latency;
+        self.signals.latency = Some((worst, latency.so_far()));
         self
     }
 
@@ -117,7 +117,7 @@ impl AdaptiveBuilder {
         if self.every < Duration::from_millis(10) || self.every > Duration::from_secs(3_600) {
             return config("every", format!("{:?}", self.every), "10 ms to an hour");
         }
-        if self.signals.latency.is_some_and(|worst| worst.is_zero()) {
+        if self.signals.latency.is_some_and(|(worst, _)| worst.is_zero()) {
             return config("latency", "0 s".to_owned(), "more than nothing");
         }
         if Handle::try_current().is_err() {

@@ -17,21 +17,21 @@ type Given = Box<dyn Fn() -> Option<f64> + Send + Sync>;
 #[derive(Default)]
 pub(super) struct Signals {
     pub(super) memory: bool,
-    /// The longest time that is well.
-    pub(super) latency: Option<Duration>,
+    /// The longest time that is well, and what was known at the last sample.
+    pub(super) latency: Option<(Duration, Took)>,
     pub(super) given: Vec<Given>,
 }
 
 impl Signals {
     /// The highest load that is known of.
-    pub(super) async fn load(&self, limit: &Limit) -> f64 {
+    pub(super) async fn load(&mut self, limit: &Limit) -> f64 {
         let inner = &*limit.inner.limiter.inner;
         let mut known = Vec::new();
         if self.memory {
             known.push(memory(inner).await);
         }
-        if let Some(worst) = self.latency {
-            let took = inner.latency.take();
+        if let Some((worst, last)) = &mut self.latency {
+            let took = inner.latency.since(last);
             known.push(took.map(|took| took.as_secs_f64() / worst.as_secs_f64()));
         }
         known.extend(self.given.iter().map(|given| given()));
@@ -88,16 +88,29 @@ pub(crate) struct Latency {
     nanos: AtomicU64,
 }
 
+/// So many decisions have taken so many nanoseconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Took {
+    decisions: u64,
+    nanos: u64,
+}
+
 impl Latency {
     pub(crate) fn took(&self, time: Duration) {
         self.decisions.fetch_add(1, Relaxed);
         self.nanos.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// The average since this was asked last.
-    fn take(&self) -> Option<Duration> {
-        let (decisions, nanos) = (self.decisions.swap(0, Relaxed), self.nanos.swap(0, Relaxed));
-        nanos.checked_div(decisions).map(Duration::from_nanos)
+    pub(super) fn so_far(&self) -> Took {
+        Took { decisions: self.decisions.load(Relaxed), nanos: self.nanos.load(Relaxed) }
+    }
+
+    /// The average since then, which is now from here on.
+    fn since(&self, last: &mut Took) -> Option<Duration> {
+        let now = self.so_far();
+        let Took { decisions, nanos } = std::mem::replace(last, now);
+        let nanos = now.nanos.wrapping_sub(nanos);
+        nanos.checked_div(now.decisions - decisions).map(Duration::from_nanos)
     }
 }
 
@@ -124,11 +137,16 @@ mod tests {
     }
 
     #[test]
-    fn an_average_is_of_what_came_since() {
+    fn an_average_is_of_what_came_since_whoever_else_asks() {
         let latency = Latency::default();
-        assert_eq!(latency.take(), None);
+        let (mut one, mut other) = (Took::default(), Took::default());
+        assert_eq!(latency.since(&mut one), None);
         latency.took(Duration::from_millis(2));
         latency.took(Duration::from_millis(4));
-        assert_eq!((latency.take(), latency.take()), (Some(Duration::from_millis(3)), None));
+        let three = Some(Duration::from_millis(3));
+        assert_eq!((latency.since(&mut one), latency.since(&mut one)), (three, None));
+        latency.took(Duration::from_millis(6));
+        assert_eq!(latency.since(&mut one), Some(Duration::from_millis(6)));
+        assert_eq!(latency.since(&mut other), Some(Duration::from_millis(4)));
     }
 }
