@@ -135,6 +135,7 @@ mod sentinel;
 mod server;
 pub mod shared;
 pub mod soak;
+mod test_process;
 #[cfg(feature = "tls")]
 mod tls;
 pub mod trace;
@@ -150,5 +151,6 @@ pub use reply::Reply;
 pub use sentinel::{Sentinel, SentinelBuilder};
 pub use server::Server;
 pub use shared::prefix;
+pub use test_process::TestProcess;
 #[cfg(feature = "tls")]
 pub use tls::{Certificates, Identity, Pem, Tls};

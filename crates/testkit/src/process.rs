@@ -202,3 +202,15 @@ fn send(pid: u32, signal: Signal) -> std::io::Result<()> {
     let pid = pid.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
     Ok(kill_process(pid, signal)?)
 }
+
+/// Whether all threads of a process are stopped; None where the system does not say.
+pub(crate) fn has_stopped(pid: u32) -> Option<bool> {
+    let mut all = true;
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let stat = fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
+        // The state follows the name, which is in parentheses and may contain some.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        all &= rest.starts_with(['T', 't']);
+    }
+    Some(all)
+}

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::builder::Secret;
 use crate::port::Port;
-use crate::process::{Life, Process};
+use crate::process::{Life, Process, has_stopped};
 #[cfg(feature = "tls")]
 use crate::tls::Certificates;
 use crate::{Builder, Conn, Error, Reply, Result, Version, url};
@@ -332,16 +332,4 @@ impl Server {
 fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n")
-}
-
-/// Whether all threads of a process are stopped; None where the system does not say.
-fn has_stopped(pid: u32) -> Option<bool> {
-    let mut all = true;
-    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-        let stat = std::fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
-        // The state follows the name, which is in parentheses and may contain some.
-        let (_, rest) = stat.rsplit_once(") ")?;
-        all &= rest.starts_with(['T', 't']);
-    }
-    Some(all)
 }

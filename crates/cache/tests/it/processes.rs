@@ -1,14 +1,11 @@
 //! Loads in processes of their own: a thousand misses in each, and leaders that are killed, stopped or left alone.
 
 use std::io::BufRead;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use russet_cache::Cache;
 use russet_core_conn::KeySpace;
-use russet_testkit::{Conn, Server};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use russet_testkit::{Conn, Server, TestProcess};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -88,51 +85,15 @@ async fn one_process() {
     while words.recv().await.is_some() {}
 }
 
-struct Loader {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Loader {
-    async fn start(server: &Server, origin: &Server, takes: Duration) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "processes::one_process", "--ignored", "--nocapture"])
-            .env("RUSSET_TEST_SERVER", server.addr().to_string())
-            .env("RUSSET_TEST_ORIGIN", origin.url())
-            .env("RUSSET_TEST_TAKES", takes.as_secs_f64().to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut this = Self { child, lines };
-        this.says("ready").await;
-        this
-    }
-
-    async fn tell(&mut self, word: &str) {
-        let line = format!("{word}\n");
-        self.child.stdin.as_mut().unwrap().write_all(line.as_bytes()).await.unwrap();
-    }
-
-    async fn says(&mut self, word: &str) -> String {
-        let reading = async {
-            while let Some(line) = self.lines.next_line().await.unwrap() {
-                if let Some(rest) = line.strip_prefix(word) {
-                    return rest.trim().to_owned();
-                }
-            }
-            panic!("it ended without {word}");
-        };
-        tokio::time::timeout(Duration::from_secs(60), reading).await.unwrap()
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().unwrap();
-        let kill = std::process::Command::new("kill").args([signal, &pid.to_string()]).status();
-        assert!(kill.unwrap().success());
-    }
+async fn loader(server: &Server, origin: &Server, takes: Duration) -> TestProcess {
+    let variables = [
+        ("RUSSET_TEST_SERVER", server.addr().to_string()),
+        ("RUSSET_TEST_ORIGIN", origin.url()),
+        ("RUSSET_TEST_TAKES", takes.as_secs_f64().to_string()),
+    ];
+    let mut loader = TestProcess::start("processes::one_process", variables).unwrap();
+    loader.says("ready").await.unwrap();
+    loader
 }
 
 struct Stage {
@@ -140,7 +101,7 @@ struct Stage {
     /// To the origin.
     conn: Conn,
     _origin: Server,
-    loaders: Vec<Loader>,
+    loaders: Vec<TestProcess>,
 }
 
 impl Stage {
@@ -152,10 +113,10 @@ impl Stage {
         conn.call(&["SET", "version", "1"]).await.unwrap();
         let mut loaders = Vec::new();
         for _ in 0..4 {
-            loaders.push(Loader::start(&server, &origin, takes).await);
+            loaders.push(loader(&server, &origin, takes).await);
         }
         for loader in &mut loaders {
-            loader.tell("begin").await;
+            loader.tell("begin").await.unwrap();
         }
         Self { server, conn, _origin: origin, loaders }
     }
@@ -168,14 +129,14 @@ impl Stage {
     }
 
     /// The process that loads, taken out of those that are waited for.
-    async fn leader(&mut self) -> Loader {
+    async fn leader(&mut self) -> TestProcess {
         let begun = Instant::now();
         while self.asked().await.is_empty() {
             assert!(begun.elapsed() < Duration::from_secs(20), "nobody loads");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let pid = self.asked().await[0];
-        let at = self.loaders.iter().position(|loader| loader.child.id() == Some(pid)).unwrap();
+        let at = self.loaders.iter().position(|loader| loader.id() == Some(pid)).unwrap();
         self.loaders.swap_remove(at)
     }
 
@@ -191,7 +152,7 @@ impl Stage {
 async fn four_processes_that_miss_load_once() {
     let mut stage = Stage::start(Duration::from_millis(200)).await;
     for loader in &mut stage.loaders {
-        assert_eq!(loader.says("served").await, "[1], 0 cancelled, 0 refused");
+        assert_eq!(loader.says("served").await.unwrap(), "[1], 0 cancelled, 0 refused");
     }
     assert_eq!(stage.asked().await.len(), 1);
 }
@@ -200,11 +161,11 @@ async fn four_processes_that_miss_load_once() {
 async fn where_the_leader_is_killed_one_other_loads() {
     let mut stage = Stage::start(Duration::from_secs(1)).await;
     let mut leader = stage.leader().await;
-    leader.child.kill().await.unwrap();
+    leader.kill().await.unwrap();
     // What it had read is old from here on.
     stage.conn.call(&["SET", "version", "2"]).await.unwrap();
     for loader in &mut stage.loaders {
-        assert_eq!(loader.says("served").await, "[2], 0 cancelled, 0 refused");
+        assert_eq!(loader.says("served").await.unwrap(), "[2], 0 cancelled, 0 refused");
     }
     assert_eq!(stage.asked().await.len(), 2);
     assert_eq!(stage.cached().await, Some(2));
@@ -214,10 +175,10 @@ async fn where_the_leader_is_killed_one_other_loads() {
 async fn a_leader_whose_callers_have_gone_away_loads_for_the_others() {
     let mut stage = Stage::start(Duration::from_secs(1)).await;
     let mut leader = stage.leader().await;
-    leader.tell("cancel").await;
-    assert_eq!(leader.says("served").await, format!("[], {MISSES} cancelled, 0 refused"));
+    leader.tell("cancel").await.unwrap();
+    assert_eq!(leader.says("served").await.unwrap(), format!("[], {MISSES} cancelled, 0 refused"));
     for loader in &mut stage.loaders {
-        assert_eq!(loader.says("served").await, "[1], 0 cancelled, 0 refused");
+        assert_eq!(loader.says("served").await.unwrap(), "[1], 0 cancelled, 0 refused");
     }
     assert_eq!(stage.asked().await.len(), 1);
     assert_eq!(stage.cached().await, Some(1));
@@ -227,15 +188,15 @@ async fn a_leader_whose_callers_have_gone_away_loads_for_the_others() {
 async fn a_leader_that_sleeps_past_its_lease_does_not_fill_what_is_old() {
     let mut stage = Stage::start(Duration::from_secs(1)).await;
     let mut leader = stage.leader().await;
-    leader.signal("-STOP");
+    leader.pause().await.unwrap();
     // What it has read is old from here on.
     stage.conn.call(&["SET", "version", "2"]).await.unwrap();
     for loader in &mut stage.loaders {
-        assert_eq!(loader.says("served").await, "[2], 0 cancelled, 0 refused");
+        assert_eq!(loader.says("served").await.unwrap(), "[2], 0 cancelled, 0 refused");
     }
-    leader.signal("-CONT");
+    leader.resume().unwrap();
     // Those who asked there before may have what was there then.
-    let served = leader.says("served").await;
+    let served = leader.says("served").await.unwrap();
     assert!(served.ends_with(" 1 refused"), "its fill was not refused: {served}");
     assert_eq!(stage.asked().await.len(), 2);
     assert_eq!(stage.cached().await, Some(2));

@@ -1,14 +1,12 @@
 //! What is spent ahead: over many nodes, well and killed.
 
-use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use russet_core_conn::KeySpace;
 use russet_ratelimit::{Error, Leasing, Limit, Limiter, Outage, Quota, Source};
 use russet_testkit::shared::Topology;
-use russet_testkit::{Conn, Server, contract, soak};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use russet_testkit::{Conn, Server, TestProcess, contract, soak};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::support::{hygiene, patient, space};
@@ -353,40 +351,43 @@ async fn one_process() {
 async fn killed(processes: u32, time: Duration) -> (u64, u64) {
     let server = Server::start().await.unwrap();
     let start = || {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "leases::one_process", "--ignored", "--nocapture"])
-            .env("RUSSET_TEST_LEASES", server.url())
-            .env("RUSSET_TEST_NODES", processes.to_string())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let variables =
+            [("RUSSET_TEST_LEASES", server.url()), ("RUSSET_TEST_NODES", processes.to_string())];
+        let mut process = TestProcess::start("leases::one_process", variables).unwrap();
+        let (kill, mut killed) = oneshot::channel::<()>();
         let read = tokio::spawn(async move {
-            let mut admitted = Vec::new();
-            while let Ok(Some(line)) = lines.next_line().await {
+            let (mut admitted, mut alive) = (Vec::new(), true);
+            loop {
+                let line = tokio::select! {
+                    line = process.line() => line.unwrap(),
+                    _ = &mut killed, if alive => {
+                        process.kill().await.unwrap();
+                        alive = false;
+                        continue;
+                    }
+                };
+                let Some(line) = line else { return admitted };
                 let Some(line) = line.strip_prefix("admitted ") else { continue };
                 let mut times = line.split(' ').map(str::parse::<u128>);
                 if let (Some(Ok(before)), Some(Ok(after))) = (times.next(), times.next()) {
                     admitted.push((before, after));
                 }
             }
-            admitted
         });
-        (child, read)
+        (kill, read)
     };
     let mut alive: Vec<_> = (0..processes).map(|_| start()).collect();
     let (begun, mut admitted, mut kills) = (Instant::now(), Vec::new(), 0);
     while begun.elapsed() < time {
         tokio::time::sleep(SECOND * 3 / 4).await;
-        let (mut child, read) = alive.remove(0);
-        child.kill().await.unwrap();
+        let (kill, read) = alive.remove(0);
+        kill.send(()).unwrap();
         kills += 1;
         admitted.extend(read.await.unwrap());
         alive.push(start());
     }
-    for (mut child, read) in alive {
-        child.kill().await.unwrap();
+    for (kill, read) in alive {
+        kill.send(()).unwrap();
         admitted.extend(read.await.unwrap());
     }
     KILLED.holds(&admitted);

@@ -12,10 +12,9 @@ use rand::{RngExt, SeedableRng};
 use russet_cache::WriteBehind;
 use russet_core_conn::{KeySpace, Redis};
 use russet_testkit::soak::{record, seed};
-use russet_testkit::{Fsync, Server};
+use russet_testkit::{Fsync, Server, TestProcess};
 use tokio::task::JoinSet;
 
-use self::process::Process;
 use self::writer::{Tally, Writer};
 use super::ms;
 use crate::support::{patient, url, users};
@@ -92,8 +91,9 @@ async fn run(size: Size) -> (String, Vec<(&'static str, u64)>) {
     }
     let buffer = self::buffer(&patient(&url(server.addr())));
     redriven += settle(&buffer, folder.path()).await;
-    for process in processes {
-        process.ends().await;
+    for mut process in processes {
+        process.close_input();
+        assert!(process.ended().await.unwrap());
     }
     let found = table::judge(&folder.path().join("db"), &tally.possible);
     let stats = buffer.stats().await.unwrap();
@@ -121,10 +121,10 @@ async fn faults(
     folder: &Path,
     size: Size,
     written: &AtomicU64,
-) -> (u64, Vec<Process>) {
+) -> (u64, Vec<TestProcess>) {
     let mut random = SmallRng::seed_from_u64(seed());
-    let mut processes: Vec<Process> =
-        (0..PROCESSES).map(|_| Process::start(server.addr(), folder)).collect();
+    let mut processes: Vec<TestProcess> =
+        (0..PROCESSES).map(|_| process::start(server.addr(), folder)).collect();
     let mut faults: Vec<char> = Vec::new();
     for (fault, times) in [('k', size.kills), ('s', size.stops), ('c', size.crashes)] {
         faults.extend((0..times).map(|_| fault));
@@ -141,13 +141,13 @@ async fn faults(
         let at = random.random_range(0..PROCESSES);
         match fault {
             'k' => {
-                processes[at].signal("-KILL");
-                processes[at] = Process::start(server.addr(), folder);
+                processes[at].kill().await.unwrap();
+                processes[at] = process::start(server.addr(), folder);
             }
             's' => {
-                processes[at].signal("-STOP");
+                processes[at].pause().await.unwrap();
                 tokio::time::sleep(LEASE + LEASE / 2).await;
-                processes[at].signal("-CONT");
+                processes[at].resume().unwrap();
             }
             _ => {
                 server.kill().await.unwrap();

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,9 +11,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use russet_cache::Cache;
 use russet_core_conn::{Durability, KeySpace, Redis};
+use russet_testkit::TestProcess;
 use russet_testkit::soak::seed;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
 use super::MAX_STALENESS;
@@ -39,7 +37,7 @@ pub(super) struct Orders {
     pub(super) replicas: u32,
 }
 
-pub(super) struct Process(Child);
+pub(super) struct Process(TestProcess);
 
 impl Process {
     pub(super) fn start(
@@ -48,27 +46,21 @@ impl Process {
         orders: Orders,
         folder: &Path,
     ) -> Self {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "coherence::process::one_process", "--ignored", "--nocapture"])
-            .env("RUSSET_TEST_SERVER", server)
-            .env("RUSSET_TEST_ORIGIN", origin)
-            .env("RUSSET_TEST_OPERATIONS", orders.operations.to_string())
-            .env("RUSSET_TEST_WRITES", orders.writes.to_string())
-            .env("RUSSET_TEST_REPLICAS", orders.replicas.to_string())
-            .env("RUSSET_TEST_NUMBER", number.to_string())
-            .env("RUSSET_TEST_FILE", file(folder, number))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        Self(child)
+        let variables = [
+            ("RUSSET_TEST_SERVER", server.into()),
+            ("RUSSET_TEST_ORIGIN", origin.into()),
+            ("RUSSET_TEST_OPERATIONS", orders.operations.to_string().into()),
+            ("RUSSET_TEST_WRITES", orders.writes.to_string().into()),
+            ("RUSSET_TEST_REPLICAS", orders.replicas.to_string().into()),
+            ("RUSSET_TEST_NUMBER", number.to_string().into()),
+            ("RUSSET_TEST_FILE", file(folder, number).into_os_string()),
+        ];
+        Self(TestProcess::start("coherence::process::one_process", variables).unwrap())
     }
 
     /// It has what it reads most.
     pub(super) async fn ready(&mut self) {
-        let mut lines = BufReader::new(self.0.stdout.as_mut().unwrap()).lines();
-        while lines.next_line().await.unwrap().unwrap() != READY {}
+        self.0.says(READY).await.unwrap();
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -77,11 +69,11 @@ impl Process {
 
     /// Once it has done what it was to do at the least.
     pub(super) fn end(&mut self) {
-        drop(self.0.stdin.take());
+        self.0.close_input();
     }
 
     pub(super) async fn ends(&mut self) {
-        assert!(self.0.wait().await.unwrap().success());
+        assert!(self.0.ended().await.unwrap());
     }
 }
 

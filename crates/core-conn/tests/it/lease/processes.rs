@@ -1,11 +1,10 @@
 //! Holders in processes of their own: paused, killed, and many at once.
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use russet_core_conn::Loss;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use russet_testkit::TestProcess;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::*;
 use crate::support::record_figures;
@@ -52,66 +51,9 @@ async fn holder() {
     println!("\nreleased {:?}", lease.release().await.unwrap());
 }
 
-struct Holder {
-    child: Child,
-    orders: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Holder {
-    async fn start(url: &str, ttl: u64) -> Self {
-        let mut child = child("lease::processes::holder")
-            .env("RUSSET_TEST_HOLDER", url)
-            .env("RUSSET_TEST_TTL", ttl.to_string())
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let orders = child.stdin.take().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, orders, lines }
-    }
-
-    async fn order(&mut self, order: &str) {
-        self.orders.write_all(format!("{order}\n").as_bytes()).await.unwrap();
-    }
-
-    /// What follows the word, in the next line that begins with it.
-    async fn says(&mut self, word: &str) -> String {
-        said(&mut self.lines, word).await
-    }
-
-    async fn signal(&self, name: &str) {
-        let pid = self.child.id().unwrap();
-        let kill = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
-        assert!(kill.await.unwrap().success());
-    }
-
-    /// Returns when it has stopped.
-    async fn pause(&self) {
-        self.signal("STOP").await;
-        let stat = format!("/proc/{}/stat", self.child.id().unwrap());
-        let stopped = async || std::fs::read_to_string(&stat).unwrap().contains(") T ");
-        crate::support::until("it has stopped", stopped).await;
-    }
-}
-
-fn child(test: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--ignored", "--nocapture"]);
-    command.stdout(Stdio::piped()).kill_on_drop(true);
-    command
-}
-
-async fn said(lines: &mut Lines<BufReader<ChildStdout>>, word: &str) -> String {
-    let reading = async {
-        while let Some(line) = lines.next_line().await.unwrap() {
-            if let Some(rest) = line.strip_prefix(word).and_then(|rest| rest.strip_prefix(' ')) {
-                return rest.to_owned();
-            }
-        }
-        panic!("it ended without `{word}`");
-    };
-    tokio::time::timeout(Duration::from_secs(60), reading).await.expect("it hangs")
+fn start(url: &str, ttl: u64) -> TestProcess {
+    let variables = [("RUSSET_TEST_HOLDER", url), ("RUSSET_TEST_TTL", &ttl.to_string())];
+    TestProcess::start("lease::processes::holder", variables).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,20 +73,20 @@ async fn pauses(rounds: u32) -> String {
     let mut conn = server.conn().await.unwrap();
     let ours = leases(&server.url(), 600);
     for _ in 0..rounds {
-        let mut first = Holder::start(&server.url(), 600).await;
-        let first_fence: u64 = first.says("held").await.parse().unwrap();
-        first.order("write").await;
-        assert_eq!(first.says("wrote").await, "true");
-        first.pause().await;
+        let mut first = start(&server.url(), 600);
+        let first_fence: u64 = first.says("held").await.unwrap().parse().unwrap();
+        first.tell("write").await.unwrap();
+        assert_eq!(first.says("wrote").await.unwrap(), "true");
+        first.pause().await.unwrap();
         let second = ours.acquire("report", ms(20_000)).await.unwrap().held().unwrap();
         assert!(second.fence().number() > first_fence);
         assert!(write(&mut conn, second.fence()).await);
         // What it was about to do when it was paused, it does now.
-        first.order("write").await;
-        first.signal("CONT").await;
+        first.tell("write").await.unwrap();
+        first.resume().unwrap();
         let (mut wrote, mut lost) = (None, None);
         while wrote.is_none() || lost.is_none() {
-            let line = first.lines.next_line().await.unwrap().unwrap();
+            let line = first.line().await.unwrap().unwrap();
             match line.split_once(' ') {
                 Some(("wrote", accepted)) => wrote = Some(accepted == "true"),
                 // By its own clock: it needs no server for that.
@@ -153,9 +95,9 @@ async fn pauses(rounds: u32) -> String {
             }
         }
         assert_eq!((wrote, lost), (Some(false), Some(true)));
-        first.order("release").await;
-        assert_eq!(first.says("released").await, "WasLost");
-        assert!(first.child.wait().await.unwrap().success());
+        first.tell("release").await.unwrap();
+        assert_eq!(first.says("released").await.unwrap(), "WasLost");
+        assert!(first.ended().await.unwrap());
         // Neither its renewals nor its release did the second any harm.
         assert!(!second.remaining().is_zero());
         assert_eq!(second.release().await.unwrap(), Released::Yes);
@@ -183,12 +125,12 @@ async fn kills(rounds: u32, slack: u64) -> (String, u64) {
     let mut longest = Duration::ZERO;
     let mut last = 0;
     for _ in 0..rounds {
-        let mut holder = Holder::start(&server.url(), 500).await;
-        let fence: u64 = holder.says("held").await.parse().unwrap();
+        let mut holder = start(&server.url(), 500);
+        let fence: u64 = holder.says("held").await.unwrap().parse().unwrap();
         assert!(fence > last);
         let mut waiting = Box::pin(ours.acquire("report", ms(20_000)));
         assert!(crate::support::poll_once(waiting.as_mut()).await.is_none());
-        holder.child.start_kill().unwrap();
+        holder.kill().await.unwrap();
         let killed = Instant::now();
         let lease = waiting.await.unwrap().held().unwrap();
         longest = longest.max(killed.elapsed());

@@ -1,15 +1,12 @@
 //! Nodes that are processes of their own, and what they call another.
 
 use std::io::BufRead;
-use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use russet_core_conn::{KeySpace, Notice, Redis};
 use russet_ratelimit::{FleetEventKind, FleetState};
 use russet_testkit::shared::{self, Topology};
-use russet_testkit::{Conn, Server, contract, soak};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use russet_testkit::{Conn, Server, TestProcess, contract, soak};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -119,56 +116,27 @@ async fn one_node() {
     }
 }
 
-struct Process {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Process {
-    async fn start(url: &str, prefix: &str, node: &str, origin: &str, open_for: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "fleet_breaker::processes::one_node", "--ignored", "--nocapture"])
-            .env("RUSSET_TEST_NODE_URL", url)
-            .env("RUSSET_TEST_PREFIX", prefix)
-            .env("RUSSET_TEST_NODE", node)
-            .env("RUSSET_TEST_ORIGIN", origin)
-            .env("RUSSET_TEST_OPEN_FOR", open_for)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
-    }
-
-    async fn tell(&mut self, word: &str) {
-        let line = format!("{word}\n");
-        self.child.stdin.as_mut().unwrap().write_all(line.as_bytes()).await.unwrap();
-    }
-
-    /// Waits for a line that begins so, and gives the rest.
-    async fn says(&mut self, word: &str) -> String {
-        let reading = async {
-            while let Some(line) = self.lines.next_line().await.unwrap() {
-                if let Some(rest) = line.strip_prefix(word).and_then(|rest| rest.strip_prefix(' '))
-                {
-                    return rest.trim().to_owned();
-                }
-            }
-            panic!("it ended without {word}");
-        };
-        tokio::time::timeout(Duration::from_secs(60), reading).await.unwrap()
-    }
-}
-
-async fn start(url: &str, prefix: &str, size: usize, origin: &str, open_for: &str) -> Vec<Process> {
+async fn start(
+    url: &str,
+    prefix: &str,
+    size: usize,
+    origin: &str,
+    open_for: &str,
+) -> Vec<TestProcess> {
     let mut nodes = Vec::new();
     for at in 0..size {
-        nodes.push(Process::start(url, prefix, &format!("node-{at}"), origin, open_for).await);
+        let name = format!("node-{at}");
+        let variables = [
+            ("RUSSET_TEST_NODE_URL", url),
+            ("RUSSET_TEST_PREFIX", prefix),
+            ("RUSSET_TEST_NODE", &name),
+            ("RUSSET_TEST_ORIGIN", origin),
+            ("RUSSET_TEST_OPEN_FOR", open_for),
+        ];
+        nodes.push(TestProcess::start("fleet_breaker::processes::one_node", variables).unwrap());
     }
     for node in &mut nodes {
-        node.says("ready").await;
+        node.says("ready").await.unwrap();
     }
     nodes
 }
@@ -186,21 +154,21 @@ async fn spread(at: Topology, rounds: u32) -> u64 {
     // It looks on, and has no vote.
     onlooker.shutdown().await.unwrap();
     // Longer than nodes are counted first: one bad one has no say.
-    nodes[0].tell("fail").await;
+    nodes[0].tell("fail").await.unwrap();
     tokio::time::sleep(7 * HEARTBEAT).await;
     assert_eq!(onlooker.status().await.unwrap().state, FleetState::Closed);
     for node in &mut nodes[1..] {
-        node.tell("serve").await;
-        assert_eq!(node.says("served").await, "true");
+        node.tell("serve").await.unwrap();
+        assert_eq!(node.says("served").await.unwrap(), "true");
     }
     let mut worst = 0;
     for _ in 0..rounds {
         for node in &mut nodes[..3] {
-            node.tell("fail").await;
+            node.tell("fail").await.unwrap();
         }
         let mut known = Vec::new();
         for node in &mut nodes {
-            known.push(node.says("open").await.parse::<u128>().unwrap());
+            known.push(node.says("open").await.unwrap().parse::<u128>().unwrap());
         }
         let status = onlooker.status().await.unwrap();
         assert!(matches!(status.state, FleetState::Open { .. }), "{status:?}");
@@ -209,7 +177,7 @@ async fn spread(at: Topology, rounds: u32) -> u64 {
         worst = worst.max(u64::try_from(took).unwrap());
         onlooker.reset().await.unwrap();
         for node in &mut nodes {
-            node.says("closed").await;
+            node.says("closed").await.unwrap();
         }
     }
     println!("{at}: open everywhere within {worst} µs");
@@ -277,10 +245,10 @@ async fn half_open(rounds: i64, kills: usize) -> u64 {
     origin.is("bad").await;
     let mut nodes = start(&server.url(), "half-open", 8, &called.url(), "300").await;
     for node in &mut nodes {
-        node.tell("call").await;
+        node.tell("call").await.unwrap();
     }
     for node in &mut nodes {
-        node.says("open").await;
+        node.says("open").await.unwrap();
     }
     // What was let through before has ended.
     origin.until("inside", |inside| inside == 0).await;
@@ -301,9 +269,9 @@ async fn half_open(rounds: i64, kills: usize) -> u64 {
             .iter()
             .map(|pid| pid.text().unwrap().parse().unwrap())
             .collect();
-        let at = nodes.iter().position(|node| pids.contains(&node.child.id().unwrap()));
+        let at = nodes.iter().position(|node| pids.contains(&node.id().unwrap()));
         let mut victim = nodes.swap_remove(at.unwrap());
-        victim.child.kill().await.unwrap();
+        victim.kill().await.unwrap();
         probes += origin.count("all").await;
         origin.is("bad").await;
         // Those that live come back, and the dead one's permit does, too.
@@ -319,7 +287,7 @@ async fn half_open(rounds: i64, kills: usize) -> u64 {
     }
     origin.is("well").await;
     for node in &mut nodes {
-        node.says("closed").await;
+        node.says("closed").await.unwrap();
     }
     u64::try_from(probes).unwrap()
 }

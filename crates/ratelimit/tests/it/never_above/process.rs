@@ -1,76 +1,58 @@
 //! A process that spends as fast as it can: this one, started once more.
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use russet_core_conn::KeySpace;
 use russet_ratelimit::{Level, Limiter};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use russet_testkit::TestProcess;
 use tokio::task::JoinSet;
 
 use super::{slots, targets};
 use crate::support::{exact, patient};
 
-pub(super) struct Process {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
+pub(super) struct Process(TestProcess);
 
 impl Process {
     pub(super) fn start(what: &str, url: &str, prefix: &str, tasks: u64, time: Duration) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "never_above::process::one_process", "--ignored", "--nocapture"])
-            .env("RUSSET_TEST_SPEND_ON", what)
-            .env("RUSSET_TEST_SERVER", url)
-            .env("RUSSET_TEST_PREFIX", prefix)
-            .env("RUSSET_TEST_MILLIS", time.as_millis().to_string())
-            .env("RUSSET_TEST_TASKS", tasks.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
-    }
-
-    /// The rest of the next line that begins so.
-    async fn says(&mut self, word: &str) -> Option<String> {
-        while let Some(line) = self.lines.next_line().await.unwrap() {
-            if let Some(rest) = line.strip_prefix(word) {
-                return Some(rest.trim().to_owned());
-            }
-        }
-        None
+        let (tasks, millis) = (tasks.to_string(), time.as_millis().to_string());
+        let variables = [
+            ("RUSSET_TEST_SPEND_ON", what),
+            ("RUSSET_TEST_SERVER", url),
+            ("RUSSET_TEST_PREFIX", prefix),
+            ("RUSSET_TEST_MILLIS", &millis),
+            ("RUSSET_TEST_TASKS", &tasks),
+        ];
+        Self(TestProcess::start("never_above::process::one_process", variables).unwrap())
     }
 
     /// Waits until it could spend.
     pub(super) async fn ready(&mut self) {
-        self.says("ready").await.unwrap();
+        self.0.says("ready").await.unwrap();
     }
 
     /// Has it spend.
     pub(super) fn go(&mut self) {
-        self.child.stdin.take();
+        self.0.close_input();
     }
 
     pub(super) async fn kill(&mut self) {
-        self.child.kill().await.unwrap();
+        self.0.kill().await.unwrap();
     }
 
     /// Waits for its end, and for what it says was admitted, level by level.
     pub(super) async fn admitted(&mut self) -> Vec<String> {
         let mut admitted = Vec::new();
-        while let Some(levels) = self.says("admitted ").await {
-            admitted.extend(levels.split(' ').map(str::to_owned));
+        while let Some(line) = self.0.line().await.unwrap() {
+            if let Some(levels) = line.strip_prefix("admitted ") {
+                admitted.extend(levels.split(' ').map(str::to_owned));
+            }
         }
         admitted
     }
 
     pub(super) async fn ended(mut self) {
         self.admitted().await;
-        assert!(self.child.wait().await.unwrap().success());
+        assert!(self.0.ended().await.unwrap());
     }
 }
 

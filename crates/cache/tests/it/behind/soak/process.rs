@@ -2,41 +2,20 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use russet_core_conn::Redis;
-use tokio::process::{Child, Command};
+use russet_testkit::TestProcess;
 
 use super::super::ms;
 use super::table::{Row, Table};
 use crate::support::url;
 
-pub(super) struct Process(Child);
-
-impl Process {
-    pub(super) fn start(server: SocketAddr, folder: &Path) -> Self {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "behind::soak::process::one_process", "--ignored", "--nocapture"])
-            .env("RUSSET_TEST_SERVER", server.to_string())
-            .env("RUSSET_TEST_FOLDER", folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        Self(child)
-    }
-
-    pub(super) fn signal(&self, signal: &str) {
-        let pid = self.0.id().unwrap();
-        let kill = std::process::Command::new("kill").args([signal, &pid.to_string()]).status();
-        assert!(kill.unwrap().success());
-    }
-
-    pub(super) async fn ends(mut self) {
-        drop(self.0.stdin.take());
-        assert!(self.0.wait().await.unwrap().success());
-    }
+pub(super) fn start(server: SocketAddr, folder: &Path) -> TestProcess {
+    let variables = [
+        ("RUSSET_TEST_SERVER", server.to_string().into()),
+        ("RUSSET_TEST_FOLDER", folder.as_os_str().to_owned()),
+    ];
+    TestProcess::start("behind::soak::process::one_process", variables).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,11 +2,10 @@
 
 use std::time::Instant;
 
-use russet_testkit::Server;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use russet_testkit::{Server, TestProcess};
 use tokio::task::JoinSet;
 
-use super::{child, leases, said};
+use super::leases;
 use crate::lease::{Acquired, Released};
 use crate::support::{ms, record_figures, until};
 
@@ -86,11 +85,9 @@ async fn crowd(processes: usize, tasks: usize, grants: u64, kills: u64) -> Found
     let server = Server::start().await.unwrap();
     let mut conn = server.conn().await.unwrap();
     let start = || {
-        child("lease::processes::crowd::one_process")
-            .env("RUSSET_TEST_CROWD", server.url())
-            .env("RUSSET_TEST_TASKS", tasks.to_string())
-            .spawn()
-            .unwrap()
+        let variables =
+            [("RUSSET_TEST_CROWD", server.url()), ("RUSSET_TEST_TASKS", tasks.to_string())];
+        TestProcess::start("lease::processes::crowd::one_process", variables).unwrap()
     };
     let begun = Instant::now();
     let mut children: Vec<_> = (0..processes).map(|_| start()).collect();
@@ -118,9 +115,8 @@ async fn crowd(processes: usize, tasks: usize, grants: u64, kills: u64) -> Found
     conn.call(&["SET", "over", "1"]).await.unwrap();
     let mut had = 0;
     for mut child in children {
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        had += said(&mut lines, "had").await.parse::<u64>().unwrap();
-        assert!(child.wait().await.unwrap().success());
+        had += child.says("had").await.unwrap().parse::<u64>().unwrap();
+        assert!(child.ended().await.unwrap());
     }
     let log = conn.call(&["LRANGE", "log", "0", "-1"]).await.unwrap();
     let log: Vec<_> = log.items().unwrap().iter().map(|line| line.text().unwrap()).collect();
