@@ -212,7 +212,9 @@ impl Redis {
         Ok(way.with(request, class))
     }
 
-    pub(crate) fn is_clustered(&self) -> bool {
+    /// Whether it was made for a cluster. Asks nobody.
+    #[must_use]
+    pub fn is_clustered(&self) -> bool {
         matches!(self.to, Nodes::Cluster(_))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use russet_core_conn::{Breaker, Durability, KeySpace, Redis};
+use russet_core_conn::{Breaker, Durability, KeySpace, Redis, Trip};
 
 use super::Limiter;
 use crate::Outage;
@@ -55,7 +55,10 @@ impl LimiterBuilder {
     }
 
     /// By which calls are spared waiting for a server that does not answer. Default: the handle's own, if it has one, else
-    /// one that opens after 5 failures in a row, for 0.2 to 2 s, half of it chance, and lets one probe through then.
+    /// one that opens after 5 failures in a row, for 0.2 to 2 s, half of it chance, and lets one probe through then. It
+    /// stands before all nodes of a cluster, where the rest goes on while one is away: there it opens when of 20 calls or
+    /// more 95 percent have failed within a second, and what a single node costs until its link is known to be down is
+    /// the budget of each call to it.
     pub fn breaker(mut self, breaker: &Breaker) -> Self {
         self.breaker = Some(breaker.clone());
         self
@@ -124,11 +127,22 @@ impl LimiterBuilder {
         fleet: Fleet,
     ) -> Limiter {
         let breaker = breaker.or_else(|| redis.breaker().cloned());
-        let breaker = breaker.unwrap_or_else(|| Breaker::new("ratelimit"));
+        let breaker = breaker.unwrap_or_else(|| breaker_of(&redis));
         let quick = redis.without_waiting().with_deadline(budget.min(redis.deadline()));
         let quick = quick.with_breaker(&breaker);
         // What is only counted need not be safe.
         let patient = redis.without_waiting().with_durability(Durability::Async);
         Limiter::assemble(redis, quick, patient, space, outage, fleet)
     }
+}
+
+/// On a cluster the death of a node, or of two in three, is no reason to ask none of them.
+fn breaker_of(redis: &Redis) -> Breaker {
+    let plain = || Breaker::new("ratelimit");
+    if !redis.is_clustered() {
+        return plain();
+    }
+    let nearly_all = Trip::FailureRate { percent: 95, calls: 20 };
+    let builder = Breaker::builder("ratelimit").trips([nearly_all]);
+    builder.window(Duration::from_secs(1)).build().unwrap_or_else(|_| plain())
 }
