@@ -29,8 +29,8 @@ impl Limit {
     /// Takes a place in a [queue](crate::Quota::queue), waits for its turn, and runs the future then. Calls begin at the
     /// queue's rate, over all processes. One round trip.
     ///
-    /// Dropped while it waits, its place is given back as far as that is possible; without a runtime, or where the process
-    /// dies, it passes unused.
+    /// Dropped while it waits, its place is given back if it is the last one; else, and without a runtime, or where the
+    /// process dies, it passes unused.
     ///
     /// # Errors
     /// [`Error::Unsupported`] of what is no queue; [`Error::Redis`]: it was not run.

@@ -45,7 +45,8 @@ impl Reservation {
     ///
     /// A bucket gives back no more than would still have to be regained, and nothing where another refund or a
     /// [`top_up`](crate::Limit::top_up) has come in between: what is given back late, others may have been admitted
-    /// for already. A window gives back as long as it lasts.
+    /// for already. A queue gives back only what is last in it: whoever is behind has been told when to begin, so a place
+    /// that is left there passes unused. A window gives back as long as it lasts.
     ///
     /// # Errors
     /// [`Error::Redis`]; what was not given back is regained with time.

@@ -144,7 +144,8 @@ pub(crate) async fn refund(
         let Receipt { rule, spent, id, now, facts: Facts([first, second, _]), .. } = receipt;
         call = match *rule {
             Rule::Bucket { each, .. } | Rule::Queue { each, .. } => {
-                call.arg("g").arg(units * each).arg(now + first + spent * each).arg(*second)
+                let kind = if matches!(rule, Rule::Queue { .. }) { "q" } else { "g" };
+                call.arg(kind).arg(units * each).arg(now + first + spent * each).arg(*second)
             }
             Rule::Window { .. } => call.arg("w").arg(*units).arg(*second),
             Rule::Counter { ticks, .. } => {

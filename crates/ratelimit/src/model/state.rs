@@ -164,10 +164,11 @@ impl State {
                 Self::Bucket { arrival, refunds },
                 Rule::Bucket { each, .. } | Rule::Queue { each, .. },
             ) => {
-                if refunds != second {
+                let made = then + first + all * each;
+                let behind = matches!(rule, Rule::Queue { .. }) && *arrival != made;
+                if refunds != second || behind {
                     return 0;
                 }
-                let made = then + first + all * each;
                 let ahead = (units * each).min(made.saturating_sub(now));
                 if ahead > 0 && *arrival - ahead <= now {
                     *self = Self::Nothing;

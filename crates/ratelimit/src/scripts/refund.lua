@@ -1,9 +1,10 @@
 -- Gives back what a reservation has spent, as far as that can't let more pass than the limits say.
--- A bucket gives back no more than is still ahead of its time, and nothing once another refund has touched it.
+-- A bucket gives back no more than is still ahead of its time, and nothing once another refund has touched it; a queue only
+-- what is last in it, since a turn behind it stays where it is.
 -- KEYS[n]: the state of each level
 -- ARGV[1]: the time, given in tests only; else empty
 -- ARGV[2..]: of each level its kind, and what belongs to it:
---   g, ticks, the theoretical arrival time that it made, refunds before it
+--   g, ticks, the theoretical arrival time that it made, refunds before it; q, the same of a queue
 --   w, units, end of the window; c, units, start of the window, its ticks; s, units, number of the part, its ticks
 --   z, units, how many were spent, id; n: nothing
 -- Returns: {1, given back...}: of each level, in units; in ticks, what it had regained by itself included, of a bucket
@@ -18,9 +19,10 @@ local reply, at = {1}, 2
 for i = 1, #KEYS do
   local kind, key, units, back = ARGV[at], KEYS[i], tonumber(ARGV[at + 1]), 0
   local state = kind ~= 'z' and kind ~= 'n' and call('GET', key)
-  if kind == 'g' then
+  if kind == 'g' or kind == 'q' then
     local refunds = state and (#state > 8 and read('<d', state, 9) or 0)
-    if not state or refunds == tonumber(ARGV[at + 3]) then
+    local behind = state and kind == 'q' and read('<d', state) ~= tonumber(ARGV[at + 2])
+    if not state or (refunds == tonumber(ARGV[at + 3]) and not behind) then
       back = units
       local ahead = state and math.min(units, ARGV[at + 2] - now) or 0
       local arrival = ahead > 0 and read('<d', state) - ahead

@@ -185,6 +185,25 @@ async fn a_queue_gives_each_its_turn(at: Topology) {
     hygiene(at, &space).await;
 }
 
+contract!(who_leaves_a_queue_moves_nobodys_turn);
+async fn who_leaves_a_queue_moves_nobodys_turn(at: Topology) {
+    let (limiter, space) = limiter(at, "turns").await;
+    let queue = limiter.limit("q", Quota::queue(9, 1, HOUR, 9 * HOUR).unwrap()).unwrap();
+    let take = async || queue.reserve("u", 1).await.unwrap();
+    let (first, second, third) = (take().await, take().await, take().await);
+    // The others have been told when to begin: whoever comes is behind them.
+    assert!(!first.refund().await.unwrap());
+    let fourth = take().await;
+    assert!(fourth.decision().delay > third.decision().delay);
+    assert!(!second.refund().await.unwrap());
+    // The last one makes room.
+    assert!(fourth.refund().await.unwrap());
+    let again = take().await;
+    assert!(again.decision().delay > third.decision().delay + HOUR / 2);
+    assert_eq!(queue.status("u").await.unwrap().used, 4);
+    hygiene(at, &space).await;
+}
+
 contract!(permits_are_held_until_released);
 async fn permits_are_held_until_released(at: Topology) {
     let (limiter, space) = limiter(at, "permits").await;
