@@ -10,6 +10,8 @@ use russet_core_conn::{KeySpace, Script};
 use crate::{LIMIT, subject};
 
 const GCRA: &str = include_str!("../../../../crates/ratelimit/src/scripts/gcra.lua");
+const WINDOW: &str = include_str!("../../../../crates/ratelimit/src/scripts/window.lua");
+const STRICT: &str = include_str!("../../../../crates/ratelimit/src/scripts/strict.lua");
 const DECIDE: &str = concat!(
     include_str!("../../../../crates/ratelimit/src/scripts/look.lua"),
     include_str!("../../../../crates/ratelimit/src/scripts/take.lua")
@@ -42,9 +44,9 @@ impl Same {
         let (script, kind, args) = match name {
             "gcra" => (GCRA, "bucket", text(&["1", limit, &kept])),
             "leaky" => (GCRA, "bucket", text(&["1", &longest, &kept])),
-            "fixed" => (DECIDE, "window", any(&["w", "1", limit, &minute, limit, "1", "120000"])),
+            "fixed" => (WINDOW, "window", text(&["1", limit, &minute, limit, "1", "120000"])),
             "counter" => (DECIDE, "counter", any(&["c", "1", limit, &minute, "120000"])),
-            "strict" => (DECIDE, "strict", any(&["s", "1", limit, &part, "20", "63000"])),
+            "strict" => (STRICT, "strict", text(&["1", limit, &part, "20", "63000"])),
             "log" => (DECIDE, "log", any(&["z", "1", "1000", "80000", ID, "10"])),
             "permits" => (DECIDE, "permits", any(&["z", "1", "1000", "80000", ID, "10"])),
             _ => return Err(format!("no arguments of {name}").into()),
@@ -79,7 +81,7 @@ pub(crate) fn decision(client: &Client, same: &Same) -> impl Side + use<> {
     }
 }
 
-/// `gcra.lua` says a number; the other one `{0, {whether it fits, now, facts...}}`.
+/// `gcra.lua` says a number; the others `{0, {whether it fits, now, facts...}}`.
 fn admitted(reply: &Value) -> Result {
     let fits = match reply {
         Value::Integer(ahead) => *ahead >= 0,

@@ -22,6 +22,8 @@ static BUCKETS: LazyLock<Script> =
     LazyLock::new(|| Script::new("limit_buckets", include_str!("../scripts/buckets.lua")));
 static WINDOW: LazyLock<Script> =
     LazyLock::new(|| Script::new("limit_window", include_str!("../scripts/window.lua")));
+static STRICT: LazyLock<Script> =
+    LazyLock::new(|| Script::new("limit_strict", include_str!("../scripts/strict.lua")));
 
 /// Whether there is nothing but buckets, as in most decisions, for which there is a cheaper script.
 pub(super) fn is_buckets(mode: Mode, steps: &[&Step], counted: usize) -> bool {
@@ -58,7 +60,7 @@ pub(super) fn of_buckets(answer: &mut Answer, count: usize) -> Result<SmallVec<[
     Ok(facts)
 }
 
-/// One window alone, for which there is a cheaper script, too.
+/// One window alone, of either kind for which there is a cheaper script, too.
 pub(super) fn window(
     mode: Mode,
     steps: &[&Step],
@@ -66,15 +68,17 @@ pub(super) fn window(
     time: Option<u64>,
 ) -> Option<ScriptCall<'static>> {
     let ([step], Mode::All, 1) = (steps, mode, counted) else { return None };
-    let What::Spend {
-        rule: rule @ Rule::Window { ticks, refill, aligned, .. }, cost, left, ..
-    } = step.what
-    else {
-        return None;
-    };
+    let What::Spend { rule, cost, left, .. } = step.what else { return None };
     let limit = rule.limit() - left.min(rule.limit());
-    let call = WINDOW.key(&step.key).arg(cost).arg(limit).arg(ticks).arg(refill);
-    Some(set(call.arg(u8::from(aligned)).arg(rule.kept()), time, false))
+    let of = |script: &'static Script| script.key(&step.key).arg(cost).arg(limit);
+    let call = match rule {
+        Rule::Window { ticks, refill, aligned, .. } => {
+            of(&WINDOW).arg(ticks).arg(refill).arg(u8::from(aligned))
+        }
+        Rule::Strict { part, parts, .. } => of(&STRICT).arg(part).arg(parts),
+        _ => return None,
+    };
+    Some(set(call.arg(rule.kept()), time, false))
 }
 
 /// Levels of any kind.
