@@ -16,7 +16,7 @@ pub use self::caches::{
 #[cfg(feature = "limiters")]
 mod limiters;
 #[cfg(feature = "limiters")]
-pub use self::limiters::{TRYPEMA, trypema};
+pub use self::limiters::{GOVERNOR, TRYPEMA, governor, trypema};
 
 /// How a table calls ours.
 pub const RUSSET: &str = if cfg!(feature = "fred") {

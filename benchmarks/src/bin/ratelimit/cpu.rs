@@ -5,7 +5,7 @@ use russet_core_conn::{Key, Redis};
 use russet_ratelimit::{Level, Limiter, Quota};
 use russet_testkit::Conn;
 
-use crate::{LIMIT, MINUTE, admitted};
+use crate::{LIMIT, MINUTE, admitted, quotas};
 
 /// How often each side is measured in a round, and by how many calls.
 const PAIRS: usize = 10;
@@ -21,17 +21,21 @@ pub(crate) async fn rows(suite: &mut Suite, limiter: &Limiter) -> Result {
     let counter = Key::raw("bench:cpu:counter");
 
     let other = "INCR and PEXPIRE in a script, microseconds of the server";
-    if suite.runs("gcra cpu") {
-        let mut pairs = Vec::new();
+    for (name, quota) in quotas()? {
+        let row = format!("{name} cpu");
+        if !suite.runs(&row) {
+            continue;
+        }
+        let (level, mut pairs) = ([limiter.limit(name, quota)?.of("t")], Vec::new());
         for _ in 0..PAIRS {
-            let ours = spent(suite.url(), async || check(limiter, &buckets[..1]).await).await?;
+            let ours = spent(suite.url(), async || check(limiter, &level).await).await?;
             let counted = spent(suite.url(), async || {
                 let _: i64 = redis.script(SCRIPT.key(&counter).arg(60_000)).await?;
                 Ok(())
             });
             pairs.push([ours, counted.await?]);
         }
-        suite.micros("gcra cpu", other, Some(1.0 / 1.4), pairs);
+        suite.micros(&row, other, (name == "gcra").then_some(1.0 / 1.4), pairs);
     }
     for (name, levels, floor) in
         [("three levels", &buckets, Some(1.0 / 2.2)), ("three levels of windows", &windows, None)]

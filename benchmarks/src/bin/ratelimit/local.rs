@@ -15,18 +15,18 @@ const LEASED: f64 = 5e6;
 const DENIED: f64 = 1e7;
 
 pub(crate) async fn rows(suite: &mut Suite, limiter: &Limiter) -> Result {
-    // Far more than one task spends.
-    let quota = Quota::gcra(8_000_000, Duration::from_secs(1), 8_000_000)?;
-    let limit = limiter.builder("leased", quota).leased(Leasing::default()).build()?;
-    suite
-        .row("leased")
-        .nanos()
-        .run_alone(("a limit that is leased", decision(&limit)), LEASED)
-        .await?;
+    let row = suite.row("leased").nanos();
+    row.run_alone(("a limit that is leased", decision(&leased(limiter)?)), LEASED).await?;
 
     let limit = limiter.builder("denied", Quota::fixed(1, HOUR)?).cache_denials(HOUR).build()?;
     let row = suite.row("denied locally").nanos();
     row.run_alone(("a limit that keeps denials", denial(&limit)), DENIED).await
+}
+
+/// Far more than one task spends.
+pub(crate) fn leased(limiter: &Limiter) -> Result<Limit> {
+    let quota = Quota::gcra(8_000_000, Duration::from_secs(1), 8_000_000)?;
+    Ok(limiter.builder("leased", quota).leased(Leasing::default()).build()?)
 }
 
 fn denial(limit: &Limit) -> impl Side + use<> {
