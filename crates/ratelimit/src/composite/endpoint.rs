@@ -127,10 +127,14 @@ impl EndpointBuilder {
         self
     }
 
-    /// Calls something with a limit of its own (100 a minute is a start), which other endpoints may share, so many times
-    /// for each request.
+    /// Calls something with a limit of its own ([`Quota::default`], 100 a minute, is a start), which other endpoints may
+    /// share, so many times for each request; named twice, as often as both together.
     pub fn depends_on(mut self, dependency: &Limit, calls: u64) -> Self {
-        self.dependencies.push((dependency.clone(), calls));
+        let mut known = self.dependencies.iter_mut();
+        match known.find(|(limit, _)| limit.name() == dependency.name()) {
+            Some((_, all)) => *all += calls,
+            None => self.dependencies.push((dependency.clone(), calls)),
+        }
         self
     }
 

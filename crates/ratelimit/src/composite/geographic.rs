@@ -29,22 +29,30 @@ pub struct Geographic<R> {
     others: Place,
 }
 
-/// The limits of a country, and of each address in it.
+/// The limits of a country or region, and of each address in it.
 #[derive(Debug, Clone)]
 struct Place {
+    /// By which it is known; of others, each by its country's code.
+    name: Option<Box<str>>,
     all: Limit,
     ip: Limit,
 }
 
+/// The codes of the countries of the European Union.
+const EU: [&str; 27] = [
+    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IT",
+    "LT", "LU", "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK",
+];
+
 impl<R: GeoResolver> Geographic<R> {
-    /// 10,000 a minute for the world, 5,000 for the US, 3,000 for the EU, 2,000 for CN and 1,000 for any other; one percent
-    /// of it for an address.
+    /// 10,000 a minute for the world, 5,000 for the US, 3,000 for all of the EU together, 2,000 for CN and 1,000 for any
+    /// other country; one percent of it for an address.
     ///
     /// # Errors
     /// Those of [`GeographicBuilder::build`].
     pub fn standard(limiter: &Limiter, name: &str, resolver: R) -> Result<Self, Error> {
         let builder = Self::builder(limiter, name, Duration::from_secs(60), resolver);
-        builder.country("US", 5_000).country("EU", 3_000).country("CN", 2_000).build()
+        builder.country("US", 5_000).region("EU", EU, 3_000).country("CN", 2_000).build()
     }
 
     /// Options; the windows are aligned, and this long.
@@ -69,7 +77,7 @@ impl<R: GeoResolver> Geographic<R> {
         let country = self.resolver.country(ip);
         let place = country.as_deref().and_then(|code| self.countries.get(code));
         let place = place.unwrap_or(&self.others);
-        let code = country.as_deref().unwrap_or("");
+        let code = place.name.as_deref().or(country.as_deref()).unwrap_or("");
         self.limiter
             .check(&[self.global.of(()), place.all.of(code), place.ip.of(Ip::new(ip))])
             .await
@@ -87,7 +95,8 @@ pub struct GeographicBuilder<R> {
     global: u64,
     others: u64,
     percent: u64,
-    countries: Vec<(Box<str>, u64)>,
+    /// Their names, the codes that stand for them, and their limits.
+    countries: Vec<(Box<str>, Vec<Box<str>>, u64)>,
 }
 
 impl<R: GeoResolver> GeographicBuilder<R> {
@@ -97,9 +106,22 @@ impl<R: GeoResolver> GeographicBuilder<R> {
         self
     }
 
-    /// The limit of a country, or of a region that the resolver tells instead.
-    pub fn country(mut self, code: &str, limit: u64) -> Self {
-        self.countries.push((code.into(), limit));
+    /// The limit of a country.
+    pub fn country(self, code: &str, limit: u64) -> Self {
+        self.region(code, [], limit)
+    }
+
+    /// The limit of several countries together, also where the resolver tells the name of the region in their place. A
+    /// country that is named again has a limit of its own.
+    pub fn region<'a>(
+        mut self,
+        name: &str,
+        countries: impl IntoIterator<Item = &'a str>,
+        limit: u64,
+    ) -> Self {
+        let mut codes: Vec<Box<str>> = countries.into_iter().map(Box::from).collect();
+        codes.push(name.into());
+        self.countries.push((name.into(), codes, limit));
         self
     }
 
@@ -120,24 +142,37 @@ impl<R: GeoResolver> GeographicBuilder<R> {
     /// # Errors
     /// [`Error::Config`] for a share above 100 percent, and for what [`Quota::fixed`] refuses.
     pub fn build(self) -> Result<Geographic<R>, Error> {
-        let Self { limiter, name, per, resolver, global, others, percent, countries } = self;
+        let Self {
+            limiter,
+            name: prefix,
+            per,
+            resolver,
+            global,
+            others,
+            percent,
+            countries: given,
+        } = self;
         if percent > 100 {
             let problem = percent.to_string();
             return Err(Error::Config { field: "percent", problem, allowed: "up to 100" });
         }
-        let place = |limit: u64| {
+        let place = |name: Option<&str>, limit: u64| {
             let share = (limit.saturating_mul(percent) / 100).max(1);
             Ok::<_, Error>(Place {
-                all: limiter.limit(&format!("{name}.country"), Quota::fixed(limit, per)?)?,
-                ip: limiter.limit(&format!("{name}.ip"), Quota::fixed(share, per)?)?,
+                name: name.map(Box::from),
+                all: limiter.limit(&format!("{prefix}.country"), Quota::fixed(limit, per)?)?,
+                ip: limiter.limit(&format!("{prefix}.ip"), Quota::fixed(share, per)?)?,
             })
         };
-        let countries: Result<_, Error> =
-            countries.iter().map(|(code, limit)| Ok((code.clone(), place(*limit)?))).collect();
+        let mut countries = HashMap::new();
+        for (name, codes, limit) in given {
+            let place = place(Some(&name), limit)?;
+            countries.extend(codes.into_iter().map(|code| (code, place.clone())));
+        }
         Ok(Geographic {
-            global: limiter.limit(&format!("{name}.global"), Quota::fixed(global, per)?)?,
-            countries: countries?,
-            others: place(others)?,
+            global: limiter.limit(&format!("{prefix}.global"), Quota::fixed(global, per)?)?,
+            countries,
+            others: place(None, others)?,
             resolver,
             limiter,
         })

@@ -66,22 +66,72 @@ async fn the_lowest_class_is_shed_first(at: Topology) {
     hygiene(at, &space).await;
 }
 
+contract!(what_is_left_to_higher_classes_grows_with_what_they_spend);
+async fn what_is_left_to_higher_classes_grows_with_what_they_spend(at: Topology) {
+    let (limiter, space) = limiter(at, "reserve").await;
+    let builder = Priority::builder(&limiter, "p", 100 * HOUR);
+    let classes = builder.class("high", 20).class("medium", 10).class("low", 10).build().unwrap();
+    let check = async |class: &str| classes.check(class, "u").await.unwrap().is_allowed();
+    let mut high = 0;
+    for (spent, low, medium) in [(10, 10, 10), (11, 8, 10), (16, 5, 8), (19, 2, 5)] {
+        while high < spent {
+            assert!(check("high").await);
+            high += 1;
+        }
+        for (class, most) in [("low", low), ("medium", medium)] {
+            for (cost, fits) in [(most, true), (most + 1, false)] {
+                if cost > 10 {
+                    continue;
+                }
+                let level = classes.level(class, "u").unwrap().cost(cost);
+                let said = limiter.peek(&[level]).await.unwrap();
+                assert_eq!(said.retry_after.is_none(), fits, "{cost} of {class} at {high}");
+            }
+        }
+    }
+    let refused = |own, others| {
+        let builder = Priority::builder(&limiter, "p", HOUR).class("high", 2).class("low", 1);
+        builder.shed(80, 50).shed(own, others).build()
+    };
+    assert!(refused(50, 75).is_ok());
+    for (own, others) in [(80, 75), (50, 50), (101, 75)] {
+        let Err(Error::Config { field: "shed", .. }) = refused(own, others) else {
+            panic!("{own} {others}")
+        };
+    }
+    hygiene(at, &space).await;
+}
+
 contract!(an_address_has_a_share_of_its_countrys_limit);
 async fn an_address_has_a_share_of_its_countrys_limit(at: Topology) {
     let (limiter, space) = limiter(at, "geo").await;
     let resolver = |ip: IpAddr| match ip {
         IpAddr::V4(ip) if ip.octets()[0] == 9 => Some("US".to_owned()),
         IpAddr::V4(ip) if ip.octets()[0] == 8 => Some("FR".to_owned()),
+        IpAddr::V4(ip) if ip.octets()[0] == 7 => Some("JP".to_owned()),
+        IpAddr::V4(ip) if ip.octets()[0] == 6 => Some("CN".to_owned()),
+        IpAddr::V4(ip) if ip.octets()[0] == 5 => Some("EU".to_owned()),
         _ => None,
     };
     let geo = Geographic::standard(&limiter, "geo", resolver).unwrap();
-    for (ip, country, share) in [("9.0.0.1", 5_000, 50), ("8.0.0.1", 1_000, 10), ("::1", 1_000, 10)]
-    {
+    for (ip, country, share, used) in [
+        ("9.0.0.1", 5_000, 50, 1),
+        ("8.0.0.1", 3_000, 30, 1),
+        ("7.0.0.1", 1_000, 10, 1),
+        ("6.0.0.1", 2_000, 20, 1),
+        // All of the EU has one limit.
+        ("5.0.0.1", 3_000, 30, 2),
+        ("::1", 1_000, 10, 1),
+    ] {
         let decision = geo.check(ip.parse().unwrap()).await.unwrap();
         let limits: Vec<_> = decision.levels.iter().map(|level| level.limit).collect();
         assert_eq!(limits, [10_000, country, share], "{ip}");
-        assert_eq!(&*decision.policy, "geo.ip");
+        assert_eq!((&*decision.policy, decision.levels[1].used), ("geo.ip", used));
     }
+    // Of a limit of fifty, one percent is less than a unit.
+    let small = Geographic::builder(&limiter, "small", HOUR, |_| None).others(50).build().unwrap();
+    let decision = small.check("::1".parse().unwrap()).await.unwrap();
+    assert_eq!(decision.levels[2].limit, 1);
     hygiene(at, &space).await;
 }
 
