@@ -16,7 +16,7 @@ use crate::keys::Keys;
 use crate::rule::Facts;
 use crate::scripts::{Mode, Step, What};
 use crate::ticks::ticks;
-use crate::{Error, Level, Limit, Limiter, Quota};
+use crate::{Error, Level, Limit, Limiter, Outage, Quota};
 
 /// How long this step has to wait.
 pub(super) fn wait(step: &Step, facts: Facts, now: u64) -> u64 {
@@ -123,7 +123,8 @@ async fn denials_are_honest(most: u64) -> Result<u64, Error> {
         let mut subjects = JoinSet::new();
         for subject in 0..SUBJECTS {
             let space = KeySpace::new(shared::prefix("honest")).unwrap();
-            let limiter = Limiter::new(&redis, &space);
+            // A slow answer is waited for, not made up.
+            let limiter = Limiter::options(&redis, &space).on_outage(Outage::Error).build()?;
             let limit = |(n, quota): (usize, &Quota)| limiter.limit(&format!("l{n}"), *quota);
             let limits: Arc<[Limit]> =
                 quotas.iter().enumerate().map(limit).collect::<Result<_, _>>()?;
