@@ -61,9 +61,9 @@ impl Limit {
     ///
     /// # Errors
     /// [`Error::Redis`]: there is no decision, and what became of the unit is in its outcome.
-    pub async fn check(&self, subject: impl Segments) -> Result<Decision, Error> {
-        let subject = Canonical::of(&subject);
-        self.spend(subject, 1).await
+    pub fn check(&self, subject: impl Segments) -> impl Future<Output = Result<Decision, Error>> {
+        // No future around another: each of them moves the decision once more.
+        self.check_n(subject, 1)
     }
 
     /// Spends so many units, if they fit together.
@@ -71,8 +71,15 @@ impl Limit {
     /// # Errors
     /// [`Error::Unsatisfiable`] for more than can ever be there at once, or none; [`Error::Redis`].
     pub async fn check_n(&self, subject: impl Segments, units: u64) -> Result<Decision, Error> {
-        let subject = Canonical::of(&subject);
-        self.spend(subject, units).await
+        if self.inner.keeps_denials() {
+            // Whoever waits for nothing must not keep others from running.
+            tokio::task::coop::consume_budget().await;
+            if let Some(decision) = self.at_hand(&Canonical::of(&subject), units) {
+                metrics::made(&decision);
+                return Ok(decision);
+            }
+        }
+        self.asked(Canonical::of(&subject), units).await
     }
 
     /// Spends as many of so many units as fit. [`Decision::granted`] says how many.
@@ -219,18 +226,6 @@ impl Limit {
         Error::Unsupported { policy, call, algorithm, allowed }
     }
 
-    /// What is decided in this process is decided without being polled a second time.
-    #[inline]
-    async fn spend(&self, subject: Canonical, units: u64) -> Result<Decision, Error> {
-        if let Some(decision) = self.at_hand(&subject, units) {
-            metrics::made(&decision);
-            // Whoever waits for nothing must not keep others from running.
-            tokio::task::coop::consume_budget().await;
-            return Ok(decision);
-        }
-        self.asked(subject, units).await
-    }
-
     async fn asked(&self, subject: Canonical, units: u64) -> Result<Decision, Error> {
         if self.inner.leases.is_some()
             && let Some(decision) = self.by_lease(&subject, units).await
@@ -241,16 +236,7 @@ impl Limit {
     }
 
     /// What this process knows by itself.
-    #[inline]
-    fn at_hand(&self, subject: &Canonical, units: u64) -> Option<Decision> {
-        let inner = &*self.inner;
-        if inner.denials.is_none() && inner.leases.is_none() {
-            return None;
-        }
-        self.at_hand_now(subject, units)
-    }
-
-    pub(crate) fn at_hand_now(&self, subject: &Canonical, units: u64) -> Option<Decision> {
+    pub(crate) fn at_hand(&self, subject: &Canonical, units: u64) -> Option<Decision> {
         let inner = &*self.inner;
         if !inner.lists.are_unused() || inner.limiter.inner.time().is_some() {
             return None;

@@ -66,7 +66,7 @@ impl Limit {
                 }
                 Asked::Not => return None,
             }
-            if let Some(decision) = self.at_hand_now(subject, units) {
+            if let Some(decision) = self.at_hand(subject, units) {
                 metrics::made(&decision);
                 return Some(Ok(decision));
             }
