@@ -61,7 +61,7 @@ async fn ask(
     mode: Mode,
     exact: bool,
 ) -> Result<Outcome, Error> {
-    let mut states = check(limiter, levels, mode)?;
+    let mut states = check(limiter, levels, mode, exact)?;
     if let Some(level) = states.iter().position(|state| state.listed == Some(Listed::Denied)) {
         return Ok(local(levels, &states, Source::List, Reason::Denied, Some(level)));
     }
@@ -134,7 +134,7 @@ async fn by_redis(
 /// As much as fits of what one level costs, to be spent later; what it is without Redis is not this one's to say.
 pub(crate) async fn ahead(limiter: &Limiter, level: &Level) -> Result<Outcome, Error> {
     let (inner, levels) = (&*limiter.inner, std::slice::from_ref(level));
-    let mut states = check(limiter, levels, Mode::Most)?;
+    let mut states = check(limiter, levels, Mode::Most, false)?;
     limiter.keep();
     let asked = by_redis(limiter, &inner.quick, levels, &mut states, Mode::Most, (true, false));
     let answer = asked.await;
@@ -151,12 +151,13 @@ fn check(
     limiter: &Limiter,
     levels: &[Level],
     mode: Mode,
+    exact: bool,
 ) -> Result<SmallVec<[LevelState; 2]>, Error> {
     if levels.is_empty() || levels.len() > MOST {
         let problem = levels.len().to_string();
         return Err(Error::Config { field: "levels", problem, allowed: "1 to 16" });
     }
-    let mut states = SmallVec::new();
+    let mut states = SmallVec::<[LevelState; 2]>::new();
     for level in levels {
         let limit = &*level.limit.inner;
         if !std::sync::Arc::ptr_eq(&limit.limiter.inner, &limiter.inner) {
@@ -182,7 +183,24 @@ fn check(
             let (policy, cost) = (limit.name.clone(), level.cost);
             return Err(Error::Unsatisfiable { policy, cost, most });
         }
-        states.push(LevelState::of(level));
+        states.push(LevelState::of(level, mode, exact));
+    }
+    for (at, level) in levels.iter().enumerate() {
+        let (of, kind) = (&level.limit.inner.name, states[at].rule.name());
+        let same = |(other, state): (&Level, &LevelState)| {
+            other.limit.inner.name == *of
+                && state.rule.name() == kind
+                && other.subject == level.subject
+        };
+        // Each would be decided as if the other were not there.
+        if levels[..at].iter().zip(&states).any(same) {
+            let problem = format!("{of} twice for one subject");
+            return Err(Error::Config {
+                field: "levels",
+                problem,
+                allowed: "a limit once for a subject, at the cost of both",
+            });
+        }
     }
     Ok(states)
 }

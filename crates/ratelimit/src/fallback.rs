@@ -33,7 +33,8 @@ pub(crate) fn without_redis(
     error: &russet_core_conn::Error,
 ) -> Outcome {
     inner.failed(error);
-    let mut states: SmallVec<[LevelState; 2]> = levels.iter().map(LevelState::of).collect();
+    let mut states: SmallVec<[LevelState; 2]> =
+        levels.iter().map(|level| LevelState::of(level, mode, false)).collect();
     let mut steps = steps(levels, &states);
     let mut facts: SmallVec<[(u64, Facts); 4]> = smallvec![(0, Facts::default()); steps.len()];
     let failed: SmallVec<[usize; 4]> = (0..steps.len()).collect();

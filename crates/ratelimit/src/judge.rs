@@ -18,9 +18,14 @@ pub(crate) struct LevelState {
 }
 
 impl LevelState {
-    pub(crate) fn of(level: &Level) -> Self {
+    pub(crate) fn of(level: &Level, mode: Mode, exact: bool) -> Self {
         let limit = &*level.limit.inner;
-        Self { rule: limit.quota.load().0, listed: limit.lists.find(&level.subject) }
+        // A penalty, and the question how somebody stands, are for those on a list, too.
+        let listed = match (mode, exact) {
+            (Mode::Force, _) | (Mode::Peek, true) => None,
+            _ => limit.lists.find(&level.subject),
+        };
+        Self { rule: limit.quota.load().0, listed }
     }
 }
 

@@ -34,7 +34,8 @@
 //! - **No key without an end**, whichever calls came before.
 //! - **Limits can change** while they are used, and what is spent stays spent: [`Limit::change`]; also by themselves,
 //!   with load: [`adaptive`].
-//! - **Nobody waits for a server that is away**: a decision takes 50 ms at most, and soon no time, until it is back.
+//! - **Nobody waits for a server that is away**: each round trip of a decision takes 50 ms at most, and soon no time, until
+//!   it is back.
 //! - **What is known is not asked for**, if you wish: [denials](LimitBuilder::cache_denials) that last, and quota
 //!   [leased](Leasing) ahead, with a bound.
 //!

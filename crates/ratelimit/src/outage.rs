@@ -2,8 +2,8 @@
 
 use russet_core_conn::{Error, ErrorKind};
 
-/// What a decision is while Redis does not answer: within the [budget](crate::LimiterBuilder::budget) for one decision,
-/// and at once as long as it is known to be away.
+/// What a decision is while Redis does not answer: within the [budget](crate::LimiterBuilder::budget) of a round trip, and
+/// at once as long as it is known to be away.
 ///
 /// | | for |
 /// |---|---|

@@ -12,7 +12,7 @@ use crate::scripts::{self, Mode};
 use crate::ticks::time;
 
 /// How a subject stands under a limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Status {
     /// The most that it can have: the capacity of a bucket.
@@ -23,6 +23,8 @@ pub struct Status {
     pub remaining: u64,
     /// Whether nothing is spent: whether a bucket is full.
     pub full: bool,
+    /// How much is regained in a second.
+    pub rate: f64,
     /// In which time all of the limit is regained.
     pub period: Duration,
     /// Until the next unit is there, where none is; zero where one is.
@@ -65,13 +67,14 @@ impl Limit {
     pub async fn status(&self, subject: impl Segments) -> Result<Status, Error> {
         let level = self.of(subject);
         let decision = decide(&self.inner.limiter, &[level], Mode::Peek, true).await?.decision;
-        let level = &decision.levels[0];
+        let (level, period) = (&decision.levels[0], self.quota().period());
         Ok(Status {
             limit: level.limit,
             used: level.used,
             remaining: level.remaining,
             full: level.used == 0,
-            period: self.quota().period(),
+            rate: level.limit as f64 / period.as_secs_f64(),
+            period,
             next_in: level.retry_after.unwrap_or_default(),
             refill_in: level.reset_after,
         })

@@ -251,6 +251,11 @@ async fn lists_are_decided_without_redis(at: Topology) {
         let decision = limit.check("foe").await.unwrap();
         assert_eq!((decision.reason(), decision.retry_after), (Reason::Denied, None));
     }
+    // What was spent before, and a penalty, are in Redis whoever is on a list.
+    assert_eq!(limit.penalize("foe", 1).await.unwrap(), 1);
+    assert_eq!(limit.status("foe").await.unwrap().used, 1);
+    assert_eq!(limit.peek("foe").await.unwrap().reason(), Reason::Denied);
+    assert!(limit.reset("foe").await.unwrap());
     limit.lists().remove("foe");
     assert_eq!(limit.check("foe").await.unwrap().source, Source::Redis);
     hygiene(at, &space).await;

@@ -129,6 +129,13 @@ async fn levels_that_cannot_be_are_refused() {
             panic!("{}", levels.len())
         };
     }
+    // Each of them would be decided without the other.
+    let again = limiter.limit("l", Quota::bucket()).unwrap();
+    for twice in [[limit.of("u"), limit.of("u").cost(2)], [limit.of("u"), again.of("u")]] {
+        let Err(error) = limiter.check(&twice).await else { panic!("twice") };
+        assert!(error.to_string().contains("l twice for one subject"), "{error}");
+    }
+    assert!(limiter.check(&[limit.of("u"), limit.of("v")]).await.unwrap().is_allowed());
     let (other, _) = crate::support::limiter(Topology::Server, "other").await;
     let Err(Error::Config { .. }) = other.check(&[limit.of("u")]).await else {
         panic!("another's")
