@@ -6,7 +6,7 @@ use russet_core_conn::{Client, KeySpace, Redis};
 use russet_ratelimit::{Acquired, Error, Leasing, Limiter, Quota};
 use russet_testkit::{Conn, Server};
 
-use crate::support::{ACL, all, exact, patient};
+use crate::support::{ACL, Space, all, exact, patient};
 
 /// Does all that a limit can do, once.
 async fn everything(redis: &Redis, space: &KeySpace) -> Result<(), Error> {
@@ -81,6 +81,7 @@ async fn the_rights_of_the_file_are_enough_and_none_is_too_many() {
     let server = Server::start().await.unwrap();
     let mut conn = server.conn().await.unwrap();
     with(&server, &mut conn, None).await.unwrap();
+    Space::own([&server], "acl").hygiene().await;
     // Those are for a link to ask of a server, and for a cluster.
     let link = ["+info", "+client|id", "+client|info", "+readonly", "+asking"];
     for right in ACL.split_whitespace().filter(|word| word.starts_with('+')) {

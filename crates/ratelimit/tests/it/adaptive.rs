@@ -10,7 +10,7 @@ use russet_ratelimit::{Limiter, Quota};
 use russet_testkit::shared::Topology;
 use russet_testkit::{Cluster, Server, contract};
 
-use crate::support::{exact, limiter, patient};
+use crate::support::{Space, exact, limiter, patient};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const OFTEN: Duration = Duration::from_millis(10);
@@ -31,7 +31,7 @@ async fn until(adaptive: &Adaptive, is: impl Fn(u64, f64) -> bool) {
 
 contract!(a_limit_follows_what_it_is_told);
 async fn a_limit_follows_what_it_is_told(at: Topology) {
-    let (limiter, _) = limiter(at, "adaptive").await;
+    let (limiter, _space) = limiter(at, "adaptive").await;
     let limit = limiter.limit("l", Quota::fixed(1, MINUTE).unwrap()).unwrap();
     let load = Arc::new(AtomicU64::new(50));
     let told = load.clone();
@@ -101,7 +101,8 @@ async fn of_a_cluster_the_fullest_node_counts() {
 #[tokio::test]
 async fn how_long_decisions_take_is_a_load() {
     let server = Server::start().await.unwrap();
-    let limiter = exact(&patient(&server.url()), &KeySpace::new("latency").unwrap());
+    let space = Space::own([&server], "latency");
+    let limiter = exact(&patient(&server.url()), &space);
     let limit = limiter.limit("l", Quota::fixed(1, MINUTE).unwrap()).unwrap();
     let adaptive = Adaptive::builder(&limit, |n| Quota::fixed(n, MINUTE))
         .every(OFTEN)
@@ -117,7 +118,7 @@ async fn how_long_decisions_take_is_a_load() {
 
 #[tokio::test]
 async fn calls_of_the_process_move_a_limit() {
-    let (limiter, _) = limiter(Topology::Server, "process").await;
+    let limiter = exact(&patient("redis://localhost"), &KeySpace::new("process").unwrap());
     let limit = limiter.limit("l", Quota::permits(1, MINUTE).unwrap()).unwrap();
     let adaptive = Adaptive::builder(&limit, |n| Quota::permits(n, MINUTE))
         .between(4, 8)

@@ -6,14 +6,14 @@ use russet_ratelimit::{Acquired, Error, Processed, Quota, Reason, Source};
 use russet_testkit::contract;
 use russet_testkit::shared::Topology;
 
-use crate::support::{all, hygiene, limiter};
+use crate::support::{all, limiter};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const MINUTE: Duration = Duration::from_secs(60);
 
 contract!(each_algorithm_admits_its_limit_and_tells_what_is_left);
 async fn each_algorithm_admits_its_limit_and_tells_what_is_left(at: Topology) {
-    let (limiter, space) = limiter(at, "calls").await;
+    let (limiter, _space) = limiter(at, "calls").await;
     for (n, quota) in all(5).into_iter().enumerate() {
         let limit = limiter.limit(&format!("l{n}"), quota).unwrap();
         let peeked = limit.peek("u").await.unwrap();
@@ -39,13 +39,12 @@ async fn each_algorithm_admits_its_limit_and_tells_what_is_left(at: Topology) {
         };
         assert!(limit.reset("u").await.unwrap());
         assert!(limit.status("u").await.unwrap().full);
-        hygiene(at, &space).await;
     }
 }
 
 contract!(as_much_as_fits_is_granted);
 async fn as_much_as_fits_is_granted(at: Topology) {
-    let (limiter, space) = limiter(at, "most").await;
+    let (limiter, _space) = limiter(at, "most").await;
     for (n, quota) in all(5).into_iter().enumerate() {
         let limit = limiter.limit(&format!("l{n}"), quota).unwrap();
         let granted = async |units| limit.at_most("u", units).await.map(|said| said.granted);
@@ -57,7 +56,6 @@ async fn as_much_as_fits_is_granted(at: Topology) {
         assert_eq!(granted(9).await.unwrap(), 2);
         let none = limit.at_most("u", 1).await.unwrap();
         assert!(!none.is_allowed() && none.granted == 0 && none.retry_after.is_some(), "{quota:?}");
-        hygiene(at, &space).await;
     }
 }
 
@@ -70,7 +68,7 @@ async fn what_is_reserved_is_given_back_once(at: Topology) {
         let reserved = limit.reserve("u", 3).await.unwrap();
         assert_eq!(limit.status("u").await.unwrap().remaining, 1);
         assert!(reserved.refund().await.unwrap(), "{quota:?}");
-        hygiene(at, &space).await;
+        space.hygiene().await;
         assert_eq!(limit.status("u").await.unwrap().remaining, 4, "{quota:?}");
         let denied = {
             let _all = limit.reserve("u", 4).await.unwrap();
@@ -79,7 +77,7 @@ async fn what_is_reserved_is_given_back_once(at: Topology) {
         assert!(!denied.decision().is_allowed());
         assert!(denied.refund().await.unwrap());
         assert_eq!(limit.status("u").await.unwrap().remaining, 0, "{quota:?}");
-        hygiene(at, &space).await;
+        space.hygiene().await;
     }
     // A second refund of a bucket gives nothing: others may have been admitted for it.
     let limit = limiter.limit("twice", Quota::gcra(10, HOUR, 10).unwrap()).unwrap();
@@ -87,12 +85,11 @@ async fn what_is_reserved_is_given_back_once(at: Topology) {
     assert!(one.refund().await.unwrap());
     assert!(!other.refund().await.unwrap());
     assert_eq!(limit.status("u").await.unwrap().remaining, 7);
-    hygiene(at, &space).await;
 }
 
 contract!(penalties_go_into_debt_by_one_limit_at_most);
 async fn penalties_go_into_debt_by_one_limit_at_most(at: Topology) {
-    let (limiter, space) = limiter(at, "penalty").await;
+    let (limiter, _space) = limiter(at, "penalty").await;
     for (n, quota) in all(5).into_iter().enumerate() {
         let limit = limiter.limit(&format!("l{n}"), quota).unwrap();
         if n == 7 {
@@ -106,13 +103,12 @@ async fn penalties_go_into_debt_by_one_limit_at_most(at: Topology) {
         assert_eq!(limit.penalize("u", 7).await.unwrap(), 3, "{quota:?}");
         let denied = limit.check("u").await.unwrap();
         assert!(!denied.is_allowed() && denied.levels[0].used == 10, "{quota:?}: {denied:?}");
-        hygiene(at, &space).await;
     }
 }
 
 contract!(a_block_denies_until_it_ends);
 async fn a_block_denies_until_it_ends(at: Topology) {
-    let (limiter, space) = limiter(at, "block").await;
+    let (limiter, _space) = limiter(at, "block").await;
     for (n, quota) in all(5).into_iter().enumerate() {
         let limit = limiter.builder(&format!("l{n}"), quota).blockable().build().unwrap();
         limit.check("u").await.unwrap();
@@ -125,7 +121,6 @@ async fn a_block_denies_until_it_ends(at: Topology) {
         assert!(limit.check("v").await.unwrap().is_allowed());
         assert!(limit.unblock("u").await.unwrap() && !limit.unblock("u").await.unwrap());
         assert_eq!(limit.check("u").await.unwrap().levels[0].used, 2, "{quota:?}");
-        hygiene(at, &space).await;
     }
     let plain = limiter.limit("plain", Quota::bucket()).unwrap();
     let error = plain.block("u", MINUTE).await.unwrap_err().to_string();
@@ -134,7 +129,7 @@ async fn a_block_denies_until_it_ends(at: Topology) {
 
 contract!(buckets_are_topped_up_to_what_they_hold);
 async fn buckets_are_topped_up_to_what_they_hold(at: Topology) {
-    let (limiter, space) = limiter(at, "top-up").await;
+    let (limiter, _space) = limiter(at, "top-up").await;
     for (n, quota) in all(5).into_iter().enumerate() {
         let limit = limiter.limit(&format!("l{n}"), quota).unwrap();
         if !matches!(n, 0 | 2 | 3) {
@@ -152,13 +147,12 @@ async fn buckets_are_topped_up_to_what_they_hold(at: Topology) {
         }
         limit.top_up("u", 99).await.unwrap();
         assert_eq!(limit.status("u").await.unwrap().remaining, 5, "{quota:?}");
-        hygiene(at, &space).await;
     }
 }
 
 contract!(a_queue_gives_each_its_turn);
 async fn a_queue_gives_each_its_turn(at: Topology) {
-    let (limiter, space) = limiter(at, "queue").await;
+    let (limiter, _space) = limiter(at, "queue").await;
     let tenth = Duration::from_millis(100);
     let quota = Quota::queue(3, 1, tenth, HOUR).unwrap();
     let queue = limiter.limit("q", quota).unwrap();
@@ -182,7 +176,6 @@ async fn a_queue_gives_each_its_turn(at: Topology) {
     // Cancelled, its place is another's.
     assert!(second.refund().await.unwrap());
     assert_eq!(far.reserve("u", 1).await.unwrap().position(), 1);
-    hygiene(at, &space).await;
 }
 
 contract!(who_leaves_a_queue_moves_nobodys_turn);
@@ -206,7 +199,7 @@ async fn who_leaves_a_queue_moves_nobodys_turn(at: Topology) {
 
 contract!(permits_are_held_until_released);
 async fn permits_are_held_until_released(at: Topology) {
-    let (limiter, space) = limiter(at, "permits").await;
+    let (limiter, _space) = limiter(at, "permits").await;
     let limit = limiter.limit("p", Quota::permits(2, MINUTE).unwrap()).unwrap();
     let take = async || limit.acquire("u").await.unwrap();
     let (Acquired::Held(one), Acquired::Held(other)) = (take().await, take().await) else {
@@ -221,12 +214,11 @@ async fn permits_are_held_until_released(at: Topology) {
     limit.reset("u").await.unwrap();
     assert!(!other.renew().await.unwrap());
     assert!(!other.release().await.unwrap());
-    hygiene(at, &space).await;
 }
 
 contract!(a_log_tells_what_is_in_it);
 async fn a_log_tells_what_is_in_it(at: Topology) {
-    let (limiter, space) = limiter(at, "log").await;
+    let (limiter, _space) = limiter(at, "log").await;
     let limit = limiter.limit("l", Quota::log(9, HOUR).unwrap()).unwrap();
     limit.check_n("u", 2).await.unwrap();
     limit.check("u").await.unwrap();
@@ -236,12 +228,11 @@ async fn a_log_tells_what_is_in_it(at: Topology) {
     let [first, second] = &found.requests[..] else { panic!("{found:?}") };
     assert!(first.at == second.at && first.id != second.id);
     assert!(first.at <= found.end && found.end.duration_since(first.at).unwrap() < MINUTE);
-    hygiene(at, &space).await;
 }
 
 contract!(lists_are_decided_without_redis);
 async fn lists_are_decided_without_redis(at: Topology) {
-    let (limiter, space) = limiter(at, "lists").await;
+    let (limiter, _space) = limiter(at, "lists").await;
     let limit = limiter.limit("l", Quota::fixed(1, HOUR).unwrap()).unwrap();
     limit.lists().allow("friend");
     limit.lists().deny("foe");
@@ -258,12 +249,11 @@ async fn lists_are_decided_without_redis(at: Topology) {
     assert!(limit.reset("foe").await.unwrap());
     limit.lists().remove("foe");
     assert_eq!(limit.check("foe").await.unwrap().source, Source::Redis);
-    hygiene(at, &space).await;
 }
 
 contract!(a_shadow_stops_nobody_and_says_so);
 async fn a_shadow_stops_nobody_and_says_so(at: Topology) {
-    let (limiter, space) = limiter(at, "shadow").await;
+    let (limiter, _space) = limiter(at, "shadow").await;
     for (n, quota) in all(2).into_iter().enumerate() {
         let limit = limiter.builder(&format!("l{n}"), quota).shadow(true).build().unwrap();
         let shadows = async || {
@@ -273,13 +263,12 @@ async fn a_shadow_stops_nobody_and_says_so(at: Topology) {
         };
         assert!(!shadows().await && !shadows().await && shadows().await, "{quota:?}");
         assert_eq!(limit.status("u").await.unwrap().used, 2);
-        hygiene(at, &space).await;
     }
 }
 
 contract!(what_is_spent_stays_spent_when_a_quota_changes);
 async fn what_is_spent_stays_spent_when_a_quota_changes(at: Topology) {
-    let (limiter, space) = limiter(at, "change").await;
+    let (limiter, _space) = limiter(at, "change").await;
     for (n, (before, after)) in all(5).into_iter().zip(all(8)).enumerate() {
         let limit = limiter.limit(&format!("l{n}"), before).unwrap();
         limit.check_n("u", 4).await.unwrap();
@@ -289,7 +278,6 @@ async fn what_is_spent_stays_spent_when_a_quota_changes(at: Topology) {
         assert_eq!(used, if n < 2 { 7 } else { 4 }, "{after:?}");
         limit.change(before);
         assert_eq!(limit.status("u").await.unwrap().used, 4);
-        hygiene(at, &space).await;
     }
     // Of another length, as if it had just been spent.
     for (n, quotas) in [

@@ -6,7 +6,7 @@ use russet_ratelimit::{Limit, Limiter, Quota, Reason, Source};
 use russet_testkit::shared::Topology;
 use russet_testkit::{Server, contract};
 
-use crate::support::{exact, hygiene, limiter, patient};
+use crate::support::{Space, exact, limiter, patient};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -21,7 +21,7 @@ async fn source(limit: &Limit) -> (bool, Source) {
 
 contract!(the_same_is_denied_without_redis);
 async fn the_same_is_denied_without_redis(at: Topology) {
-    let (limiter, space) = limiter(at, "denials").await;
+    let (limiter, _space) = limiter(at, "denials").await;
     for (n, quota) in crate::support::all(2).into_iter().enumerate() {
         let limit = keeps(&limiter, &format!("l{n}"), quota);
         limit.check_n("u", 2).await.unwrap();
@@ -51,13 +51,12 @@ async fn the_same_is_denied_without_redis(at: Topology) {
         assert_eq!(source(&limit).await, (false, Source::DenyCache));
         limit.change(crate::support::all(9)[n]);
         assert_eq!(source(&limit).await.1, Source::Redis);
-        hygiene(at, &space).await;
     }
 }
 
 contract!(blocks_and_top_ups_are_noticed);
 async fn blocks_and_top_ups_are_noticed(at: Topology) {
-    let (limiter, space) = limiter(at, "given").await;
+    let (limiter, _space) = limiter(at, "given").await;
     let quota = Quota::gcra(2, HOUR, 2).unwrap();
     let limit = limiter.builder("l", quota).cache_denials(HOUR).blockable().build().unwrap();
     limit.block("u", HOUR).await.unwrap();
@@ -70,12 +69,11 @@ async fn blocks_and_top_ups_are_noticed(at: Topology) {
     assert_eq!(source(&limit).await, (false, Source::DenyCache));
     limit.top_up("u", 1).await.unwrap();
     assert_eq!(source(&limit).await, (true, Source::Redis));
-    hygiene(at, &space).await;
 }
 
 contract!(a_level_denies_every_decision_that_it_is_part_of);
 async fn a_level_denies_every_decision_that_it_is_part_of(at: Topology) {
-    let (limiter, space) = limiter(at, "level").await;
+    let (limiter, _space) = limiter(at, "level").await;
     let one = keeps(&limiter, "one", Quota::fixed(1, HOUR).unwrap());
     let many = limiter.limit("many", Quota::fixed(100, HOUR).unwrap()).unwrap();
     let check = async || limiter.check(&[many.of("all"), one.of("u")]).await.unwrap();
@@ -89,12 +87,11 @@ async fn a_level_denies_every_decision_that_it_is_part_of(at: Topology) {
     assert!(again.retry_after.is_some() && again.retry_after <= said.retry_after);
     assert_eq!(source(&one).await, (false, Source::DenyCache));
     assert_eq!(many.status("all").await.unwrap().used, 1);
-    hygiene(at, &space).await;
 }
 
 #[tokio::test]
 async fn a_denial_lasts_no_longer_than_redis_said_or_the_limit_allows() {
-    let (limiter, _) = limiter(Topology::Server, "lasts").await;
+    let (limiter, _space) = limiter(Topology::Server, "lasts").await;
     // One each 20 ms.
     let limit = keeps(&limiter, "honest", Quota::gcra(50, HOUR / 3_600, 1).unwrap());
     for _ in 0..20 {
@@ -126,7 +123,7 @@ async fn a_denial_lasts_no_longer_than_redis_said_or_the_limit_allows() {
 #[tokio::test]
 async fn who_hammers_costs_redis_nothing() {
     let server = Server::start().await.unwrap();
-    let space = russet_core_conn::KeySpace::new("hammer").unwrap();
+    let space = Space::own([&server], "hammer");
     let limiter = exact(&patient(&server.url()), &space);
     let limit = keeps(&limiter, "l", Quota::fixed(1, HOUR).unwrap());
     for _ in 0..1_000 {

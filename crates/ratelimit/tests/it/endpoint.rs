@@ -10,7 +10,7 @@ use russet_testkit::shared::Topology;
 use crate::fleet_breaker::support::{
     Down, becomes, fleet, is_closed, is_open, ms, node, open, ripe,
 };
-use crate::support::{hygiene, space};
+use crate::support::space;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -55,7 +55,6 @@ async fn an_open_breaker_of_a_dependency_refuses_and_spends_nothing(at: Topology
     for breaker in nodes.iter().chain([&other]) {
         breaker.shutdown().await.unwrap();
     }
-    hygiene(at, &space).await;
 }
 
 contract!(threads, a_probe_that_nobody_may_make_is_refused);
@@ -83,5 +82,4 @@ async fn a_probe_that_nobody_may_make_is_refused(at: Topology) {
     becomes(&breaker, is_closed).await;
     assert!(endpoint.check("u").await.unwrap().is_allowed());
     breaker.shutdown().await.unwrap();
-    hygiene(at, &space).await;
 }

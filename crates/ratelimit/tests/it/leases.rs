@@ -9,7 +9,7 @@ use russet_testkit::{Conn, Server, TestProcess, contract, soak};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::support::{hygiene, patient, space};
+use crate::support::{Space, patient, space};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -65,7 +65,6 @@ async fn what_is_leased_is_spent_and_what_is_not_used_is_given_back(at: Topology
     // And nothing is leased any more.
     assert_eq!(limit.check("u").await.unwrap().source, Source::Redis);
     one.shutdown().await.unwrap();
-    hygiene(at, &space).await;
 }
 
 contract!(where_nothing_is_left_it_is_denied_without_redis);
@@ -86,13 +85,13 @@ async fn where_nothing_is_left_it_is_denied_without_redis(at: Topology) {
     limit.reset("u").await.unwrap();
     assert!(limit.check("u").await.unwrap().is_allowed());
     limiter.shutdown().await.unwrap();
-    hygiene(at, &space).await;
 }
 
 #[tokio::test]
 async fn a_crowd_asks_with_one_voice() {
     let server = Server::start().await.unwrap();
-    let limiter = node(&server.url(), &KeySpace::new("crowd").unwrap(), "one", 1);
+    let space = Space::own([&server], "crowd");
+    let limiter = node(&server.url(), &space, "one", 1);
     let limit = leased(&limiter, Quota::gcra(100, HOUR, 100).unwrap(), SECOND * 10);
     // Nobody is denied what there is, and all are answered.
     let asked = (0..64).map(|_| limit.check("u"));
@@ -108,7 +107,8 @@ async fn a_crowd_asks_with_one_voice() {
 #[tokio::test]
 async fn who_is_denied_asks_again_after_ten_milliseconds() {
     let server = Server::start().await.unwrap();
-    let limiter = node(&server.url(), &KeySpace::new("floor").unwrap(), "one", 1);
+    let space = Space::own([&server], "floor");
+    let limiter = node(&server.url(), &space, "one", 1);
     // One each millisecond.
     let limit = leased(&limiter, Quota::gcra(1_000, SECOND, 1).unwrap(), SECOND);
     let (begun, mut least) = (Instant::now(), SECOND);
@@ -249,7 +249,7 @@ async fn spend(limit: Limit, every: Option<Duration>, until: Instant) -> (Vec<(u
 /// Nodes of this process that ask at so much of the rate. Answers what was admitted, what was denied, and the scripts.
 async fn nodes(plan: Plan, nodes: u32, load: f64, time: Duration) -> (usize, u64, u64) {
     let server = Server::start().await.unwrap();
-    let space = KeySpace::new("nodes").unwrap();
+    let space = Space::own([&server], "nodes");
     let mut limiters = Vec::new();
     for n in 0..nodes {
         limiters.push(node(&server.url(), &space, &format!("node-{n}"), nodes));
@@ -350,6 +350,7 @@ async fn one_process() {
 /// Processes that are killed and replaced all the time. Answers how many were admitted, and killed.
 async fn killed(processes: u32, time: Duration) -> (u64, u64) {
     let server = Server::start().await.unwrap();
+    let _space = Space::own([&server], "killed");
     let start = || {
         let variables =
             [("RUSSET_TEST_LEASES", server.url()), ("RUSSET_TEST_NODES", processes.to_string())];

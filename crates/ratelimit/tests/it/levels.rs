@@ -3,17 +3,18 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use russet_core_conn::KeySpace;
 use russet_ratelimit::{Error, Ip, Level, Limit, Quota, Reason};
 use russet_testkit::contract;
 use russet_testkit::shared::Topology;
 
-use crate::support::{all, hygiene, limiter};
+use crate::support::{all, exact, limiter, patient};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
 contract!(each_level_says_how_it_stands);
 async fn each_level_says_how_it_stands(at: Topology) {
-    let (limiter, space) = limiter(at, "levels").await;
+    let (limiter, _space) = limiter(at, "levels").await;
     let limit = |name: &str, n| limiter.limit(name, Quota::strict(n, HOUR).unwrap()).unwrap();
     let (user, ip, endpoint) = (limit("user", 3), limit("ip", 1_000), limit("endpoint", 10_000));
     let address: IpAddr = "2001:db8::1".parse().unwrap();
@@ -31,12 +32,11 @@ async fn each_level_says_how_it_stands(at: Topology) {
     assert_eq!(decision.retry_after, limiting.retry_after);
     assert_eq!((decision.reason(), decision.granted), (Reason::OverLimit, 0));
     assert!(decision.levels[1].retry_after.is_none() && !decision.levels[1].denies);
-    hygiene(at, &space).await;
 }
 
 contract!(a_denial_leaves_every_other_level_as_it_was);
 async fn a_denial_leaves_every_other_level_as_it_was(at: Topology) {
-    let (limiter, space) = limiter(at, "nothing").await;
+    let (limiter, _space) = limiter(at, "nothing").await;
     let limits: Vec<Limit> = all(5)
         .into_iter()
         .enumerate()
@@ -66,13 +66,12 @@ async fn a_denial_leaves_every_other_level_as_it_was(at: Topology) {
             limit.reset(subject(denies)).await.unwrap();
             limit.check_n(subject(denies), 2).await.unwrap();
         }
-        hygiene(at, &space).await;
     }
 }
 
 contract!(what_all_of_them_grant_is_granted);
 async fn what_all_of_them_grant_is_granted(at: Topology) {
-    let (limiter, space) = limiter(at, "most").await;
+    let (limiter, _space) = limiter(at, "most").await;
     let limit = |name: &str, n| limiter.limit(name, Quota::log(n, HOUR).unwrap()).unwrap();
     let (a, b, c) = (limit("a", 9), limit("b", 4), limit("c", 7));
     let levels = [a.of("x"), b.of("y"), c.of("z")];
@@ -86,12 +85,11 @@ async fn what_all_of_them_grant_is_granted(at: Topology) {
     let decision = limiter.at_most(&levels, 6).await.unwrap();
     assert_eq!((decision.granted, &*decision.limiting().unwrap().name), (0, "b"));
     assert_eq!(a.status("x").await.unwrap().used, 4);
-    hygiene(at, &space).await;
 }
 
 contract!(shadows_among_levels_stop_nobody);
 async fn shadows_among_levels_stop_nobody(at: Topology) {
-    let (limiter, space) = limiter(at, "shadows").await;
+    let (limiter, _space) = limiter(at, "shadows").await;
     let quota = |n| Quota::fixed(n, HOUR).unwrap();
     let shadow = limiter.builder("shadow", quota(1)).shadow(true).build().unwrap();
     let real = limiter.limit("real", quota(2)).unwrap();
@@ -104,12 +102,11 @@ async fn shadows_among_levels_stop_nobody(at: Topology) {
     // Neither has spent more than it admits.
     assert_eq!(shadow.status("s").await.unwrap().used, 1);
     assert_eq!(real.status("r").await.unwrap().used, 2);
-    hygiene(at, &space).await;
 }
 
 contract!(what_is_left_to_others_is_not_spent);
 async fn what_is_left_to_others_is_not_spent(at: Topology) {
-    let (limiter, space) = limiter(at, "left").await;
+    let (limiter, _space) = limiter(at, "left").await;
     for (n, quota) in all(5).into_iter().enumerate() {
         let limit = limiter.limit(&format!("l{n}"), quota).unwrap();
         let low = async || limiter.check(&[limit.of("u").leaving(3)]).await.unwrap();
@@ -117,12 +114,11 @@ async fn what_is_left_to_others_is_not_spent(at: Topology) {
         assert!(!low().await.is_allowed(), "{quota:?}");
         assert!(limit.check_n("u", 3).await.unwrap().is_allowed(), "{quota:?}");
     }
-    hygiene(at, &space).await;
 }
 
 #[tokio::test]
 async fn levels_that_cannot_be_are_refused() {
-    let (limiter, _) = limiter(Topology::Server, "wrong").await;
+    let limiter = exact(&patient("redis://localhost"), &KeySpace::new("wrong").unwrap());
     let limit = limiter.limit("l", Quota::bucket()).unwrap();
     for levels in [vec![], vec![limit.of("u"); 17]] {
         let Err(Error::Config { field: "levels", .. }) = limiter.check(&levels).await else {
@@ -135,8 +131,7 @@ async fn levels_that_cannot_be_are_refused() {
         let Err(error) = limiter.check(&twice).await else { panic!("twice") };
         assert!(error.to_string().contains("l twice for one subject"), "{error}");
     }
-    assert!(limiter.check(&[limit.of("u"), limit.of("v")]).await.unwrap().is_allowed());
-    let (other, _) = crate::support::limiter(Topology::Server, "other").await;
+    let other = exact(&patient("redis://localhost"), &KeySpace::new("other").unwrap());
     let Err(Error::Config { .. }) = other.check(&[limit.of("u")]).await else {
         panic!("another's")
     };

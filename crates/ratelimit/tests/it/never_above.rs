@@ -10,7 +10,6 @@ mod slots;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use russet_core_conn::KeySpace;
 use russet_ratelimit::{Error, Quota};
 use russet_testkit::{Builder, Fsync, Sentinel, Server, soak};
 use tokio::time::sleep;
@@ -18,7 +17,7 @@ use tokio::time::sleep;
 use appended::appended;
 use process::Process;
 
-use crate::support::hygiene_of;
+use crate::support::Space;
 
 const SPACE: &str = "never-above";
 const LIMIT: u64 = 200;
@@ -132,8 +131,8 @@ fn appending() -> Builder {
 
 async fn never_above(load: Load) -> Vec<(&'static str, u64)> {
     let server = appending().start().await.unwrap();
+    let _space = Space::own([&server], SPACE);
     hammer(&server.url(), load, async || {}).await;
-    hygiene_of(&server, &KeySpace::new(SPACE).unwrap()).await;
     let times = appended(&[&server]).into_iter().map(|(name, writes)| (name, writes.times()));
     judge(&times.collect(), load)
 }
@@ -143,14 +142,13 @@ async fn never_above(load: Load) -> Vec<(&'static str, u64)> {
 async fn failover(load: Load) -> Vec<(&'static str, u64)> {
     let sentinel = Sentinel::builder().server(appending()).start().await.unwrap();
     sentinel.ready().await.unwrap();
+    let _space = Space::own(sentinel.servers(), SPACE);
     let first = sentinel.primary().await.unwrap();
     hammer(&sentinel.url(), load, async || {
         sentinel.kill_primary().await.unwrap();
         sentinel.promoted().await.unwrap();
     })
     .await;
-    let primary = sentinel.primary().await.unwrap();
-    hygiene_of(primary, &KeySpace::new(SPACE).unwrap()).await;
     let all = appended(&sentinel.servers().iter().collect::<Vec<_>>());
     let before = appended(&[first]);
     let mut found = Vec::new();

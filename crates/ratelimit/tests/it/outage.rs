@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use russet_core_conn::{KeySpace, Redis};
+use russet_core_conn::Redis;
 use russet_ratelimit::{Leasing, Level, Limit, Limiter, Outage, Quota, Source};
 use russet_testkit::{Cluster, Sentinel, Server, soak};
 use tokio::task::JoinSet;
+
+use crate::support::Space;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -69,11 +71,12 @@ async fn killed_and_paused(outages: u32, long: Duration, tasks: usize) -> [u64; 
     let server = Server::start().await.unwrap();
     // Calls that nobody spares the wait would wait for all of an outage.
     let redis = quick(&server.url()).with_deadline(10 * SECOND);
-    let limiter =
-        Limiter::options(&redis, &KeySpace::new("outage").unwrap()).nodes(1).build().unwrap();
+    let space = Space::own([&server], "outage");
+    let limiter = Limiter::options(&redis, &space).nodes(1).build().unwrap();
     let limit = limiter.limit("l", Quota::gcra(1_000, SECOND, 100).unwrap()).unwrap();
     // Where all is well, and scripts are known.
     limit.check("u").await.unwrap();
+    space.hygiene().await;
     let load = Load::on(&limit, tasks);
     for outage in 0..outages {
         tokio::time::sleep(long / 2).await;
@@ -129,10 +132,8 @@ async fn soak_ratelimit_outage() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_leased_is_spent_without_redis_and_then_the_policy_holds() {
     let server = Server::start().await.unwrap();
-    let limiter = Limiter::options(&quick(&server.url()), &KeySpace::new("leased").unwrap())
-        .nodes(1)
-        .build()
-        .unwrap();
+    let space = Space::own([&server], "leased");
+    let limiter = Limiter::options(&quick(&server.url()), &space).nodes(1).build().unwrap();
     let quota = Quota::gcra(1_000, SECOND, 1_000).unwrap();
     let limit = limiter.builder("l", quota).leased(Leasing::new().sync(SECOND)).build().unwrap();
     let begun = Instant::now();
@@ -163,7 +164,7 @@ async fn what_is_leased_is_spent_without_redis_and_then_the_policy_holds() {
 /// What a fleet of four admits in so much time without Redis, beside what it should.
 async fn fleet(long: Duration) -> (u64, u64) {
     let server = Server::start().await.unwrap();
-    let space = KeySpace::new("fleet").unwrap();
+    let space = Space::own([&server], "fleet");
     let rate = 400;
     let (mut limiters, mut handles) = (Vec::new(), Vec::new());
     for node in 0..4 {
@@ -250,7 +251,7 @@ async fn soak_ratelimit_outage_fleet() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_cluster_only_what_is_away_is_decided_without_it() {
     let cluster = Cluster::start(3, 0).await.unwrap();
-    let space = KeySpace::new("part").unwrap();
+    let space = Space::own(cluster.nodes(), "part");
     let limiter = Limiter::options(&quick(&cluster.url()), &space).nodes(4).build().unwrap();
     let hour = 3_600 * SECOND;
     let limit = |name: &str, outage| {
@@ -309,10 +310,8 @@ async fn of_a_cluster_only_what_is_away_is_decided_without_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_is_gone_through_without_redis() {
     let sentinel = Sentinel::start(1, 3).await.unwrap();
-    let limiter = Limiter::options(&quick(&sentinel.url()), &KeySpace::new("failover").unwrap())
-        .nodes(1)
-        .build()
-        .unwrap();
+    let space = Space::own(sentinel.servers(), "failover");
+    let limiter = Limiter::options(&quick(&sentinel.url()), &space).nodes(1).build().unwrap();
     let limit = limiter.limit("l", Quota::gcra(1_000, SECOND, 100).unwrap()).unwrap();
     limit.check("u").await.unwrap();
     let load = Load::on(&limit, 8);

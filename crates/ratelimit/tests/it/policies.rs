@@ -9,7 +9,7 @@ use russet_ratelimit::{
 use russet_testkit::shared::Topology;
 use russet_testkit::{Server, contract};
 
-use crate::support::{hygiene, space};
+use crate::support::{Space, space};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -67,7 +67,6 @@ async fn a_share_of_the_limit_is_local(at: Topology) {
     limiter.breaker().unwrap().reset();
     let decision = limit.check("u").await.unwrap();
     assert_eq!((decision.source, decision.remaining), (Source::Redis, 39));
-    hygiene(at, &space).await;
 }
 
 contract!(each_level_goes_by_its_policy);
@@ -104,19 +103,19 @@ async fn each_level_goes_by_its_policy(at: Topology) {
     // Whose policy is an error asks as ever.
     let decision = check(&[closed.of("c"), error.of("d")]).await.unwrap();
     assert_eq!((decision.is_allowed(), decision.source), (true, Source::Redis));
-    hygiene(at, &space).await;
 }
 
 #[tokio::test]
 async fn what_needs_redis_is_an_error_without_it() {
     let server = Server::start().await.unwrap();
     let redis = Redis::builder(&server.url()).build().unwrap();
-    let space = russet_core_conn::KeySpace::new("errors").unwrap();
+    let space = Space::own([&server], "errors");
     let limiter = Limiter::new(&redis, &space);
     let limit = limiter.limit("l", Quota::bucket()).unwrap();
     let permits = limiter.limit("p", Quota::permits(1, HOUR).unwrap()).unwrap();
     let exact = limiter.builder("e", Quota::bucket()).on_outage(Outage::Error).build().unwrap();
     limit.check("u").await.unwrap();
+    space.hygiene().await;
     server.kill().await.unwrap();
     let redis_is_away = |error: Error| {
         let Error::Redis(error) = error else { panic!("{error}") };
@@ -136,7 +135,7 @@ async fn what_needs_redis_is_an_error_without_it() {
 async fn what_is_no_outage_is_an_error() {
     let server = Server::start().await.unwrap();
     let mut conn = server.conn().await.unwrap();
-    let space = russet_core_conn::KeySpace::new("wrong").unwrap();
+    let space = Space::own([&server], "wrong");
     let redis = Redis::builder(&server.url()).build().unwrap();
     let limiter = Limiter::options(&redis, &space).budget(PATIENCE).build().unwrap();
     let limit = limiter.limit("l", Quota::bucket()).unwrap();
@@ -145,6 +144,7 @@ async fn what_is_no_outage_is_an_error() {
     let key = std::str::from_utf8(key.as_bytes()).unwrap();
     conn.call(&["DEL", key]).await.unwrap();
     conn.call(&["LPUSH", key, "a list"]).await.unwrap();
+    conn.call(&["PEXPIRE", key, "600000"]).await.unwrap();
     let Err(Error::Redis(error)) = limit.check("u").await else { panic!("of another type") };
     assert!(!error.is_retryable(), "{error}");
     let poor = ["ACL", "SETUSER", "poor", "on", ">secret", "~*", "&*", "+@connection", "+info"];
@@ -160,7 +160,7 @@ async fn what_is_no_outage_is_an_error() {
 async fn an_outage_is_told_when_it_begins_and_when_it_ends() {
     let server = Server::start().await.unwrap();
     let redis = Redis::builder(&server.url()).build().unwrap();
-    let space = russet_core_conn::KeySpace::new("told").unwrap();
+    let space = Space::own([&server], "told");
     let limiter = Limiter::new(&redis, &space);
     let limit = limiter.limit("l", Quota::gcra(8_000, HOUR / 3_600, 8_000).unwrap()).unwrap();
     let mut events = limiter.events();

@@ -8,7 +8,7 @@ use russet_testkit::soak;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::support::{hygiene, limiter};
+use crate::support::limiter;
 
 /// Of half a second, so that there are many waits in a minute, and none is as short as a busy machine's pauses.
 fn quotas() -> Vec<Quota> {
@@ -44,7 +44,7 @@ async fn waits(limit: Limit, subject: u64, rounds: u64) -> u64 {
 /// Answers how many waits there were, and after how many of them it was admitted.
 async fn honest(subjects: u64, rounds: u64) -> (u64, u64) {
     let at = Topology::Server;
-    let (limiter, space) = limiter(at, "waiting").await;
+    let (limiter, _space) = limiter(at, "waiting").await;
     let mut tasks = JoinSet::new();
     for (n, quota) in quotas().into_iter().enumerate() {
         let limit = limiter.limit(&format!("l{n}"), quota).unwrap();
@@ -54,7 +54,6 @@ async fn honest(subjects: u64, rounds: u64) -> (u64, u64) {
     }
     let waits = tasks.len() as u64 * rounds;
     let admitted = tasks.join_all().await.into_iter().sum();
-    hygiene(at, &space).await;
     println!("{admitted} of {waits} were admitted when they came back");
     assert!(admitted * 1_000 >= waits * 999, "{admitted} of {waits}; at least 99.9%");
     (waits, admitted)

@@ -6,7 +6,7 @@ use russet_core_conn::{KeySpace, Redis};
 use russet_testkit::Server;
 
 use super::support::{Node, fail, ms, node};
-use crate::support::ACL;
+use crate::support::{ACL, Space};
 
 /// Those that nothing else of this crate needs.
 pub(crate) const RIGHTS: [&str; 6] =
@@ -55,5 +55,8 @@ async fn a_breaker_has_the_rights_that_it_needs_and_needs_each() {
         everything(&redis, &KeySpace::new("shop").unwrap()).await;
         let log = conn.call(&["ACL", "LOG"]).await.unwrap();
         assert_eq!(log.items().unwrap().is_empty(), without.is_none(), "{without:?}: {log:?}");
+        if without.is_none() {
+            Space::own([&server], "shop").hygiene().await;
+        }
     }
 }

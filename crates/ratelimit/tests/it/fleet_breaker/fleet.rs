@@ -14,7 +14,7 @@ use super::support::{
     HEARTBEAT, Node, becomes, fail, fleet, is_closed, is_open, joined, ms, next, node, open,
     refused, ripe,
 };
-use crate::support::{hygiene, space};
+use crate::support::space;
 
 /// Longer than anything takes on a busy machine.
 const OPEN_FOR: Duration = Duration::from_secs(1);
@@ -72,7 +72,6 @@ async fn most_nodes_open_it_for_all_and_a_probe_closes_it(at: Topology) {
         assert_eq!(node.state().local, BreakerState::Closed);
         node.acquire().await.unwrap().success();
     }
-    hygiene(at, &space).await;
 }
 
 contract!(one_bad_node_of_five_never_opens_it);
@@ -106,7 +105,6 @@ async fn one_bad_node_of_five_never_opens_it(at: Topology) {
             assert!(!text.contains("Changed"), "{text}");
         }
     }
-    hygiene(at, &space).await;
 }
 
 contract!(a_node_that_starts_again_and_again_has_one_vote);
@@ -126,7 +124,6 @@ async fn a_node_that_starts_again_and_again_has_one_vote(at: Topology) {
         // As a process that is killed: it says nothing.
         std::mem::forget(looping);
     }
-    hygiene(at, &space).await;
 }
 
 contract!(a_vote_lasts_no_longer_than_the_breaker_that_it_is_for);
@@ -140,7 +137,6 @@ async fn a_vote_lasts_no_longer_than_the_breaker_that_it_is_for(at: Topology) {
     while next(&mut events).await != FleetEventKind::Withdrawn {}
     assert_eq!(nodes[1].status().await.unwrap().votes, 0);
     assert!(matches!(nodes[0].state().local, BreakerState::Open { .. }));
-    hygiene(at, &space).await;
 }
 
 contract!(a_failed_probe_opens_it_again_with_fresh_permits);
@@ -179,7 +175,6 @@ async fn a_failed_probe_opens_it_again_with_fresh_permits(at: Topology) {
     for node in &nodes {
         becomes(node, is_closed).await;
     }
-    hygiene(at, &space).await;
 }
 
 contract!(a_permit_comes_back_from_one_that_gives_up_and_from_one_that_dies);
@@ -220,7 +215,6 @@ async fn a_permit_comes_back_from_one_that_gives_up_and_from_one_that_dies(at: T
     for node in &nodes {
         becomes(node, is_closed).await;
     }
-    hygiene(at, &space).await;
 }
 
 contract!(what_somebody_says_holds_until_it_is_taken_back);
@@ -269,7 +263,6 @@ async fn what_somebody_says_holds_until_it_is_taken_back(at: Topology) {
     other.acquire().await.unwrap().success();
     let status = one.status().await.unwrap();
     assert_eq!((status.votes, status.failures, status.state), (0, 0, FleetState::Closed));
-    hygiene(at, &space).await;
 }
 
 contract!(threads, no_more_probes_at_once_than_it_says);
@@ -313,7 +306,6 @@ async fn no_more_probes_at_once_than_it_says(at: Topology) {
     }
     assert!(probes >= 50, "{probes}");
     assert_eq!(most.load(SeqCst), 3);
-    hygiene(at, &space).await;
 }
 
 contract!(whoever_shuts_down_counts_no_more_and_tells_what_it_knows);
@@ -339,5 +331,4 @@ async fn whoever_shuts_down_counts_no_more_and_tells_what_it_knows(at: Topology)
     while last.status().await.unwrap().nodes != 1 {
         tokio::time::sleep(ms(5)).await;
     }
-    hygiene(at, &space).await;
 }

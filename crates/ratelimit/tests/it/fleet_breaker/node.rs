@@ -9,7 +9,7 @@ use russet_ratelimit::{
 use russet_testkit::{Proxy, Server};
 
 use super::support::{Down, becomes, is_closed, is_open, joined, ms, node, open, ripe};
-use crate::support::patient;
+use crate::support::{Space, patient};
 
 fn shop() -> KeySpace {
     KeySpace::new("shop").unwrap()
@@ -22,10 +22,11 @@ fn nowhere() -> Redis {
 #[tokio::test]
 async fn while_it_is_closed_or_open_redis_is_asked_nothing() {
     let server = Server::start().await.unwrap();
+    let shop = Space::own([&server], "shop");
     let proxy = Proxy::start(server.addr()).await.unwrap();
     let redis = patient(&proxy.url());
     let minute = Duration::from_secs(60);
-    let seldom = |name| node(&redis, &shop(), name).heartbeat(minute).open_for(minute);
+    let seldom = |name| node(&redis, &shop, name).heartbeat(minute).open_for(minute);
     let breaker = seldom("a").build().unwrap();
     joined(&breaker).await;
     // The subscription's news make for one more beat.
@@ -49,8 +50,9 @@ async fn while_it_is_closed_or_open_redis_is_asked_nothing() {
 #[tokio::test]
 async fn who_finds_it_half_open_does_not_ask_all_the_time() {
     let server = Server::start().await.unwrap();
+    let shop = Space::own([&server], "shop");
     let redis = patient(&server.url());
-    let breaker = node(&redis, &shop(), "a").heartbeat(ms(500)).build().unwrap();
+    let breaker = node(&redis, &shop, "a").heartbeat(ms(500)).build().unwrap();
     joined(&breaker).await;
     open(std::slice::from_ref(&breaker)).await;
     ripe(&breaker).await;
@@ -77,8 +79,9 @@ async fn who_finds_it_half_open_does_not_ask_all_the_time() {
 #[tokio::test]
 async fn a_probe_that_takes_too_long_has_failed_and_is_waited_for() {
     let server = Server::start().await.unwrap();
+    let shop = Space::own([&server], "shop");
     let redis = patient(&server.url());
-    let breaker = node(&redis, &shop(), "a").probe_within(ms(150)).build().unwrap();
+    let breaker = node(&redis, &shop, "a").probe_within(ms(150)).build().unwrap();
     joined(&breaker).await;
     open(std::slice::from_ref(&breaker)).await;
     ripe(&breaker).await;
@@ -97,10 +100,10 @@ async fn a_probe_that_takes_too_long_has_failed_and_is_waited_for() {
 #[tokio::test]
 async fn who_goes_away_while_it_asks_for_a_permit_gives_it_back() {
     let server = Server::start().await.unwrap();
+    let shop = Space::own([&server], "shop");
     let proxy = Proxy::start(server.addr()).await.unwrap();
     let redis = patient(&proxy.url());
-    let breaker =
-        node(&redis, &shop(), "a").probe_within(Duration::from_secs(600)).build().unwrap();
+    let breaker = node(&redis, &shop, "a").probe_within(Duration::from_secs(600)).build().unwrap();
     joined(&breaker).await;
     open(std::slice::from_ref(&breaker)).await;
     ripe(&breaker).await;
@@ -165,9 +168,10 @@ async fn errors_are_judged_and_slow_calls_count() {
 #[tokio::test]
 async fn a_slow_probe_is_a_failed_one() {
     let server = Server::start().await.unwrap();
+    let shop = Space::own([&server], "shop");
     let redis = patient(&server.url());
     let slow = Trip::SlowRate { over: ms(30), percent: 100, calls: 50 };
-    let builder = node(&redis, &shop(), "a").trips([Trip::Consecutive(3), slow]);
+    let builder = node(&redis, &shop, "a").trips([Trip::Consecutive(3), slow]);
     let breaker = builder.build().unwrap();
     joined(&breaker).await;
     open(std::slice::from_ref(&breaker)).await;
@@ -189,8 +193,9 @@ async fn a_slow_probe_is_a_failed_one() {
 #[tokio::test]
 async fn what_ends_late_does_not_count_in_the_next_generation() {
     let server = Server::start().await.unwrap();
+    let shop = Space::own([&server], "shop");
     let redis = patient(&server.url());
-    let breaker = node(&redis, &shop(), "a").build().unwrap();
+    let breaker = node(&redis, &shop, "a").build().unwrap();
     joined(&breaker).await;
     let late: Vec<_> = [(); 5].map(|()| breaker.acquire()).into_iter().collect();
     let mut permits = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use russet_core_conn::{BreakerState, KeySpace, Redis};
+use russet_core_conn::{BreakerState, Redis};
 use russet_ratelimit::{FleetEventKind, FleetState, RefusedBy};
 use russet_testkit::Server;
 
@@ -10,9 +10,10 @@ use super::support::{
     HEARTBEAT, Node, becomes, fail, fleet, is_closed, is_open, joined, ms, next, node, open,
     refused, ripe,
 };
+use crate::support::Space;
 
-fn space() -> KeySpace {
-    KeySpace::new("outage").unwrap()
+fn space(server: &Server) -> Space {
+    Space::own([server], "outage")
 }
 
 fn quick(server: &Server) -> Redis {
@@ -47,8 +48,8 @@ async fn goes_by_its_own(node: &Node) {
 #[tokio::test]
 async fn where_redis_is_killed_each_node_goes_by_its_own_and_joins_again() {
     let server = Server::start().await.unwrap();
-    let redis = quick(&server);
-    let nodes = fleet(&redis, &space(), 3).await;
+    let (space, redis) = (space(&server), quick(&server));
+    let nodes = fleet(&redis, &space, 3).await;
     let mut events = nodes[0].events();
     server.kill().await.unwrap();
     for node in &nodes {
@@ -69,9 +70,9 @@ async fn where_redis_is_killed_each_node_goes_by_its_own_and_joins_again() {
 #[tokio::test]
 async fn where_redis_hangs_no_call_waits_longer_than_its_budget() {
     let server = Server::start().await.unwrap();
-    let redis = quick(&server);
+    let (space, redis) = (space(&server), quick(&server));
     let nodes =
-        ["a", "b", "c"].map(|name| node(&redis, &space(), name).budget(ms(50)).build().unwrap());
+        ["a", "b", "c"].map(|name| node(&redis, &space, name).budget(ms(50)).build().unwrap());
     for node in &nodes {
         joined(node).await;
     }
@@ -115,10 +116,11 @@ async fn where_redis_hangs_no_call_waits_longer_than_its_budget() {
 #[tokio::test]
 async fn what_somebody_forced_holds_while_redis_is_away() {
     let server = Server::start().await.unwrap();
-    let redis = quick(&server);
-    let breaker = node(&redis, &space(), "a").build().unwrap();
+    let (space, redis) = (space(&server), quick(&server));
+    let breaker = node(&redis, &space, "a").build().unwrap();
     joined(&breaker).await;
     breaker.force_open().await.unwrap();
+    space.hygiene().await;
     server.kill().await.unwrap();
     alone(&breaker).await;
     let rejected = refused(&breaker).await;
@@ -128,15 +130,15 @@ async fn what_somebody_forced_holds_while_redis_is_away() {
 #[tokio::test]
 async fn after_an_outage_whoever_is_back_first_is_not_most_of_the_nodes() {
     let server = Server::start().await.unwrap();
-    let redis = quick(&server);
-    let nodes = fleet(&redis, &space(), 4).await;
+    let (space, redis) = (space(&server), quick(&server));
+    let nodes = fleet(&redis, &space, 4).await;
     server.kill().await.unwrap();
     for node in &nodes {
         alone(node).await;
     }
     // All that was known of the nodes is lost, and the one that sees failures is the first to be back.
     server.restart().await.unwrap();
-    let bad = node(&redis, &space(), "bad").build().unwrap();
+    let bad = node(&redis, &space, "bad").build().unwrap();
     joined(&bad).await;
     fail(&bad).await;
     let begun = Instant::now();
@@ -160,8 +162,9 @@ async fn where_no_message_comes_a_change_is_known_within_a_heartbeat() {
     let mut conn = server.conn().await.unwrap();
     let deaf = ["ACL", "SETUSER", "deaf", "on", ">secret", "~*", "&*", "+@all", "-subscribe"];
     assert!(conn.call(&deaf).await.unwrap().is_ok());
+    let space = space(&server);
     let redis = Redis::builder(&format!("redis://deaf:secret@{}", server.addr())).build().unwrap();
-    let [one, other] = ["a", "b"].map(|name| node(&redis, &space(), name).build().unwrap());
+    let [one, other] = ["a", "b"].map(|name| node(&redis, &space, name).build().unwrap());
     for node in [&one, &other] {
         joined(node).await;
     }
@@ -175,9 +178,9 @@ async fn where_no_message_comes_a_change_is_known_within_a_heartbeat() {
 #[tokio::test]
 async fn messages_tell_of_each_change_at_once() {
     let server = Server::start().await.unwrap();
-    let redis = quick(&server);
+    let (space, redis) = (space(&server), quick(&server));
     let seldom = |name| {
-        let builder = node(&redis, &space(), name).heartbeat(Duration::from_secs(30));
+        let builder = node(&redis, &space, name).heartbeat(Duration::from_secs(30));
         builder.close_after(2).open_for(ms(100)).build().unwrap()
     };
     let [one, other] = ["a", "b"].map(seldom);
@@ -201,7 +204,7 @@ async fn messages_tell_of_each_change_at_once() {
     knows(FleetState::ForcedOpen).await;
     // As if it had opened by itself.
     let open = "redis.call('HSET', KEYS[1], 'state', 1, 'generation', 5, 'until', 0) redis.call('PUBLISH', ARGV[1], 1)";
-    let key = space().key("breaker", "payments");
+    let key = space.key("breaker", "payments");
     let key = std::str::from_utf8(key.as_bytes()).unwrap();
     let call = ["EVAL", open, "1", key, "{outage}:breaker.payments"];
     conn.call(&call).await.unwrap();

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::support::{Down, Node, fail, joined, ms, node};
-use crate::support::ACL;
+use crate::support::{ACL, Space};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
 const PROBES: u32 = 2;
@@ -147,7 +147,7 @@ async fn spread(at: Topology, rounds: u32) -> u64 {
     let prefix = shared::prefix("spread");
     let url = at.url_as(ACL, &prefix, &[]).await.unwrap();
     let redis = Redis::builder(&url).deadline(Duration::from_secs(10)).build().unwrap();
-    let space = KeySpace::new(&prefix).unwrap();
+    let space = Space::shared(at, &prefix);
     let mut nodes = start(&url, &prefix, 5, "", "2000").await;
     let onlooker = node(&redis, &space, "onlooker").heartbeat(HEARTBEAT).build().unwrap();
     joined(&onlooker).await;
@@ -240,6 +240,7 @@ impl Origin {
 /// middle of their probe: how many probes there were.
 async fn half_open(rounds: i64, kills: usize) -> u64 {
     let server = Server::start().await.unwrap();
+    let _space = Space::own([&server], "half-open");
     let called = Server::start().await.unwrap();
     let mut origin = Origin(called.conn().await.unwrap());
     origin.is("bad").await;

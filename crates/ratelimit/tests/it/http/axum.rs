@@ -41,7 +41,7 @@ async fn get_from(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> 
 
 #[tokio::test]
 async fn a_made_up_address_is_no_way_around_a_limit() {
-    let (limiter, _) = limiter(Topology::Server, "spoofed").await;
+    let (limiter, _space) = limiter(Topology::Server, "spoofed").await;
     let ip = limiter.limit("ip", Quota::fixed(3, HOUR).unwrap()).unwrap();
     let layer = RateLimitLayer::builder(&limiter).client(&ip, TrustedProxies::hops(1));
     let app = Router::new().route("/", get(async || "served")).layer(layer.build().unwrap());
@@ -69,7 +69,7 @@ async fn a_made_up_address_is_no_way_around_a_limit() {
 
 #[tokio::test]
 async fn handlers_have_what_was_decided() {
-    let (limiter, _) = limiter(Topology::Server, "extract").await;
+    let (limiter, _space) = limiter(Topology::Server, "extract").await;
     let users = limiter.limit("user", Quota::fixed(9, HOUR).unwrap()).unwrap();
     let layer = RateLimitLayer::builder(&limiter)
         .level(&users, |request: &Parts| Some(request.headers.get("x-user")?.as_bytes().to_vec()))

@@ -17,7 +17,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 #[tokio::test]
 async fn a_request_that_asks_for_what_there_cannot_be_is_told_so() {
-    let (limiter, _) = limiter(Topology::Server, "wrong").await;
+    let (limiter, _space) = limiter(Topology::Server, "wrong").await;
     let users = limiter.limit("user", Quota::fixed(5, HOUR).unwrap()).unwrap();
     let cost = |request: &http::request::Parts| {
         request.headers.get("x-cost").map_or(1, |cost| cost.to_str().unwrap().parse().unwrap())
@@ -45,7 +45,7 @@ async fn a_request_that_asks_for_what_there_cannot_be_is_told_so() {
 
 #[tokio::test]
 async fn a_program_that_is_wrong_is_no_way_around_limits() {
-    let (limiter, _) = limiter(Topology::Server, "program").await;
+    let (limiter, _space) = limiter(Topology::Server, "program").await;
     let ip = limiter.limit("ip", Quota::fixed(5, HOUR).unwrap()).unwrap();
     // Nobody tells of peers.
     let layer = RateLimitLayer::builder(&limiter).client(&ip, TrustedProxies::hops(1)).build();

@@ -16,7 +16,7 @@ use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 use super::support::{Site, read, user};
-use crate::support::{hygiene, limiter};
+use crate::support::limiter;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -53,7 +53,7 @@ impl Service<Request<Empty<Bytes>>> for Strict {
 
 #[tokio::test]
 async fn the_service_that_is_ready_is_called() {
-    let (limiter, _) = limiter(Topology::Server, "ready").await;
+    let (limiter, _space) = limiter(Topology::Server, "ready").await;
     let users = limiter.limit("user", Quota::fixed(2, HOUR).unwrap()).unwrap();
     let layer = RateLimitLayer::builder(&limiter).level(&users, user).build().unwrap();
     let mut service = layer.layer(Strict { ready: false });
@@ -65,7 +65,7 @@ async fn the_service_that_is_ready_is_called() {
 
 #[tokio::test]
 async fn a_place_of_the_service_is_free_again_after_a_denial() {
-    let (limiter, _) = limiter(Topology::Server, "places").await;
+    let (limiter, _space) = limiter(Topology::Server, "places").await;
     let users = limiter.limit("user", Quota::fixed(1, HOUR).unwrap()).unwrap();
     let layer = RateLimitLayer::builder(&limiter).level(&users, user).build().unwrap();
     let mut service = ServiceBuilder::new()
@@ -79,7 +79,7 @@ async fn a_place_of_the_service_is_free_again_after_a_denial() {
 
 #[tokio::test]
 async fn layers_in_one_another_each_say_how_they_stand() {
-    let (limiter, _) = limiter(Topology::Server, "nested").await;
+    let (limiter, _space) = limiter(Topology::Server, "nested").await;
     let all = limiter.limit("all", Quota::fixed(9, HOUR).unwrap()).unwrap();
     let users = limiter.limit("user", Quota::fixed(3, HOUR).unwrap()).unwrap();
     let outer = RateLimitLayer::builder(&limiter).level(&all, |_| Some(())).headers(Headers::Both);
@@ -104,7 +104,7 @@ async fn layers_in_one_another_each_say_how_they_stand() {
 
 #[tokio::test]
 async fn a_request_waits_for_its_turn_in_a_queue() {
-    let (limiter, _) = limiter(Topology::Server, "queue").await;
+    let (limiter, _space) = limiter(Topology::Server, "queue").await;
     let tenth = Duration::from_millis(100);
     let queue = limiter.limit("q", Quota::queue(3, 1, tenth, HOUR).unwrap()).unwrap();
     let layer = RateLimitLayer::builder(&limiter).level(&queue, user).build().unwrap();
@@ -120,7 +120,7 @@ async fn a_request_waits_for_its_turn_in_a_queue() {
 
 #[tokio::test]
 async fn denials_can_be_answered_in_another_way() {
-    let (limiter, _) = limiter(Topology::Server, "custom").await;
+    let (limiter, _space) = limiter(Topology::Server, "custom").await;
     let users = limiter.limit("user", Quota::fixed(1, HOUR).unwrap()).unwrap();
     let layer = RateLimitLayer::builder(&limiter).level(&users, user).denied(|decision| {
         let body = format!("\"{} had enough\"", decision.policy);
@@ -137,7 +137,7 @@ async fn denials_can_be_answered_in_another_way() {
 
 contract!(what_a_handler_charges_is_spent_and_told);
 async fn what_a_handler_charges_is_spent_and_told(at: Topology) {
-    let (limiter, space) = limiter(at, "charge").await;
+    let (limiter, _space) = limiter(at, "charge").await;
     let users = limiter.limit("user", Quota::gcra(10, HOUR, 10).unwrap()).unwrap();
     let all = limiter.limit("all", Quota::strict(20, HOUR).unwrap()).unwrap();
     let layer = RateLimitLayer::builder(&limiter).level(&users, user).level(&all, |_| Some(()));
@@ -157,5 +157,4 @@ async fn what_a_handler_charges_is_spent_and_told(at: Topology) {
     let denied = Site::new(&layer).get("u").await;
     denied.is_problem(StatusCode::TOO_MANY_REQUESTS, "quota-exceeded");
     assert!(denied.number("retry-after").unwrap() > 5 * 360);
-    hygiene(at, &space).await;
 }

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use russet_core_conn::KeySpace;
 use russet_ratelimit::{Level, Limiter, Quota};
 use russet_testkit::shared::{self, Topology};
 use russet_testkit::soak;
 
 use super::process::Process;
-use crate::support::hygiene;
+use crate::support::Space;
 
 const LIMITS: [(&str, u64); 4] = [("gcra", 60), ("strict", 70), ("log", 80), ("window", 90)];
 
@@ -34,7 +33,7 @@ pub(super) fn sets(limiter: &Limiter) -> Vec<Vec<Level>> {
 async fn across_slots(processes: usize, tasks: u64, kills: usize) -> Vec<(&'static str, u64)> {
     let at = Topology::Cluster;
     let prefix = shared::prefix("slots");
-    let (url, space) = (at.url().await.unwrap(), KeySpace::new(&prefix).unwrap());
+    let (url, _space) = (at.url().await.unwrap(), Space::shared(at, &prefix));
     let time = Duration::from_secs(2);
     let start = |_| Process::start("slots", &url, &prefix, tasks, time);
     let mut running: Vec<_> = (0..processes).map(start).collect();
@@ -52,7 +51,6 @@ async fn across_slots(processes: usize, tasks: u64, kills: usize) -> Vec<(&'stat
             *admitted.entry(level).or_default() += 1;
         }
     }
-    hygiene(at, &space).await;
     let judged = LIMITS.map(|(name, limit)| {
         let admitted = admitted.get(name).copied().unwrap_or(0);
         println!("{name}: {admitted} of {limit}");
