@@ -1,6 +1,9 @@
 //! The scripts beside the model, over what can be asked for in any order, at times that the test makes: also ones that go
 //! back.
 
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 use russet_core_conn::{Canonical, Cmd, KeySpace, Redis};
@@ -59,7 +62,10 @@ fn same<T: PartialEq + std::fmt::Debug>(model: &T, real: &T) -> TestCaseResult {
     Ok(())
 }
 
-async fn agree(real: &Real, case: Case) -> TestCaseResult {
+/// Of which algorithms something was decided.
+type Decided = BTreeSet<&'static str>;
+
+async fn agree(real: &Real, case: Case, decided: &mut Decided) -> TestCaseResult {
     let Case { mut rules, steps } = case;
     let (mut model, mut now, mut receipts) = (Model::default(), BEGINNING, Vec::<Receipt>::new());
     let redis = &real.redis;
@@ -77,6 +83,7 @@ async fn agree(real: &Real, case: Case) -> TestCaseResult {
                 same(&said, &heard)?;
                 for (step, facts) in steps.iter().zip(&said.facts) {
                     let What::Spend { rule, cost, id, .. } = step.what else { continue };
+                    decided.insert(algorithm(&rule));
                     if mode == Mode::All && said.granted > 0 && shadows == 0 {
                         let (key, facts) = (step.key.clone(), *facts);
                         receipts.push(Receipt { key, rule, spent: cost, id, now, facts });
@@ -96,6 +103,7 @@ async fn agree(real: &Real, case: Case) -> TestCaseResult {
                 let said = model.gcra(&key, (&rule, cost), left, now);
                 let heard = scripts::gcra(redis, &key, ticks, most, rule.kept(), time);
                 same(&said, &heard.await.unwrap())?;
+                decided.insert(algorithm(&rule));
             }
             Call::Refund(which, units) => {
                 if receipts.is_empty() {
@@ -155,6 +163,31 @@ async fn agree(real: &Real, case: Case) -> TestCaseResult {
                 }
             }
         }
+        ends(real, &rules).await?;
+    }
+    Ok(())
+}
+
+fn algorithm(rule: &Rule) -> &'static str {
+    match rule {
+        Rule::Window { aligned: true, .. } => "fixed",
+        Rule::Window { .. } => "interval",
+        rule => rule.name(),
+    }
+}
+
+/// That each key has an end, by the clock of the server.
+async fn ends(real: &Real, rules: &[Rule]) -> TestCaseResult {
+    let of = |(limit, rule)| {
+        let keys = real.keys(limit);
+        [keys.state(rule, &real.subject), keys.block(&real.subject)]
+    };
+    let left = rules.iter().enumerate().flat_map(of).map(|key| async move {
+        let left = real.redis.run::<i64>(Cmd::read("PTTL").key(&key)).await.unwrap();
+        (key, left)
+    });
+    for (key, left) in futures_util::future::join_all(left).await {
+        prop_assert!(left != -1, "{key:?} has no end");
     }
     Ok(())
 }
@@ -179,43 +212,63 @@ async fn honest(
     Ok(())
 }
 
-/// The seed is that of the run.
-async fn agrees(at: Topology, most: u32) {
+/// Answers in how many of the cases something was decided by each algorithm. The seed is that of the run.
+async fn agrees(at: Topology, most: u32) -> BTreeMap<&'static str, u64> {
     let redis = Redis::builder(&at.url().await.unwrap());
     let redis = redis.deadline(std::time::Duration::from_secs(10)).build().unwrap();
     let config = Config { cases: most, failure_persistence: None, ..Config::default() };
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&soak::seed().to_be_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
-    let mut number = 0_u64;
+    let (number, counts) = (Cell::new(0_u64), RefCell::new(BTreeMap::new()));
     let space = KeySpace::new(shared::prefix("model")).unwrap();
     let agreed = tokio::task::block_in_place(|| {
         let mut runner = TestRunner::new_with_rng(config, rng);
-        let number = std::cell::RefCell::new(&mut number);
         runner.run(&cases(30), |case| {
-            **number.borrow_mut() += 1;
-            let subject = Canonical::of(&**number.borrow());
+            number.set(number.get() + 1);
+            let subject = Canonical::of(&number.get());
             let real = Real { redis: redis.clone(), space: space.clone(), subject };
-            Handle::current().block_on(agree(&real, case))
+            let mut decided = Decided::new();
+            Handle::current().block_on(agree(&real, case, &mut decided))?;
+            for algorithm in decided {
+                *counts.borrow_mut().entry(algorithm).or_default() += 1;
+            }
+            Ok(())
         })
     });
     if let Err(failure) = agreed {
         panic!("{failure}");
     }
+    let counts = counts.into_inner();
+    println!("{at}: {counts:?}");
+    counts
+}
+
+/// That something was decided by each algorithm in so many cases.
+fn each_has(counts: &BTreeMap<&'static str, u64>, least: u64) {
+    let algorithms =
+        ["bucket", "counter", "fixed", "interval", "log", "permits", "queue", "strict"];
+    assert!(counts.keys().eq(&algorithms), "{counts:?}");
+    assert!(counts.values().all(|cases| *cases >= least), "at least {least}: {counts:?}");
 }
 
 contract!(threads, the_scripts_do_as_the_model);
 async fn the_scripts_do_as_the_model(at: Topology) {
-    agrees(at, 200).await;
+    each_has(&agrees(at, 200).await, 10);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "soak"]
 async fn soak_ratelimit_scripts_beside_model() {
-    for at in [Topology::Server, Topology::Sentinel, Topology::Cluster] {
-        // So many for each of the seven algorithms: a case has two of them, on average.
-        agrees(at, 40_000).await;
+    // A case has one or two of the eight algorithms.
+    let (cases, least) = (70_000, 10_000);
+    let mut fewest = u64::MAX;
+    for at in Topology::ALL {
+        let counts = agrees(at, cases).await;
+        each_has(&counts, least);
+        fewest = counts.into_values().fold(fewest, u64::min);
     }
-    let sizes = [("cases", 40_000), ("topologies", 3)];
-    soak::record("ratelimit_scripts_beside_model", "all topologies", &sizes, &[], &[]);
+    let sizes = [("cases", cases.into()), ("topologies", 3)];
+    let figures = [("cases of each algorithm", fewest)];
+    soak::record("ratelimit_scripts_beside_model", "all topologies", &sizes, &[], &figures);
 }
