@@ -1,13 +1,14 @@
 //! A process that spends as fast as it can: this one, started once more.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use russet_core_conn::KeySpace;
-use russet_ratelimit::{Level, Limiter};
+use russet_ratelimit::{Acquired, Level, Limit, Limiter};
 use russet_testkit::TestProcess;
 use tokio::task::JoinSet;
 
-use super::{slots, targets};
+use super::{Bounded, Of, Target, slots, targets};
 use crate::support::{exact, patient};
 
 pub(super) struct Process(TestProcess);
@@ -66,10 +67,13 @@ async fn one_process() {
     let limiter = exact(&patient(&url).with_deadline(Duration::from_secs(2)), &space);
     let what = variable("RUSSET_TEST_SPEND_ON");
     let says = what == "slots";
-    let level = |(name, quota, _): (&str, _, _)| limiter.limit(name, quota).unwrap().of("s");
-    let targets = targets(&what).into_iter();
+    let limit = |Bounded { name, quota, .. }: &Bounded| limiter.limit(name, *quota).unwrap();
+    let (held, spent): (Vec<_>, Vec<_>) =
+        targets(&what).into_iter().partition(|target| target[0].of == Of::Held);
+    let held: Vec<_> = held.iter().flatten().map(limit).collect();
+    let levels = |target: &Target| target.iter().map(|bounded| limit(bounded).of("s")).collect();
     let sets = match says {
-        false => targets.map(|target| target.into_iter().map(level).collect()).collect(),
+        false => spent.iter().map(levels).collect(),
         true => slots::sets(&limiter),
     };
     println!("\nready");
@@ -77,9 +81,12 @@ async fn one_process() {
     let _ = std::io::stdin().read_line(&mut String::new());
     let until = Instant::now() + Duration::from_millis(number("RUSSET_TEST_MILLIS"));
     let mut tasks = JoinSet::new();
-    for levels in sets {
-        for _ in 0..number("RUSSET_TEST_TASKS") {
+    for _ in 0..number("RUSSET_TEST_TASKS") {
+        for levels in &sets {
             tasks.spawn(spend(limiter.clone(), levels.clone(), until, says));
+        }
+        for limit in &held {
+            tasks.spawn(hold(limit.clone(), until));
         }
     }
     tasks.join_all().await;
@@ -98,4 +105,29 @@ async fn spend(limiter: Limiter, levels: Vec<Level>, until: Instant, says: bool)
             Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
         }
     }
+}
+
+/// Takes permits as fast as it can, and gives back the oldest of several, in each way that there is. Those that it holds at
+/// its end are held by nobody.
+async fn hold(limit: Limit, until: Instant) {
+    let mut held = VecDeque::new();
+    for turn in 0.. {
+        if Instant::now() >= until {
+            break;
+        }
+        match limit.acquire("s").await {
+            Ok(Acquired::Held(permit)) if held.len() < 3 => {
+                held.push_back(permit);
+                continue;
+            }
+            Ok(_) => {}
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+        let Some(permit) = held.pop_front() else { continue };
+        let _ = match turn % 4 {
+            0 => permit.renew().await,
+            _ => permit.release().await,
+        };
+    }
+    held.into_iter().for_each(std::mem::forget);
 }
