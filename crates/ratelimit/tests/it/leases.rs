@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use russet_core_conn::KeySpace;
 use russet_ratelimit::{Error, Leasing, Limit, Limiter, Outage, Quota, Source};
 use russet_testkit::shared::Topology;
-use russet_testkit::{Conn, Server, TestProcess, contract, soak};
+use russet_testkit::{Conn, Sentinel, Server, TestProcess, contract, soak};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -202,14 +202,14 @@ impl Plan {
         Quota::gcra(self.rate, SECOND, self.burst).unwrap()
     }
 
-    /// The most in any window of this length.
-    fn most(self, window: Duration) -> usize {
+    /// The most in any window of this length: a failover may forget what was spent last, and adds a burst.
+    fn most(self, window: Duration, failovers: u64) -> usize {
         let units = self.rate as f64 * (window + 2 * self.sync).as_secs_f64();
-        self.burst as usize + units.ceil() as usize
+        ((1 + failovers) * self.burst) as usize + units.ceil() as usize
     }
 
     /// That no window holds more than it may of what was admitted between these times, in µs.
-    fn holds(self, admitted: &[(u128, u128)]) {
+    fn holds(self, admitted: &[(u128, u128)], failovers: u64) {
         for window in [SECOND / 10, SECOND / 2, SECOND, 3 * SECOND] {
             let mut begins: Vec<u128> = admitted.iter().map(|(before, _)| *before).collect();
             begins.sort_unstable();
@@ -219,7 +219,7 @@ impl Plan {
                     |(before, after): &&(u128, u128)| before >= begin && *after < begin + length;
                 most = most.max(admitted.iter().filter(inside).count());
             }
-            let bound = self.most(window);
+            let bound = self.most(window, failovers);
             assert!(most <= bound, "{most} in {window:?}; allowed: {bound}");
             println!("{window:?}: at most {most} of {bound}");
         }
@@ -271,7 +271,7 @@ async fn nodes(plan: Plan, nodes: u32, load: f64, time: Duration) -> (usize, u64
         admitted.extend(some);
         denied += not;
     }
-    plan.holds(&admitted);
+    plan.holds(&admitted, 0);
     let scripts = scripts_run(&mut server.conn().await.unwrap()).await;
     println!("load {load}: {} admitted, {denied} denied, {scripts} scripts", admitted.len());
     for limiter in limiters {
@@ -325,18 +325,22 @@ const KILLED: Plan = Plan { rate: 1_000, burst: 200, sync: Duration::from_millis
 #[ignore = "the process that others start and kill"]
 async fn one_process() {
     let Ok(url) = std::env::var("RUSSET_TEST_LEASES") else { return };
-    let nodes = std::env::var("RUSSET_TEST_NODES").unwrap().parse().unwrap();
-    let name = std::process::id().to_string();
+    let number = |name: &str| std::env::var(name).unwrap().parse::<u32>().unwrap();
+    let (nodes, name) = (number("RUSSET_TEST_NODES"), std::process::id().to_string());
     let limiter = node(&url, &KeySpace::new("killed").unwrap(), &name, nodes);
     let limit = leased(&limiter, KILLED.quota(), KILLED.sync);
     let mut tasks = JoinSet::new();
-    for _ in 0..4 {
+    for _ in 0..number("RUSSET_TEST_TASKS") {
         let limit = limit.clone();
         tasks.spawn(async move {
             loop {
                 let before = micros();
-                let decision = limit.check("u").await.unwrap();
-                match decision.retry_after {
+                let wait = match limit.check("u").await {
+                    Ok(decision) => decision.retry_after,
+                    // Where a server is killed.
+                    Err(_) => Some(SECOND),
+                };
+                match wait {
                     // A line is written at once, so that it is known of when the process is killed.
                     None => println!("\nadmitted {before} {}", micros()),
                     Some(wait) => tokio::time::sleep(wait.min(SECOND / 100)).await,
@@ -347,13 +351,24 @@ async fn one_process() {
     while tasks.join_next().await.is_some() {}
 }
 
-/// Processes that are killed and replaced all the time. Answers how many were admitted, and killed.
-async fn killed(processes: u32, time: Duration) -> (u64, u64) {
-    let server = Server::start().await.unwrap();
-    let _space = Space::own([&server], "killed");
+/// Who spends, and for how long.
+#[derive(Clone, Copy)]
+struct Load {
+    processes: u32,
+    /// Of each process.
+    tasks: u32,
+    time: Duration,
+}
+
+/// Processes that are killed and replaced all the time; something may happen after a third of it. Answers what was admitted
+/// between which times, and how many were killed.
+async fn killed(url: &str, load: Load, meanwhile: impl AsyncFnOnce()) -> (Vec<(u128, u128)>, u64) {
     let start = || {
-        let variables =
-            [("RUSSET_TEST_LEASES", server.url()), ("RUSSET_TEST_NODES", processes.to_string())];
+        let variables = [
+            ("RUSSET_TEST_LEASES", url.to_owned()),
+            ("RUSSET_TEST_NODES", load.processes.to_string()),
+            ("RUSSET_TEST_TASKS", load.tasks.to_string()),
+        ];
         let mut process = TestProcess::start("leases::one_process", variables).unwrap();
         let (kill, mut killed) = oneshot::channel::<()>();
         let read = tokio::spawn(async move {
@@ -377,43 +392,85 @@ async fn killed(processes: u32, time: Duration) -> (u64, u64) {
         });
         (kill, read)
     };
-    let mut alive: Vec<_> = (0..processes).map(|_| start()).collect();
+    let mut alive: Vec<_> = (0..load.processes).map(|_| start()).collect();
     let (begun, mut admitted, mut kills) = (Instant::now(), Vec::new(), 0);
-    while begun.elapsed() < time {
+    let mut meanwhile = Some(meanwhile);
+    while begun.elapsed() < load.time {
         tokio::time::sleep(SECOND * 3 / 4).await;
         let (kill, read) = alive.remove(0);
         kill.send(()).unwrap();
         kills += 1;
         admitted.extend(read.await.unwrap());
         alive.push(start());
+        if begun.elapsed() > load.time / 3
+            && let Some(meanwhile) = meanwhile.take()
+        {
+            meanwhile().await;
+        }
     }
     for (kill, read) in alive {
         kill.send(()).unwrap();
         admitted.extend(read.await.unwrap());
     }
-    KILLED.holds(&admitted);
+    (admitted, kills)
+}
+
+async fn killed_processes(load: Load) -> (u64, u64) {
+    let server = Server::start().await.unwrap();
+    let _space = Space::own([&server], "killed");
+    let (admitted, kills) = killed(&server.url(), load, async || {}).await;
+    KILLED.holds(&admitted, 0);
+    println!("{} admitted, {kills} killed", admitted.len());
     (admitted.len() as u64, kills)
+}
+
+/// The same, and the primary is killed. Answers how many were admitted before that and after the failover, and how many
+/// processes were killed.
+async fn killed_primary(load: Load) -> [u64; 3] {
+    let sentinel = Sentinel::builder().start().await.unwrap();
+    sentinel.ready().await.unwrap();
+    let _space = Space::own(sentinel.servers(), "killed");
+    let (mut dies, mut promoted) = (0, 0);
+    let (admitted, kills) = killed(&sentinel.url(), load, async || {
+        dies = micros();
+        sentinel.kill_primary().await.unwrap();
+        sentinel.promoted().await.unwrap();
+        promoted = micros();
+    })
+    .await;
+    KILLED.holds(&admitted, 1);
+    let before = admitted.iter().filter(|(_, end)| *end < dies).count() as u64;
+    let after = admitted.iter().filter(|(begin, _)| *begin > promoted).count() as u64;
+    println!("{before} and {after} admitted, {kills} killed");
+    [before, after, kills]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_are_killed_take_what_they_hold_with_them() {
-    let (admitted, kills) = killed(3, 3 * SECOND).await;
-    println!("{admitted} admitted, {kills} killed");
+    let (admitted, kills) =
+        killed_processes(Load { processes: 3, tasks: 4, time: 3 * SECOND }).await;
     assert!(admitted > 1_000 && kills >= 3, "{admitted} {kills}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_adds_one_burst_to_what_is_leased() {
+    let load = Load { processes: 2, tasks: 4, time: 6 * SECOND };
+    let [before, after, kills] = killed_primary(load).await;
+    assert!(before > 500 && after > 500 && kills >= 3, "{before} {after} {kills}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "soak"]
 async fn soak_ratelimit_leases_killed() {
-    let (admitted, kills) = killed(8, 60 * SECOND).await;
+    let load = Load { processes: 8, tasks: 64, time: 60 * SECOND };
+    let sizes = [("processes", 8), ("tasks", 64), ("seconds", 60)];
+    let name = "ratelimit_leases_killed";
+    let (admitted, kills) = killed_processes(load).await;
     assert!(admitted > 30_000 && kills > 30, "{admitted} {kills}");
-    let sizes = [("processes", 8), ("seconds", 60)];
-    let faults = [("killed", kills)];
-    soak::record(
-        "ratelimit_leases_killed",
-        "one server",
-        &sizes,
-        &faults,
-        &[("admitted", admitted)],
-    );
+    soak::record(name, "one server", &sizes, &[("killed", kills)], &[("admitted", admitted)]);
+    let [before, after, kills] = killed_primary(load).await;
+    assert!(before > 10_000 && after > 10_000 && kills > 30, "{before} {after} {kills}");
+    let (faults, figures) =
+        ([("killed", kills), ("failovers", 1)], [("before", before), ("after", after)]);
+    soak::record(&format!("{name}_failover"), "Sentinel", &sizes, &faults, &figures);
 }
