@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use russet_core_conn::Redis;
+use russet_core_conn::{BreakerState, Redis};
 use russet_ratelimit::{Leasing, Level, Limit, Limiter, Outage, Quota, Source};
-use russet_testkit::{Cluster, Sentinel, Server, soak};
+use russet_testkit::{Cluster, Proxy, Sentinel, Server, soak};
 use tokio::task::JoinSet;
 
 use crate::support::Space;
@@ -127,6 +127,72 @@ async fn soak_ratelimit_outage() {
     let figures = [("by_redis", by_redis), ("local", local), ("p99_us", p99), ("most_us", most)];
     let faults = [("killed", 10), ("paused", 10)];
     soak::record("ratelimit_outage", "one server", &[("tasks", 64)], &faults, &figures);
+}
+
+/// Many tasks that ask all the time, of a Redis that was killed, or hung, and is back. Answers how many scripts it was sent
+/// before the breaker closed, and how often they had asked by then.
+async fn back(kill: bool) -> (u64, u64) {
+    let server = Server::start().await.unwrap();
+    let proxy = Arc::new(Proxy::start(server.addr()).await.unwrap());
+    let space = Space::own([&server], "back");
+    let limiter = Limiter::options(&quick(&proxy.url()), &space).nodes(1).build().unwrap();
+    let limit = limiter.limit("l", Quota::gcra(1_000, SECOND, 100).unwrap()).unwrap();
+    limit.check("u").await.unwrap();
+    space.hygiene().await;
+    let (is_back, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut tasks = JoinSet::new();
+    for task in 0..64 {
+        let (limit, is_back, asked) = (limit.clone(), is_back.clone(), asked.clone());
+        let (limiter, proxy) = (limiter.clone(), proxy.clone());
+        tasks.spawn(async move {
+            loop {
+                let decision = limit.check(task).await.unwrap();
+                let closed = limiter.breaker().unwrap().state() == BreakerState::Closed;
+                if decision.source == Source::Redis && closed && is_back.load(Relaxed) {
+                    // With one thread, nobody asks in between.
+                    let sent = proxy.requests("EVALSHA") + proxy.requests("EVAL");
+                    return (sent, asked.load(Relaxed));
+                }
+                asked.fetch_add(1, Relaxed);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+    if kill {
+        server.kill().await.unwrap();
+    } else {
+        server.pause().await.unwrap();
+    }
+    let begun = Instant::now();
+    while !limiter.is_away() {
+        assert!(begun.elapsed() < 20 * SECOND, "{limiter:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Until all have been told who asked before.
+    tokio::time::sleep(SECOND / 5).await;
+    // Its answers take their time: others might ask meanwhile.
+    proxy.delay_replies(Duration::from_millis(20));
+    proxy.reset_counters();
+    asked.store(0, Relaxed);
+    is_back.store(true, Relaxed);
+    if kill {
+        server.restart().await.unwrap();
+    } else {
+        server.resume().await.unwrap();
+    }
+    let told = tokio::time::timeout(20 * SECOND, tasks.join_all()).await.unwrap();
+    told.into_iter().min().unwrap()
+}
+
+#[tokio::test]
+async fn a_redis_that_is_back_is_asked_by_one_before_it_is_asked_by_all() {
+    for kill in [false, true] {
+        let (sent, asked) = back(kill).await;
+        println!("{sent} scripts for {asked} decisions, killed: {kill}");
+        // Two probes, one after the other; some that were too late, and a script that the server did not know any more.
+        assert!(sent <= 8, "{sent} scripts for {asked} decisions, killed: {kill}");
+        assert!(asked >= 200, "{asked} decisions, killed: {kill}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
