@@ -14,6 +14,8 @@ mod leases;
 mod levels;
 mod never_above;
 mod nodes;
+#[cfg(feature = "metrics")]
+mod observed;
 mod outage;
 mod policies;
 mod size;
