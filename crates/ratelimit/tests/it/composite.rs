@@ -13,6 +13,14 @@ use russet_testkit::shared::Topology;
 use crate::support::limiter;
 
 const HOUR: Duration = Duration::from_secs(3_600);
+#[cfg(feature = "test-util")]
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// In ticks. The beginning is that of a minute.
+#[cfg(feature = "test-util")]
+const SECOND: u64 = 8_000_000;
+#[cfg(feature = "test-util")]
+const BEGINNING: u64 = 60 * 12_000_000 * SECOND;
 
 contract!(a_sustained_limit_and_a_burst_say_which_refused);
 async fn a_sustained_limit_and_a_burst_say_which_refused(at: Topology) {
@@ -23,6 +31,37 @@ async fn a_sustained_limit_and_a_burst_say_which_refused(at: Topology) {
     let denied = both.check_n("u", 2).await.unwrap();
     assert_eq!(&*denied.limiting().unwrap().name, "api.burst");
     assert_eq!(denied.levels[0].used, 2);
+}
+
+#[cfg(feature = "test-util")]
+contract!(a_burst_regains_by_itself_until_what_is_sustained_refuses);
+#[cfg(feature = "test-util")]
+async fn a_burst_regains_by_itself_until_what_is_sustained_refuses(at: Topology) {
+    let (limiter, _space) = limiter(at, "regains").await;
+    let (sustained, burst) = (Quota::strict(5, HOUR).unwrap(), Quota::gcra(3, HOUR, 3).unwrap());
+    let both = SustainedBurst::new(&limiter, "api", sustained, burst).unwrap();
+    let after = |minutes: u64| limiter.set_time(BEGINNING + 60 * minutes * SECOND);
+    let refuses = async |of: &str| {
+        let decision = both.check("u").await.unwrap();
+        assert!(!decision.is_allowed(), "{decision:?}");
+        assert_eq!(&*decision.limiting().unwrap().name, of);
+        decision
+    };
+    after(0);
+    assert!(both.check_n("u", 3).await.unwrap().is_allowed());
+    for minutes in [20, 40] {
+        assert_eq!(refuses("api.burst").await.retry_after, Some(HOUR / 3));
+        after(minutes);
+        assert!(both.check("u").await.unwrap().is_allowed());
+    }
+    // The burst has one again, and nothing of it is spent.
+    after(60);
+    for _ in 0..2 {
+        let levels = refuses("api.sustained").await.levels;
+        let stand: Vec<_> =
+            levels.iter().map(|level| (level.used, level.remaining, level.denies)).collect();
+        assert_eq!(stand, [(5, 0, true), (2, 1, false)]);
+    }
 }
 
 contract!(a_cost_may_take_from_the_pool);
@@ -36,6 +75,29 @@ async fn a_cost_may_take_from_the_pool(at: Topology) {
     let said = costs.check_n("u", 3).await.unwrap();
     assert!(!said.decision.is_allowed() && said.decision.retry_after.unwrap() <= HOUR);
     assert_eq!(said.burst_left, 2);
+}
+
+#[cfg(feature = "test-util")]
+contract!(the_standard_bucket_for_costs_holds_a_hundred_and_fifty_more);
+#[cfg(feature = "test-util")]
+async fn the_standard_bucket_for_costs_holds_a_hundred_and_fifty_more(at: Topology) {
+    let (limiter, _space) = limiter(at, "costs").await;
+    let costs = CostWithBurst::standard(&limiter, "cost").unwrap();
+    let spend = async |units| {
+        let said = costs.check_n("u", units).await.unwrap();
+        let left = (said.tokens, said.burst_used, said.burst_left);
+        (said.decision.is_allowed(), left, said.decision.retry_after)
+    };
+    limiter.set_time(BEGINNING);
+    assert_eq!(spend(1).await, (true, (99, 0, 50), None));
+    assert_eq!(spend(120).await, (true, (0, 21, 29), None));
+    // Ten a second.
+    assert_eq!(spend(30).await, (false, (0, 21, 29), Some(Duration::from_millis(100))));
+    limiter.set_time(BEGINNING + SECOND);
+    assert_eq!(spend(30).await, (true, (0, 41, 9), None));
+    let Err(Error::Unsatisfiable { most: 150, .. }) = costs.check_n("u", 151).await else {
+        panic!("more than it holds")
+    };
 }
 
 contract!(the_lowest_class_is_shed_first);
@@ -98,6 +160,36 @@ async fn what_is_left_to_higher_classes_grows_with_what_they_spend(at: Topology)
     }
 }
 
+#[cfg(feature = "test-util")]
+contract!(the_standard_classes_have_their_numbers);
+#[cfg(feature = "test-util")]
+async fn the_standard_classes_have_their_numbers(at: Topology) {
+    let (limiter, _space) = limiter(at, "classes").await;
+    let classes = Priority::standard(&limiter, "p").unwrap();
+    limiter.set_time(BEGINNING);
+    for (class, limit) in [("high", 1_000), ("medium", 100), ("low", 10)] {
+        let decision = classes.check(class, "numbers").await.unwrap();
+        assert_eq!((decision.limit, decision.reset_after), (limit, MINUTE), "{class}");
+    }
+    // Low keeps eight of its ten where more than half of a higher class's is spent, and all where it is half.
+    for (higher, half) in [("high", 500), ("medium", 50)] {
+        let level = |class, cost| classes.level(class, higher).unwrap().cost(cost);
+        for (class, cost) in [(higher, half), ("low", 9), (higher, 1)] {
+            let decision = limiter.check(&[level(class, cost)]).await.unwrap();
+            assert!(decision.is_allowed(), "{class}: {decision:?}");
+        }
+        let shed = classes.check("low", higher).await.unwrap();
+        assert_eq!((shed.is_allowed(), shed.reason()), (false, Reason::Shed), "{higher}");
+        let subject = format!("{higher}-first");
+        let first = classes.level(higher, &*subject).unwrap().cost(half + 1);
+        assert!(limiter.check(&[first]).await.unwrap().is_allowed());
+        for n in 0..10 {
+            let decision = classes.check("low", &*subject).await.unwrap();
+            assert_eq!(decision.is_allowed(), n < 8, "{higher}, {n}: {decision:?}");
+        }
+    }
+}
+
 contract!(an_address_has_a_share_of_its_countrys_limit);
 async fn an_address_has_a_share_of_its_countrys_limit(at: Topology) {
     let (limiter, _space) = limiter(at, "geo").await;
@@ -123,6 +215,13 @@ async fn an_address_has_a_share_of_its_countrys_limit(at: Topology) {
         let limits: Vec<_> = decision.levels.iter().map(|level| level.limit).collect();
         assert_eq!(limits, [10_000, country, share], "{ip}");
         assert_eq!((&*decision.policy, decision.levels[1].used), ("geo.ip", used));
+    }
+    // One percent of it is less than one.
+    let small = Geographic::builder(&limiter, "small", HOUR, resolver).others(99).build().unwrap();
+    for allowed in [true, false] {
+        let decision = small.check("8.0.0.1".parse().unwrap()).await.unwrap();
+        assert_eq!((decision.is_allowed(), decision.limit), (allowed, 1));
+        assert_eq!(&*decision.policy, "small.ip");
     }
 }
 
