@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rusqlite::Connection;
-use russet_ratelimit::FleetState;
+use russet_core_conn::{KeySpace, Redis};
+use russet_ratelimit::{FleetState, Limiter, Quota};
 use russet_storefront::app::App;
 use russet_storefront::limits::{CUSTOMER_BURST, CUSTOMER_RATE};
 use russet_testkit::Server;
@@ -71,6 +72,40 @@ async fn instances_share_what_a_customer_may() {
     let other = Visitor::of(&app).known_as("c8");
     assert_eq!(other.get("/api/route/SEA/LAX").await.0, 200);
     assert_eq!(visitors[0].get("/route/SEA/LAX").await.0, 200);
+    app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_are_shed_where_customers_need_the_room() {
+    let server = Server::start().await.unwrap();
+    let app = open(&server.url()).await;
+    state(&app, "ready").await;
+    let second = Duration::from_secs(1);
+    let redis = Redis::connect(&server.url()).await.unwrap();
+    let limiter = Limiter::new(&redis, &KeySpace::new("storefront").unwrap());
+    let class = |name: &str, limit| {
+        limiter.limit(&format!("class.{name}"), Quota::fixed(limit, second).unwrap()).unwrap()
+    };
+    // More than a tenth of one, and a fifth of the other.
+    let (customers, programs) = (class("customer", 30_000), class("watcher", 500));
+    let (customer, program) = (Visitor::of(&app), Visitor::of(&app).of_class("low"));
+    let begun = Instant::now();
+    // Until it all falls into one second.
+    let shed = loop {
+        customers.check_n("shop", 3_001).await.unwrap();
+        programs.check_n("shop", 100).await.unwrap();
+        let (status, answer) = program.get("/api/route/SEA/LAX").await;
+        if status == 503 {
+            break answer;
+        }
+        assert_eq!(status, 200, "{answer}");
+        assert!(begun.elapsed() < 20 * second);
+    };
+    assert_eq!(shed["violated-policies"], serde_json::json!(["class.watcher"]));
+    assert!(shed["type"].as_str().unwrap().ends_with("#temporary-reduced-capacity"), "{shed}");
+    assert_eq!(customer.get("/api/route/SEA/LAX").await.0, 200);
+    let totals = app.shop().metrics().totals();
+    assert_eq!((totals.shed, totals.denied), (1, 0), "{totals:?}");
     app.close().await;
 }
 

@@ -39,6 +39,7 @@ pub(crate) struct Visitor {
     http: Client<HttpConnector, Full<Bytes>>,
     base: String,
     customer: Option<&'static str>,
+    class: Option<&'static str>,
 }
 
 impl Visitor {
@@ -50,7 +51,7 @@ impl Visitor {
     pub(crate) fn each(app: &App) -> Vec<Self> {
         let of = |address| {
             let http = Client::builder(TokioExecutor::new()).build_http();
-            Self { http, base: format!("http://{address}"), customer: None }
+            Self { http, base: format!("http://{address}"), customer: None, class: None }
         };
         app.addresses().map(of).collect()
     }
@@ -58,6 +59,12 @@ impl Visitor {
     /// As this customer.
     pub(crate) fn known_as(mut self, customer: &'static str) -> Self {
         self.customer = Some(customer);
+        self
+    }
+
+    /// Of this class.
+    pub(crate) fn of_class(mut self, class: &'static str) -> Self {
+        self.class = Some(class);
         self
     }
 
@@ -86,6 +93,9 @@ impl Visitor {
             .header("x-forwarded-for", address.to_string());
         if let Some(customer) = self.customer {
             request = request.header("x-customer", customer);
+        }
+        if let Some(class) = self.class {
+            request = request.header("x-class", class);
         }
         let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
         let response = self.http.request(request).await.unwrap();
