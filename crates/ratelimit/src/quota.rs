@@ -129,14 +129,14 @@ impl Quota {
         Self::strict_of(limit, per, 20)
     }
 
-    /// [`strict`](Self::strict) with so many parts, 2 to 40, of four bytes each.
+    /// [`strict`](Self::strict) with so many parts, 2 to 32, of four bytes each.
     ///
     /// # Errors
     /// As there.
     pub fn strict_of(limit: u64, per: Duration, parts: u32) -> Result<Self, Error> {
         amount("limit", limit)?;
-        if !(2..=40).contains(&parts) {
-            return Err(config("parts", parts.to_string(), "2 to 40"));
+        if !(2..=32).contains(&parts) {
+            return Err(config("parts", parts.to_string(), "2 to 32"));
         }
         let part = period(per)?.div_ceil(parts.into());
         Ok(Self(Rule::Strict { limit, part, parts: parts.into() }))
@@ -246,7 +246,7 @@ mod tests {
             (Quota::gcra(8_000_001, SECOND, 1), "limit"),
             (Quota::gcra(1, minute, 600_000), "per"),
             (Quota::interval(1, 0, minute), "refill"),
-            (Quota::strict_of(1, minute, 41), "parts"),
+            (Quota::strict_of(1, minute, 33), "parts"),
             (Quota::log(100_001, minute), "limit"),
             (Quota::permits(0, minute), "limit"),
             (Quota::queue(0, 1, minute, minute), "capacity"),
