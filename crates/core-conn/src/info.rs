@@ -67,7 +67,7 @@ impl Role {
         Self::named(&String::from_value(hello.remove("role")?).ok()?)
     }
 
-    fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         match name {
             "master" => Some(Self::Primary),
             "replica" | "slave" => Some(Self::Replica),
@@ -162,6 +162,12 @@ fn modules(value: Value) -> Option<Vec<Module>> {
 /// What was learned last, and in which of the node's generations.
 #[derive(Debug, Default)]
 pub(crate) struct Known(ArcSwapOption<(u64, Arc<ServerInfo>)>);
+
+impl Known {
+    pub(crate) fn role(&self) -> Option<Role> {
+        self.0.load().as_ref().and_then(|known| known.1.role)
+    }
+}
 
 impl Redis {
     /// What server this is. One round trip, and none again until a connection is opened anew: behind an address there

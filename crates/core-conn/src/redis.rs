@@ -1,6 +1,6 @@
 //! The handle.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -123,7 +123,7 @@ impl Inner {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of a node beside the one for calls.
+    /// The connection to a node beside the one for calls.
     pub(crate) fn link_state(&self, place: &str) -> LinkState {
         self.others().get(place).map_or(LinkState::Unused, |node| node.link_state())
     }
@@ -141,6 +141,16 @@ impl Inner {
             Node::new(settings, self.announcer.clone())
         };
         Some(others.entry(place).or_insert_with(make).clone())
+    }
+
+    /// Ends the connections to nodes that are none of these any more, when what is in flight there is answered. Needs a
+    /// runtime.
+    pub(crate) fn forget_others(&self, known: &[NodeInfo]) {
+        let known: HashSet<String> = known.iter().map(NodeInfo::endpoint).collect();
+        for (_, left) in self.others().extract_if(|place, _| !known.contains(&**place)) {
+            let deadline = Instant::now() + self.rules.close_deadline;
+            tokio::spawn(async move { left.drain(deadline).await });
+        }
     }
 
     /// Lets what is in flight finish. Answers how many calls were waiting and how many had to be cut.

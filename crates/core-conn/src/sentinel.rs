@@ -21,6 +21,9 @@ use crate::{Backoff, Redis};
 
 mod ask;
 mod listen;
+mod told;
+
+pub(crate) use self::told::Told;
 
 /// Which of the servers that the sentinels watch a handle connects to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -117,6 +120,11 @@ impl Sentinels {
             return Err(Error::not_sent(ErrorKind::Sentinel(none)));
         }
         Ok(candidates[self.turn.fetch_add(1, Relaxed) % candidates.len()].clone())
+    }
+
+    /// The primary, and all servers that most of them know of.
+    pub(crate) async fn servers(&self) -> Result<(Endpoint, Vec<Told>), Error> {
+        self.asked.servers().await
     }
 
     fn listen(&self) {

@@ -42,9 +42,9 @@ pub(crate) struct Listed {
 pub enum Standing {
     /// It is a member, and answers.
     Up,
-    /// The node that was asked suspects it of having failed (`fail?`).
+    /// Whoever was asked suspects it of having failed (`fail?`; of a sentinel `s_down`).
     Suspected,
-    /// Most primaries say that it has failed (`fail`).
+    /// Most primaries say that it has failed (`fail`), or most sentinels (`o_down`, of a primary only).
     Failed,
     /// It is a replica that has not got its data yet, or loads it.
     Loading,

@@ -135,6 +135,14 @@ impl Node {
         }
     }
 
+    /// Those that say where it leads, if it is led.
+    pub(crate) fn sentinels(&self) -> Option<&Sentinels> {
+        match &self.guide {
+            Guide::Under(sentinels) => Some(sentinels),
+            Guide::At(_) | Guide::Within(_) => None,
+        }
+    }
+
     /// Whether what a server refuses for its role belongs on another, which the sentinels know.
     pub(crate) fn is_led(&self) -> bool {
         matches!(&self.guide, Guide::Under(sentinels) if sentinels.leads_writes())

@@ -24,6 +24,8 @@ pub(super) struct Lane {
     pub(super) generations: AtomicU64,
     /// Since when it has been as it is: connected or not.
     pub(super) changed: ArcSwap<Instant>,
+    /// What ended a connection, or an attempt to open one, last.
+    pub(super) last_error: ArcSwapOption<Error>,
     /// Cuts the wait before the next attempt.
     pub(super) hurry: Notify,
 }
@@ -48,6 +50,7 @@ impl Lane {
             running: AtomicBool::new(false),
             generations: AtomicU64::new(0),
             changed: ArcSwap::from_pointee(Instant::now()),
+            last_error: ArcSwapOption::empty(),
             hurry: Notify::new(),
         }
     }
@@ -87,6 +90,11 @@ impl Lane {
     pub(super) fn retire(&self, generation: &Arc<Generation>) {
         self.retiring().retain(|other| !Arc::ptr_eq(other, generation));
         generation.end();
+    }
+
+    /// Whether a call would find a connection.
+    pub(super) fn is_connected(&self) -> bool {
+        self.current.load().as_ref().is_some_and(|generation| !generation.slab.is_lost())
     }
 
     /// Ends the calls of the current one; false if there was none.

@@ -85,6 +85,7 @@ async fn keep(node: &Arc<Node>, connection: usize) {
         let mut hurry = pin!(lane.hurry.notified());
         // From here on it is heard, also by whom an event makes call `reconnect`.
         hurry.as_mut().enable();
+        lane.last_error.store(Some(Arc::new(error.clone())));
         node.announce(connection, EventKind::Error(error.clone()));
         lane.state.send_replace(State::Connecting(Some(error.clone())));
         match node.settings.backoff.delay(attempt, lost_at.elapsed(), &error) {

@@ -6,9 +6,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 
 use futures_util::StreamExt;
+use futures_util::future::try_join;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 
+use super::told::Told;
 use crate::cmd::{Class, Cmd};
 use crate::error::{Error, ErrorKind, SentinelError};
 use crate::link::Request;
@@ -28,17 +30,20 @@ pub(super) struct Asked {
     pub(super) template: Endpoint,
 }
 
-type Place = (String, u16);
+pub(super) type Place = (String, u16);
+
+/// What a sentinel tells of a server.
+type Entry = HashMap<String, String>;
 
 impl Asked {
     /// The primary that more than half of all sentinels name. All are asked at once, in one round trip each, and the
     /// slow ones are not waited for.
     pub(super) async fn primary(&self) -> Result<Endpoint, Error> {
         let number = self.asks.fetch_add(1, SeqCst) + 1;
-        let ask = Cmd::internal("SENTINEL GET-MASTER-ADDR-BY-NAME").arg(&*self.name);
+        let ask = self.ask_for("SENTINEL GET-MASTER-ADDR-BY-NAME");
         let mut answers: FuturesUnordered<_> =
             self.sentinels.iter().map(|one| one.ask_sentinel::<Option<Place>>(&ask)).collect();
-        let (listed, needed) = (self.sentinels.len(), self.sentinels.len() / 2 + 1);
+        let (listed, needed) = (self.sentinels.len(), self.needed());
         let mut votes: Vec<(Option<Place>, usize)> = Vec::new();
         let mut reason = "they name others".to_owned();
         while let Some(answer) = answers.next().await {
@@ -85,30 +90,62 @@ impl Asked {
 
     /// The replicas that the first sentinel to answer calls usable; none if nobody answers.
     pub(super) async fn replicas(&self) -> Vec<Endpoint> {
-        let ask = Cmd::internal("SENTINEL REPLICAS").arg(&*self.name);
-        let mut answers: FuturesUnordered<_> = self
-            .sentinels
-            .iter()
-            .map(|one| one.ask_sentinel::<Vec<HashMap<String, String>>>(&ask))
-            .collect();
+        let ask = self.ask_for("SENTINEL REPLICAS");
+        let mut answers: FuturesUnordered<_> =
+            self.sentinels.iter().map(|one| one.ask_sentinel::<Vec<Entry>>(&ask)).collect();
         while let Some(answer) = answers.next().await {
             if let Ok(replicas) = answer {
-                let usable = replicas.iter().filter_map(usable);
-                return usable.map(|place| self.template.elsewhere(place)).collect();
+                let usable = replicas.iter().filter_map(Told::read).filter(Told::is_usable);
+                return usable.map(|told| self.template.elsewhere(told.place)).collect();
             }
         }
         Vec::new()
     }
-}
 
-/// Where a replica is, if it is up and follows its primary.
-fn usable(replica: &HashMap<String, String>) -> Option<Place> {
-    let field = |name: &str| replica.get(name).map(String::as_str);
-    let down = |flag| matches!(flag, "s_down" | "o_down" | "disconnected" | "master_down");
-    if field("flags")?.split(',').any(down) || field("master-link-status") != Some("ok") {
-        return None;
+    /// The primary, and all servers that more than half of the sentinels know of, each as the first of them sees it.
+    pub(super) async fn servers(&self) -> Result<(Endpoint, Vec<Told>), Error> {
+        try_join(self.primary(), self.told()).await
     }
-    Some((field("ip")?.to_owned(), field("port")?.parse().ok()?))
+
+    async fn told(&self) -> Result<Vec<Told>, Error> {
+        let primary = self.ask_for("SENTINEL MASTER");
+        let replicas = self.ask_for("SENTINEL REPLICAS");
+        let (primary, replicas) = (&primary, &replicas);
+        let asked = self.sentinels.iter().map(async |one| {
+            let primary = one.ask_sentinel::<Entry>(primary);
+            let (primary, replicas) =
+                try_join(primary, one.ask_sentinel::<Vec<Entry>>(replicas)).await?;
+            Ok([primary].into_iter().chain(replicas))
+        });
+        let mut answers: FuturesUnordered<_> = asked.collect();
+        let mut all: Vec<Told> = Vec::new();
+        let mut wanted = self.needed();
+        while wanted > 0 {
+            match answers.next().await {
+                Some(Ok(entries)) => {
+                    wanted -= 1;
+                    for told in entries.filter_map(|entry| Told::read(&entry)) {
+                        if all.iter().all(|known| known.place != told.place) {
+                            all.push(told);
+                        }
+                    }
+                }
+                Some(Err(error)) if answers.len() < wanted => return Err(error),
+                Some(Err(_)) => {}
+                None => break,
+            }
+        }
+        Ok(all)
+    }
+
+    fn ask_for(&self, what: &'static str) -> Cmd {
+        Cmd::internal(what).arg(&*self.name)
+    }
+
+    /// More than half of all.
+    fn needed(&self) -> usize {
+        self.sentinels.len() / 2 + 1
+    }
 }
 
 impl Redis {
@@ -147,24 +184,5 @@ mod tests {
             asked.elect(number, place(port)).unwrap();
             assert_eq!(primary().as_deref(), Some(expected));
         }
-    }
-
-    #[test]
-    fn a_replica_that_is_down_or_cut_off_is_not_usable() {
-        let replica = |flags: &str, link: &str| {
-            let fields =
-                [("ip", "::1"), ("port", "7001"), ("flags", flags), ("master-link-status", link)];
-            usable(&fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
-        };
-        assert_eq!(replica("slave", "ok"), Some(("::1".into(), 7001)));
-        for (flags, link) in [
-            ("s_down,slave", "ok"),
-            ("slave,disconnected", "ok"),
-            ("slave,master_down", "ok"),
-            ("slave", "err"),
-        ] {
-            assert_eq!(replica(flags, link), None, "{flags} {link}");
-        }
-        assert_eq!(usable(&HashMap::new()), None);
     }
 }
