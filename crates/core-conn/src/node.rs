@@ -67,6 +67,8 @@ pub(crate) struct Node {
     pub(crate) settings: Settings,
     lanes: Box<[Lane]>,
     turn: AtomicUsize,
+    /// Whether the last probe was not answered in time.
+    hung: AtomicBool,
     /// Whether all lanes are known to have their tasks.
     started: AtomicBool,
     /// Calls that wait, for a connection or for a place on one.
@@ -115,6 +117,7 @@ impl Node {
             guide,
             lanes,
             turn: AtomicUsize::new(0),
+            hung: AtomicBool::new(false),
             started: AtomicBool::new(false),
             waiting: Queue::new(settings.queue),
             dedicated: Arc::new(Semaphore::new(settings.dedicated)),

@@ -124,14 +124,20 @@ impl Way<'_> {
             self.cluster.doubt();
             match stop {
                 Some(stop) => {
-                    let living = stop.node().connected(self.deadline, self.wait);
+                    // One that hangs may do so for long: its calls fail at once, and leave the others' place.
+                    let wait = self.wait && !stop.node().is_hung();
+                    let living = stop.node().connected(self.deadline, wait);
                     tokio::select! {
                         biased;
                         living = living => match living {
                             Ok(()) => return Ok(stop),
                             // It was dismissed: another one serves the slot.
                             Err(error) if is_closed(&error) && !self.cluster.gate.is_closed() => {}
-                            Err(error) => return Err(error.at(&stop.member.place)),
+                            Err(error) => {
+                                // Whoever is refused at once must not keep others from running.
+                                tokio::task::coop::consume_budget().await;
+                                return Err(error.at(&stop.member.place));
+                            }
                         },
                         // Only another map concerns whoever waits for this node.
                         Ok(()) = news.changed() => {}

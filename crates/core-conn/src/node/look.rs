@@ -1,6 +1,7 @@
 //! What can be seen of a node without asking it anything.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Lane, Node, State};
 use crate::LinkState;
@@ -18,6 +19,11 @@ impl Node {
             return None;
         }
         away(self.lanes.iter())
+    }
+
+    /// Whether a probe has found that it hangs, and none was answered since.
+    pub(crate) fn is_hung(&self) -> bool {
+        self.hung.load(Relaxed)
     }
 
     /// The best of its connections.

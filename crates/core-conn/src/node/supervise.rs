@@ -247,9 +247,11 @@ async fn watch(node: &Node, generation: &Generation, end: &mut LinkEnd) -> Error
             // Replies come in order: whatever was owed before the probe has been answered.
             Ok(Ok(())) => {
                 generation.abandoned.fetch_sub(owed, Relaxed);
+                node.hung.store(false, Relaxed);
             }
             Ok(Err(error)) => return error,
             Err(_) => {
+                node.hung.store(true, Relaxed);
                 let reason =
                     format!("no answer to a probe within {:?}", node.settings.probe_timeout);
                 return lost(reason);

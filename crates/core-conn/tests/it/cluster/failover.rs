@@ -111,6 +111,8 @@ async fn check(rounds: u64, hung: bool) {
             if brief.run::<i64>(Cmd::write("INCR").key(&key)).await.is_ok() {
                 break Instant::now();
             }
+            // What is refused at once must not keep the servers from their election.
+            tokio::time::sleep(ms(1)).await;
         };
         let promoted = promoted.await.unwrap();
         resumed.push(first.saturating_duration_since(promoted));
@@ -142,6 +144,66 @@ async fn check(rounds: u64, hung: bool) {
         &[],
         &[("slowest_resume_us", us)],
     );
+}
+
+/// Nobody takes its place, so nothing but a probe can tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_a_probe_finds_hung_fails_its_own_slots_fast() {
+    let timeout = ms(1_000);
+    let cluster = Cluster::builder().primaries(3).full_coverage(false).start().await.unwrap();
+    let redis = patient(&cluster.url()).probe(ms(200), timeout).build().unwrap();
+    redis.ready().await.unwrap();
+    let own = Key::raw("f:1");
+    let hung = cluster.primary_of(own.slot()).await.unwrap();
+    let view = cluster.view(&hung).await.unwrap();
+    let is_other = |key: &Key| view.owner(key.slot()).unwrap().port != hung.port();
+    let others = (0..).map(|n| Key::raw(format!("f:{n}"))).filter(is_other);
+    let mut events = redis.events();
+    hung.pause().await.unwrap();
+    let begun = Instant::now();
+    let over = Arc::new(AtomicBool::new(false));
+    let mut tasks = JoinSet::new();
+    for key in others.take(16) {
+        let (redis, over) = (redis.clone(), over.clone());
+        tasks.spawn(async move {
+            let mut calls = 0_u64;
+            while !over.load(SeqCst) {
+                let () = redis.run(Cmd::write("INCR").key(&key)).await.map(|_: i64| ()).unwrap();
+                calls += 1;
+                tokio::time::sleep(ms(1)).await;
+            }
+            calls
+        });
+    }
+    let event = events.find(|kind| matches!(kind, EventKind::Error(_))).await.unwrap();
+    let noticed = begun.elapsed();
+    assert!(noticed < 2 * timeout, "{noticed:?}");
+    assert_eq!(*event.node, hung.addr().to_string());
+    let EventKind::Error(error) = event.kind else { unreachable!() };
+    let is_loss = matches!(error.kind(), ErrorKind::ConnectionLost(why) if why.contains("probe"));
+    assert!(is_loss, "{error}");
+    // None waits for its deadline, neither while it is tried again nor when the others know it, too.
+    let refused = Instant::now();
+    let mut calls = 0;
+    while refused.elapsed() < ms(3_000) {
+        for cmd in [Cmd::read("GET").key(&own), Cmd::write("INCR").key(&own)] {
+            let called = Instant::now();
+            let error = redis.run::<Option<i64>>(cmd).await.unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::NotConnected(_)), "{error}");
+            assert_eq!(error.outcome(), SendOutcome::NotSent, "{error}");
+            assert!(called.elapsed() < ms(2_000), "{:?}", called.elapsed());
+            calls += 1;
+        }
+        tokio::time::sleep(ms(10)).await;
+    }
+    assert!(calls > 50, "{calls} in 3 s");
+    over.store(true, SeqCst);
+    while let Some(calls) = tasks.join_next().await {
+        assert!(calls.unwrap() > 50);
+    }
+    hung.resume().await.unwrap();
+    until("it is used", async || redis.run::<i64>(Cmd::write("INCR").key(&own)).await.is_ok())
+        .await;
 }
 
 /// Its maximum of attempts ends its connection, and not the handle.
