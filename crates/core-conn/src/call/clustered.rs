@@ -175,6 +175,37 @@ fn goes_on(error: &Error) -> bool {
                 | ServerError::TryAgain
                 | ServerError::MasterDown
                 | ServerError::Loading
+                | ServerError::ReadOnly
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_was_refused_for_where_it_is_goes_on() {
+        let block = ["MULTI", "INCR", "EXEC"].map(Cmd::write);
+        let last = "EXECABORT Transaction discarded because of previous errors.";
+        let answered = |words: [&str; 2]| {
+            let errors = words.map(|words| Err(LinkError::Server(words.to_owned())));
+            let replies = [Ok(Value::Nil)].into_iter().chain(errors).collect();
+            refused(&Request::Batch(&block), Ok(Reply::Many(replies)))
+        };
+        for (words, expected) in [
+            ("MOVED 7 ::1:7001", ServerError::Moved { slot: 7, node: "::1:7001".into() }),
+            ("TRYAGAIN x", ServerError::TryAgain),
+            ("MASTERDOWN x", ServerError::MasterDown),
+            ("LOADING x", ServerError::Loading),
+            ("READONLY x", ServerError::ReadOnly),
+        ] {
+            let error = answered([words, last]).unwrap_err();
+            assert_eq!(error.server(), Some(&expected), "{words}");
+            assert_eq!(error.outcome(), SendOutcome::Rejected, "{words}");
+        }
+        for words in [["OOM x", last], ["READONLY x", "ERR x"]] {
+            assert!(answered(words).is_ok(), "{words:?}");
+        }
+    }
 }

@@ -214,6 +214,39 @@ async fn what_a_script_says_by_itself_leads_nowhere() {
     }
 }
 
+/// What a node says while it can't answer: a script that changes nothing says it in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_not_be_answered_yet_is_asked_again_with_pauses() {
+    let cluster = Cluster::start(3, 0).await.unwrap();
+    let redis = connected(&cluster).await;
+    let body = "#!lua flags=no-writes\n\
+                if redis.call('EXISTS', KEYS[1]) == 0 then return redis.error_reply(ARGV[1]) end \
+                return tonumber(redis.call('GET', KEYS[1]))";
+    let mut conns = conns(&cluster).await;
+    let mut asked = async || count(&mut conns, "commandstats", "cmdstat_evalsha:calls=").await;
+    for (words, said) in [
+        ("LOADING x", ServerError::Loading),
+        ("MASTERDOWN x", ServerError::MasterDown),
+        ("READONLY x", ServerError::ReadOnly),
+    ] {
+        let (script, name) = (Script::new("waits", body), Key::raw(words));
+        let begun = Instant::now();
+        let brief = redis.with_deadline(ms(500));
+        let error = brief.script::<i64>(script.key(&name).arg(words)).await.unwrap_err();
+        assert_eq!((error.server(), error.outcome()), (Some(&said), SendOutcome::Rejected));
+        assert!(begun.elapsed() < ms(800), "{:?}", begun.elapsed());
+        let (before, waiting, own) = (asked().await, redis.clone(), name.clone());
+        let waits =
+            tokio::spawn(async move { waiting.script::<i64>(script.key(&own).arg(words)).await });
+        tokio::time::sleep(ms(500)).await;
+        let times = asked().await - before;
+        assert!((3..=20).contains(&times), "{words}: {times} times in half a second");
+        assert!(!waits.is_finished());
+        let () = redis.run(Cmd::idempotent("SET").key(&name).arg(7)).await.unwrap();
+        assert_eq!(waits.await.unwrap().unwrap(), 7, "{words}");
+    }
+}
+
 /// With full coverage one dead primary is everybody's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_may_be_repeated_outlasts_a_cluster_that_is_down() {
