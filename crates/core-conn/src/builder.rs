@@ -284,7 +284,7 @@ impl RedisBuilder {
     }
 
     /// The delays between attempts to connect to a sentinel that is away; the others are asked meanwhile. Default:
-    /// 50 ms × attempt, at most 2 s, without end.
+    /// 50 ms × attempt, at most 2 s, half of each [left to chance](Backoff::jitter), without end.
     pub fn sentinel_reconnect(mut self, backoff: Backoff) -> Self {
         self.sentinel_reconnect = Some(backoff);
         self
@@ -308,7 +308,7 @@ impl RedisBuilder {
     }
 
     /// The delays between attempts to learn a cluster's map, while a node that serves slots is away or none answers.
-    /// Default: 100 ms + 2 ms × attempt, at most 2 s, without end. One that stops is asked again every ten seconds.
+    /// Default: 100 ms + 2 ms × attempt, at most 2 s, nothing of it by chance, without end. One that stops is asked again every ten seconds.
     pub fn discovery_reconnect(mut self, backoff: Backoff) -> Self {
         self.discovery_reconnect = Some(backoff);
         self

@@ -58,10 +58,7 @@ impl RedisBuilder {
         primary: Option<&str>,
         tls: bool,
     ) -> Result<Watched, Error> {
-        let backoff = self
-            .sentinel_reconnect
-            .clone()
-            .unwrap_or_else(|| Backoff::linear(Duration::from_millis(50), Duration::from_secs(2)));
+        let backoff = self.sentinel_reconnect.clone().unwrap_or_else(sentinel_backoff);
         backoff.validate("sentinel_reconnect")?;
         let listed = hosts.iter().map(|(host, port)| self.tcp(host, *port, tls));
         Ok(Watched {
@@ -74,12 +71,7 @@ impl RedisBuilder {
     }
 
     fn sites(&self, hosts: &[(String, u16)], tls: bool) -> Result<Sites, Error> {
-        let backoff = self.discovery_reconnect.clone().unwrap_or_else(|| {
-            Backoff::custom(|attempt, _| {
-                let delay = 100 + 2 * u64::from(attempt);
-                ControlFlow::Continue(Duration::from_millis(delay.min(2_000)))
-            })
-        });
+        let backoff = self.discovery_reconnect.clone().unwrap_or_else(discovery_backoff);
         backoff.validate("discovery_reconnect")?;
         let listed = hosts.iter().map(|(host, port)| self.tcp(host, *port, tls));
         let translated = self.nat.iter().map(|(announced, reached)| {
@@ -272,4 +264,50 @@ fn agreed<T: PartialEq>(
 
 fn contradiction(field: &'static str, problem: &str) -> Error {
     Error::config(field, problem, "either in the URL or as an option, or the same in both")
+}
+
+fn sentinel_backoff() -> Backoff {
+    Backoff::linear(Duration::from_millis(50), Duration::from_secs(2))
+}
+
+fn discovery_backoff() -> Backoff {
+    Backoff::custom(|attempt, _| {
+        let delay = 100 + 2 * u64::from(attempt);
+        ControlFlow::Continue(Duration::from_millis(delay.min(2_000)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    fn delay(backoff: &Backoff, attempt: u32) -> u128 {
+        let (last, long) = (Error::not_sent(ErrorKind::Closed), Duration::from_secs(1_000_000));
+        match backoff.delay(attempt, long, &last) {
+            ControlFlow::Continue(delay) => delay.as_millis(),
+            ControlFlow::Break(reason) => panic!("{reason}"),
+        }
+    }
+
+    #[test]
+    fn a_map_is_asked_for_a_little_later_each_time_without_end() {
+        let backoff = discovery_backoff();
+        for (attempt, expected) in
+            [(1, 102), (2, 104), (100, 300), (949, 1_998), (950, 2_000), (u32::MAX, 2_000)]
+        {
+            assert_eq!(delay(&backoff, attempt), expected, "{attempt}");
+        }
+    }
+
+    #[test]
+    fn a_sentinel_is_tried_later_each_time_half_of_it_by_chance_without_end() {
+        let backoff = sentinel_backoff();
+        for (attempt, most) in [(1, 50), (2, 100), (40, 2_000), (41, 2_000), (u32::MAX, 2_000)] {
+            let drawn: Vec<_> = (0..200).map(|_| delay(&backoff, attempt)).collect();
+            let (least, longest) = (*drawn.iter().min().unwrap(), *drawn.iter().max().unwrap());
+            assert!(least >= most / 2 && longest <= most, "{attempt}: {least} to {longest}");
+            assert!(longest - least > most / 4, "{attempt}: {least} to {longest}");
+        }
+    }
 }

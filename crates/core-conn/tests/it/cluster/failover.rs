@@ -229,6 +229,29 @@ async fn a_node_that_was_given_up_is_used_again_when_the_others_see_it() {
         .await;
 }
 
+/// The same of attempts to learn the map, of a cluster of which nothing is known yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_was_given_up_is_found_all_the_same() {
+    let cluster = Cluster::start(3, 0).await.unwrap();
+    let few = Backoff::constant(ms(10)).max_attempts(2);
+    let redis = patient(&cluster.url()).deadline(ms(1_000)).discovery_reconnect(few);
+    let redis = redis.build().unwrap();
+    for node in cluster.nodes() {
+        node.kill().await.unwrap();
+    }
+    let error = redis.run::<i64>(Cmd::write("INCR").key(&Key::raw("n"))).await.unwrap_err();
+    assert_eq!(error.outcome(), SendOutcome::NotSent);
+    assert!(matches!(error.kind(), ErrorKind::NotConnected(_)), "{error}");
+    for node in cluster.nodes() {
+        node.restart().await.unwrap();
+    }
+    cluster.ready().await.unwrap();
+    until("it is found", async || {
+        redis.run::<i64>(Cmd::write("INCR").key(&Key::raw("n"))).await.is_ok()
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_is_nobodys_is_not_served_and_nothing_is_sent() {
     let cluster = Cluster::builder().primaries(3).full_coverage(false).start().await.unwrap();
