@@ -5,6 +5,7 @@ use russet_testkit::{Cluster, Conn};
 
 use crate::support::{ms, patient};
 
+mod credentials;
 mod durability;
 mod failover;
 mod hub;
@@ -15,6 +16,8 @@ mod replicas;
 mod reshard;
 mod rights;
 mod scan;
+#[cfg(feature = "tls")]
+mod tls;
 mod topology;
 
 /// Names whose slots are spread over the whole cluster.

@@ -15,7 +15,7 @@ async fn announced(kind: &str, host: &str) -> Cluster {
 }
 
 /// Uses all nodes, one of them behind the map's back; answers as which hosts they are known.
-async fn used(cluster: &Cluster, redis: &Redis) -> HashSet<String> {
+pub(super) async fn used(cluster: &Cluster, redis: &Redis) -> HashSet<String> {
     redis.ready().await.unwrap();
     for n in 0..50 {
         let () = redis.run(Cmd::idempotent("SET").key(&key(n)).arg(n)).await.unwrap();
