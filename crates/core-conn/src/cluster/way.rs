@@ -122,6 +122,7 @@ impl Way<'_> {
                 stop => stop,
             };
             self.cluster.doubt();
+            let is_nowhere = stop.is_none();
             match stop {
                 Some(stop) => {
                     // One that hangs may do so for long: its calls fail at once, and leave the others' place.
@@ -159,7 +160,10 @@ impl Way<'_> {
                 }
             }
             if Instant::now() >= self.deadline {
-                return Err(Error::not_sent(ErrorKind::Deadline(self.budget)));
+                return Err(match is_nowhere {
+                    true => self.nowhere(failed),
+                    false => Error::not_sent(ErrorKind::Deadline(self.budget)),
+                });
             }
         }
     }
