@@ -54,6 +54,17 @@ use crate::value::{Value, server_error};
 ///
 /// Under Sentinel an ordered failover is no safer than a death: the old primary takes writes until the sentinels demote it,
 /// and the new one has none of these. `Fsync` says nothing of a failover.
+///
+/// # What a restart takes back
+///
+/// Measured in 10 restarts of one server, each after `kill -9` (Valkey 9.1.2, `appendonly yes`, `appendfsync everysec`), while
+/// 8 tasks of each kind wrote. What a killed process has written to its file is there all the same, and only a machine that
+/// dies with it would lose it; so in half of them the file was turned off for the last 100 ms:
+///
+/// | | acknowledged | of these lost | unknown |
+/// |---|---|---|---|
+/// | `Async` | 3,567 | **923** | 15 |
+/// | `Fsync` | 305 | 0 | 963 |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Durability {

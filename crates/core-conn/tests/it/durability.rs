@@ -1,12 +1,15 @@
 //! What was confirmed is safe; what was not is unknown, and never said to be safe.
 
-use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use russet_core_conn::{Class, Cmd, Durability, ErrorKind, Key, Redis, Script, SendOutcome};
 use russet_testkit::{Fsync, Match, Proxy, Server};
 
-use crate::support::{info, ms, patient};
+use crate::ledger::{TASKS, settled, writers};
+use crate::support::{info, ms, patient, record_figures, until};
 
 static COUNT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -158,6 +161,70 @@ async fn a_sync_is_waited_for_or_refused_before_anything_is_sent() {
         let mut conn = with_file.conn().await.unwrap();
         assert_eq!(conn.call(&["GET", "n"]).await.unwrap().text(), Some("3"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_synced_survives_a_restart() {
+    check_restarts(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak"]
+async fn soak_fsync() {
+    check_restarts(10).await;
+}
+
+/// The server is killed in each round, and comes back with what its file has. In every other round that takes nothing any
+/// more before: what a killed process had written is there all the same, and only a dead machine would lose it.
+async fn check_restarts(rounds: u64) {
+    let server = Server::builder().aof(Fsync::EverySecond).start().await.unwrap();
+    let version = server.version().clone();
+    if !version.at_least(7, 2) {
+        return println!("{version} can't tell of a sync");
+    }
+    let redis = Redis::builder(&server.url()).deadline(ms(300)).build().unwrap();
+    redis.with_deadline(ms(5_000)).ready().await.unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let (soon, _) = writers(&redis, "soon", &over);
+    let safe = redis.with_durability(Durability::Fsync).with_deadline(ms(5_000));
+    let (safe, confirmed) = writers(&safe, "safe", &over);
+    for round in 0..rounds {
+        let before = confirmed.load(SeqCst);
+        until("confirmed writes", async || confirmed.load(SeqCst) > before + 3 * TASKS as u64)
+            .await;
+        if round % 2 == 0 {
+            let mut conn = server.conn().await.unwrap();
+            conn.call(&["CONFIG", "SET", "appendonly", "no"]).await.unwrap();
+            tokio::time::sleep(ms(100)).await;
+        }
+        server.kill().await.unwrap();
+        server.restart().await.unwrap();
+    }
+    over.store(true, SeqCst);
+    let soon = settled(soon, &server, "soon").await;
+    let safe = settled(safe, &server, "safe").await;
+    println!(
+        "{rounds} rounds; acknowledged, unknown, lost: async {:?}, synced {:?}",
+        soon.summary(),
+        safe.summary()
+    );
+    assert_eq!(safe.lost, 0, "said to be on disk, and lost");
+    assert!(soon.lost > 0, "the file has all the same what it was not given");
+    assert!(safe.acknowledged.len() as u64 > 20 * rounds && safe.unknown > 0);
+    record_figures(
+        "fsync",
+        &version.to_string(),
+        &[("rounds", rounds), ("tasks_of_each", TASKS as u64)],
+        &[("kills", rounds), ("file_off", rounds.div_ceil(2))],
+        &[
+            ("acknowledged_async", soon.acknowledged.len() as u64),
+            ("lost_async", soon.lost),
+            ("unknown_async", soon.unknown),
+            ("acknowledged_fsync", safe.acknowledged.len() as u64),
+            ("lost_fsync", safe.lost),
+            ("unknown_fsync", safe.unknown),
+        ],
+    );
 }
 
 #[tokio::test]
