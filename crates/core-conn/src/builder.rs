@@ -237,7 +237,8 @@ impl RedisBuilder {
     }
 
     /// How often a connection is probed, and how long an answer may take before the connection counts as hung and is
-    /// replaced. Defaults: every second, 2 s. A script that holds the server for longer costs the connection.
+    /// replaced: after both times at most. Defaults: every second, 2 s. A script that holds the server for longer costs the
+    /// connection.
     pub fn probe(mut self, interval: Duration, timeout: Duration) -> Self {
         self.probe_interval = interval;
         self.probe_timeout = timeout;
