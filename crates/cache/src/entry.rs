@@ -75,20 +75,25 @@ pub(crate) fn read(bytes: &[u8]) -> Entry {
     }
 }
 
-/// The value or its absence; an error for anything that is not one of this type.
+/// The value or its absence, and its version; an error for anything that is not one of this type.
 pub(crate) fn decode<V: DeserializeOwned>(
     codec: &Codec,
     bytes: &[u8],
-) -> Result<Option<V>, CodecError> {
-    match bytes {
-        [] => Err(CodecError::Empty),
-        [VERSIONED, rest @ ..] if rest.len() > 8 && rest[8] != VERSIONED => {
-            decode(codec, &rest[8..])
-        }
-        [ABSENT] => Ok(None),
-        [VALUE, envelope @ ..] => codec.decode(envelope).map(Some),
-        [found, ..] => Err(CodecError::ForeignVersion { found: *found }),
-    }
+) -> Result<(Option<V>, Option<u64>), CodecError> {
+    let (version, bytes) = match bytes {
+        [VERSIONED, rest @ ..] => match rest.split_first_chunk() {
+            Some((version, rest)) => (Some(u64::from_be_bytes(*version)), rest),
+            None => (None, bytes),
+        },
+        _ => (None, bytes),
+    };
+    let value = match bytes {
+        [] => return Err(CodecError::Empty),
+        [ABSENT] => None,
+        [VALUE, envelope @ ..] => Some(codec.decode(envelope)?),
+        [found, ..] => return Err(CodecError::ForeignVersion { found: *found }),
+    };
+    Ok((value, version))
 }
 
 #[cfg(test)]
@@ -100,12 +105,12 @@ mod tests {
         let codec = Codec::default();
         let absent = encode::<Option<u8>>(&codec, None, None, None).unwrap();
         let none = encode(&codec, Some(&None::<u8>), None, None).unwrap();
-        assert_eq!(decode::<Option<u8>>(&codec, &absent).unwrap(), None);
+        assert_eq!(decode::<Option<u8>>(&codec, &absent).unwrap(), (None, None));
         for value in [None, Some(&7)] {
             let versioned = encode::<u8>(&codec, value, Some(1), None).unwrap();
-            assert_eq!(decode::<u8>(&codec, &versioned).unwrap(), value.copied());
+            assert_eq!(decode::<u8>(&codec, &versioned).unwrap(), (value.copied(), Some(1)));
         }
-        assert_eq!(decode::<Option<u8>>(&codec, &none).unwrap(), Some(None));
+        assert_eq!(decode::<Option<u8>>(&codec, &none).unwrap(), (Some(None), None));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::wakes::Listening;
 pub(crate) enum Start<V> {
     Leads {
         token: Token,
-        stale: Option<Arc<V>>,
+        stale: Option<Load<V>>,
         reason: Reason,
     },
     /// The lease is to be claimed, and waited for.
@@ -162,7 +162,6 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             let (payload, left, stale) = match claim.await {
                 Ok(Claimed::Leads { stale }) => {
                     let stale = self.stale(redis, stale.as_ref()).await;
-                    let stale = stale.and_then(|lookup| lookup.shared());
                     if stale.is_some() {
                         reason = Reason::Refresh;
                     }
@@ -179,7 +178,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                     Ok(_) if stale && policy.grace.is_zero() => {
                         return Ok(Start::Without(Reason::Contended));
                     }
-                    Ok(Opened { value, seal }) => {
+                    Ok(Opened { value, seal, .. }) => {
                         let lookup = Lookup::cached(value, stale);
                         if !stale {
                             inner.keep(key, ticket, &lookup, seal, policy.kept(left));

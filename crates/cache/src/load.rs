@@ -25,11 +25,11 @@ pub enum Reason {
 #[derive(Debug)]
 pub struct LoadContext<V> {
     reason: Reason,
-    stale: Option<Arc<V>>,
+    stale: Option<Load<V>>,
 }
 
 impl<V> LoadContext<V> {
-    pub(crate) fn new(reason: Reason, stale: Option<Arc<V>>) -> Self {
+    pub(crate) fn new(reason: Reason, stale: Option<Load<V>>) -> Self {
         Self { reason, stale }
     }
 
@@ -38,15 +38,22 @@ impl<V> LoadContext<V> {
         self.reason
     }
 
-    /// The value that is to be replaced, if there is one that can still be used: its version tells the origin what is
-    /// known already. None in a load of many keys.
+    /// The value that is to be replaced, if there is one that can still be used. None in a load of many keys.
     pub fn stale(&self) -> Option<&V> {
-        self.stale.as_deref()
+        self.stale.as_ref()?.value.as_deref()
     }
 
-    /// The same value for another time to live, where the origin says that it has not changed; `None` if there is none.
+    /// The [version](Load::version) that [`stale`](Self::stale) was cached with, if it had one: it tells the origin what
+    /// is known already.
+    pub fn version(&self) -> Option<u64> {
+        self.stale.as_ref()?.version
+    }
+
+    /// The same value with its version and its tags for another time to live, where the origin says that it has not
+    /// changed; `None` if there is none. A [version](Load::version) that is set takes the place of its own,
+    /// [tags](Load::tags) are added to its own.
     pub fn not_modified(&self) -> Option<Load<V>> {
-        self.stale.clone().map(|value| Load { value: Some(value), ..Load::absent() })
+        self.stale.clone()
     }
 }
 
@@ -91,12 +98,17 @@ impl<V> Load<V> {
         self
     }
 
-    /// What it is invalid with: [`Cache::invalidate_tags`](crate::Cache::invalidate_tags). In addition to those it has;
-    /// up to 64 of 1 to 128 bytes, and only in a cache with a [`journal`](crate::CacheBuilder::journal): anywhere else
-    /// it is not cached, and that is logged.
+    /// What it is invalid with: [`Cache::invalidate_tags`](crate::Cache::invalidate_tags). In addition to those it has,
+    /// none twice; up to 64 of 1 to 128 bytes, and only in a cache with a [`journal`](crate::CacheBuilder::journal):
+    /// anywhere else it is not cached, and that is logged.
     #[must_use]
     pub fn tags<T: AsRef<[u8]>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
-        self.tags.extend(tags.into_iter().map(|tag| Bytes::copy_from_slice(tag.as_ref())));
+        for tag in tags {
+            let tag = Bytes::copy_from_slice(tag.as_ref());
+            if !self.tags.contains(&tag) {
+                self.tags.push(tag);
+            }
+        }
         self
     }
 

@@ -48,12 +48,17 @@ enum Answer<V> {
 impl<V> Lookup<V> {
     /// From Redis: fresh, unless it is said to be stale.
     pub(crate) fn cached(value: Option<V>, stale: bool) -> Self {
+        Self::of(value.map(Arc::new), stale)
+    }
+
+    /// What is given to the loader, too.
+    pub(crate) fn of(value: Option<Arc<V>>, stale: bool) -> Self {
         let freshness = match &value {
             Some(_) if stale => Freshness::Stale,
             Some(_) => Freshness::Fresh,
             None => Freshness::Absent,
         };
-        Self { answer: Answer::Own(value.map(Arc::new)), freshness, tier: Tier::Redis }
+        Self { answer: Answer::Own(value), freshness, tier: Tier::Redis }
     }
 
     pub(crate) fn loaded(value: Option<Arc<V>>) -> Self {

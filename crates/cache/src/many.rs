@@ -93,14 +93,14 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         for (at, reading) in far.iter().copied().zip(self.read_many(&entries, asked).await) {
             lookups[at] = match reading {
                 Reading::Hit(lookup) => Some(lookup),
-                Reading::Due(lookup, token) => {
+                Reading::Due(fresh, token) => {
                     self.inner.counters.refreshed();
                     due.push(Due { at, token: Some(token), reason: Reason::Refresh });
-                    Some(lookup)
+                    Some(Lookup::of(fresh.value, false))
                 }
                 Reading::Leads(token, stale, reason) => {
                     due.push(Due { at, token: Some(token), reason });
-                    stale
+                    stale.map(|stale| Lookup::of(stale.value, true))
                 }
                 Reading::Waits(stale) => {
                     // Somebody refreshes what is good enough meanwhile.

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::cache::{Cache, Inner};
 use crate::entry::{self, Entry};
-use crate::load::Reason;
+use crate::load::{Load, Reason};
 use crate::lookup::{Freshness, Lookup};
 use crate::scripts::{self, Bad, Claimed, Stands, Token};
 use crate::stats::Seen;
@@ -21,9 +21,9 @@ use crate::tracked::{Flaw, Opened, Tracked};
 pub(crate) enum Reading<V> {
     Hit(Lookup<V>),
     /// Fresh, and this caller has the lease to refresh it.
-    Due(Lookup<V>, Token),
-    /// This caller has the lease.
-    Leads(Token, Option<Lookup<V>>, Reason),
+    Due(Load<V>, Token),
+    /// This caller has the lease, and perhaps something stale.
+    Leads(Token, Option<Load<V>>, Reason),
     /// Another has.
     Waits(Option<Lookup<V>>),
     /// It is not there, and nobody was asked for the lease.
@@ -96,7 +96,7 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Cache<V> {
             let ticket = inner.ticket(key);
             let flaw = match scripts::claim(redis, key, &token, lease, due, &bad).await {
                 Ok(Claimed::Fresh { payload, left }) => match inner.open(redis, &payload).await {
-                    Ok(Opened { value, seal }) => {
+                    Ok(Opened { value, seal, .. }) => {
                         let lookup = Lookup::cached(value, false);
                         inner.keep(key, ticket, &lookup, seal, self.policy.kept(left));
                         return Reading::Hit(lookup);
@@ -105,7 +105,7 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Cache<V> {
                 },
                 Ok(Claimed::Due { payload }) => {
                     return match inner.open(redis, &payload).await {
-                        Ok(opened) => Reading::Due(Lookup::cached(opened.value, false), token),
+                        Ok(opened) => Reading::Due(opened.into_load(), token),
                         Err(_) => Reading::Leads(token, None, Reason::Unreadable),
                     };
                 }
@@ -115,7 +115,8 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Cache<V> {
                     return Reading::Leads(token, stale, reason);
                 }
                 Ok(Claimed::Waits { stale, .. }) => {
-                    return Reading::Waits(self.stale(redis, stale.as_ref()).await);
+                    let stale = self.stale(redis, stale.as_ref()).await;
+                    return Reading::Waits(stale.map(|stale| Lookup::of(stale.value, true)));
                 }
                 Ok(Claimed::Rests { stale }) => match inner.open(redis, &stale).await {
                     Ok(opened) if !self.policy.grace.is_zero() => {
@@ -148,11 +149,10 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Cache<V> {
     }
 
     /// A value past its time, where the options allow it and it may be used.
-    pub(crate) async fn stale(&self, redis: &Store, payload: Option<&Bytes>) -> Option<Lookup<V>> {
+    pub(crate) async fn stale(&self, redis: &Store, payload: Option<&Bytes>) -> Option<Load<V>> {
         match payload {
             Some(payload) if !self.policy.grace.is_zero() => {
-                let opened = self.inner.open(redis, payload).await.ok()?;
-                Some(Lookup::cached(opened.value, true))
+                self.inner.open(redis, payload).await.ok().map(Opened::into_load)
             }
             _ => None,
         }
@@ -250,7 +250,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
     #[inline]
     fn counted(&self, key: &Key, reading: Reading<V>) -> Reading<V> {
         let seen = match &reading {
-            Reading::Hit(lookup) | Reading::Due(lookup, _) => match lookup.freshness() {
+            Reading::Due(..) => Seen::Hit,
+            Reading::Hit(lookup) => match lookup.freshness() {
                 Freshness::Absent => Seen::Absent,
                 Freshness::Stale => Seen::Stale,
                 Freshness::Fresh | Freshness::Loaded => Seen::Hit,

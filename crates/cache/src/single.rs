@@ -81,9 +81,10 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         loop {
             let (stale, start) = match reading {
                 Reading::Hit(lookup) => return Ok(lookup),
-                Reading::Due(lookup, token) => {
+                Reading::Due(fresh, token) => {
                     inner.counters.refreshed();
-                    let (stale, reason) = (lookup.shared(), Reason::Refresh);
+                    let lookup = Lookup::of(fresh.value.clone(), false);
+                    let (stale, reason) = (Some(fresh), Reason::Refresh);
                     if let Some(load) = load.take() {
                         self.fly(
                             inner.flights.begin(key),
@@ -93,8 +94,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                     }
                     return Ok(lookup);
                 }
-                Reading::Leads(token, lookup, reason) => {
-                    let stale = lookup.as_ref().and_then(Lookup::shared);
+                Reading::Leads(token, stale, reason) => {
+                    let lookup = stale.as_ref().map(|stale| Lookup::of(stale.value.clone(), true));
                     (lookup, Start::Leads { token, stale, reason })
                 }
                 // Somebody refreshes what is good enough meanwhile.

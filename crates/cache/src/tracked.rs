@@ -14,6 +14,7 @@ use crate::flight::Flights;
 use crate::invalidation::What;
 use crate::journal::{Heed, Journal, Verdict};
 use crate::keys::Keys;
+use crate::load::Load;
 use crate::local::{Local, Ticket};
 use crate::lookup::Lookup;
 use crate::moment::Moment;
@@ -38,7 +39,17 @@ const AGAIN: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Opened<V> {
     pub(crate) value: Option<V>,
+    version: Option<u64>,
     pub(crate) seal: Option<Seal>,
+}
+
+impl<V> Opened<V> {
+    /// As a loader would give it.
+    pub(crate) fn into_load(self) -> Load<V> {
+        let tags = self.seal.map_or_else(Vec::new, |seal| seal.tags);
+        let (value, version) = (self.value.map(Arc::new), self.version);
+        Load { value, version, tags, ..Load::absent() }
+    }
 }
 
 /// Why it is not to be used.
@@ -146,8 +157,9 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Inner<V> {
         };
         self.counters.read(payload.len());
         let Some(tracked) = &self.tracked else {
-            let value = entry::decode(&self.codec, payload);
-            return Ok(Opened { value: value.map_err(|error| unreadable(&error))?, seal: None });
+            let decoded = entry::decode(&self.codec, payload);
+            let (value, version) = decoded.map_err(|error| unreadable(&error))?;
+            return Ok(Opened { value, version, seal: None });
         };
         let Some((seal, rest)) = Seal::split(payload) else {
             return Err(unreadable(&"it was written without a journal"));
@@ -160,8 +172,9 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Inner<V> {
         if verdict != Verdict::Valid {
             return Err(Flaw::Bad(Bad::Invalid(payload.slice(..payload.len() - rest.len()))));
         }
-        let value = entry::decode(&self.codec, &rest).map_err(|error| unreadable(&error))?;
-        Ok(Opened { value, seal: Some(seal) })
+        let decoded = entry::decode(&self.codec, &rest);
+        let (value, version) = decoded.map_err(|error| unreadable(&error))?;
+        Ok(Opened { value, version, seal: Some(seal) })
     }
 }
 

@@ -198,6 +198,44 @@ pub(crate) async fn what_has_not_changed_is_kept_for_another_time(at: impl Into<
     assert_eq!((found.value(), found.freshness()), (Some(&route(1)), Freshness::Fresh));
 }
 
+contract!(what_has_not_changed_keeps_its_version_and_its_tags);
+pub(crate) async fn what_has_not_changed_keeps_its_version_and_its_tags(at: impl Into<At>) {
+    let (redis, space) = space(at, "unmodified-tags").await;
+    let graced = || graced(&redis, &space).soft_timeout(DAY);
+    for (cache, tags) in [(graced(), &[][..]), (graced().journal(ms(400)), &["t"])] {
+        let cache = cache.build().unwrap();
+        cache.remove("k").await.unwrap();
+        cache.insert("k", Load::value(route(1)).version(5).tags(tags)).await.unwrap();
+        // What is said again and again it has once, and what is not said it keeps.
+        for round in 0..=70 {
+            let again = if round < 70 { tags } else { &[] };
+            cache.expire("k").await.unwrap();
+            let load = move |ctx: LoadContext<Route>| async move {
+                assert_eq!((ctx.stale(), ctx.version()), (Some(&route(1)), Some(5)));
+                Ok::<_, Infallible>(ctx.not_modified().unwrap().tags(again))
+            };
+            let found = cache.get_or_load("k", load).await.unwrap();
+            assert_eq!(found.freshness(), Freshness::Loaded);
+        }
+        let fresh = async || cache.get("k").await.unwrap().map(|found| found.freshness());
+        assert_eq!(fresh().await, Some(Freshness::Fresh));
+        assert!(!cache.update("k", 5, route(2)).await.unwrap());
+        if !tags.is_empty() {
+            cache.invalidate_tags(tags).await.unwrap();
+            assert_eq!(fresh().await, None);
+            cache.insert("k", route(1)).await.unwrap();
+        }
+        // One that the loader gives takes its place.
+        cache.expire("k").await.unwrap();
+        let load = |ctx: LoadContext<Route>| async move {
+            Ok::<_, Infallible>(ctx.not_modified().unwrap().version(7))
+        };
+        cache.get_or_load("k", load).await.unwrap();
+        assert!(!cache.update("k", 7, route(2)).await.unwrap());
+        assert!(cache.update("k", 8, route(2)).await.unwrap());
+    }
+}
+
 contract!(what_is_gone_at_the_origin_goes_here_too);
 pub(crate) async fn what_is_gone_at_the_origin_goes_here_too(at: impl Into<At>) {
     let (redis, space) = space(at, "gone").await;

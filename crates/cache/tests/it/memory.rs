@@ -45,6 +45,7 @@ in_memory! {
         where_the_loader_fails_the_old_value_serves_and_it_is_not_asked_by_everybody,
         a_lookup_waits_as_long_as_it_is_told_to,
         what_has_not_changed_is_kept_for_another_time,
+        what_has_not_changed_keeps_its_version_and_its_tags,
         what_is_gone_at_the_origin_goes_here_too,
         what_is_marked_or_removed_while_it_is_refreshed_is_not_filled,
     }
