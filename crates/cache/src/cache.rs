@@ -228,37 +228,6 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         Ok(inner.tell(What::Written, &[key]).await?)
     }
 
-    /// [`insert`](Self::insert), but only over an entry with an older [version](Load::version), or with none: what is not
-    /// cached stays so, and will not be filled by a load that is under way. For those who hear of changes of the origin, in
-    /// whichever order: loaders and writers give their versions, too, or what they have cached counts as older. Answers
-    /// whether it was written. One round trip; another with a journal.
-    ///
-    /// # Errors
-    /// As for `insert`. It may be repeated.
-    pub async fn update(
-        &self,
-        key: impl Segments,
-        version: u64,
-        value: impl Into<Load<V>>,
-    ) -> Result<bool, Error> {
-        let (inner, load) = (&self.inner, value.into().version(version));
-        let key = inner.keys.entry(&Canonical::of(&key));
-        let updated = async {
-            self.ready(&inner.redis, Instant::now()).await?;
-            let fill = self.encoded(&key, &load, Duration::ZERO, inner.stamp())?;
-            let channel = inner.wakes.channel();
-            let updated = scripts::update(&inner.redis, &key, version, fill, channel).await?;
-            if updated {
-                inner.counters.fill(true);
-            }
-            inner.tell(What::Written, &[&key]).await?;
-            Ok(updated)
-        };
-        let told = self.told(updated.await, iter::once(Debt::Key(key.clone())));
-        inner.forget(&key);
-        told
-    }
-
     pub(crate) fn encoded(
         &self,
         key: &Key,

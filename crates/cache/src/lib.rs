@@ -197,6 +197,7 @@ mod tracked;
 mod wakes;
 mod warm;
 mod write;
+mod update;
 
 pub use self::access::{Access, Accessed, CacheKey};
 pub use self::adaptive::AdaptiveTtl;
@@ -222,4 +223,4 @@ pub use self::prefetch::Prefetch;
 pub use self::stats::Stats;
 pub use self::times::LoadTimes;
 pub use self::warm::{Progress, Warmed, Warmer, Warming};
-pub use self::write::Written;
+pub use self::write::{Related, Written};

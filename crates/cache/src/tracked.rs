@@ -134,6 +134,17 @@ impl<V: Send + Sync + 'static> Inner<V> {
         tracked.journal.write(&self.redis, what, &keys, &self.here(tracked)).await.map(drop)
     }
 
+    /// The key was filled by whoever had told everybody that it was removed: what this process has kept of it since is
+    /// that. Whoever is not told misses an event, and nothing else.
+    pub(crate) async fn tell_filled(&self, key: &Key) {
+        let Some(tracked) = &self.tracked else { return };
+        let (keys, here) = ([key.to_bytes()], self.here(tracked));
+        let told = tracked.journal.write(&self.redis, What::Written, &keys, &here).await;
+        if let Err(error) = told {
+            tracing::warn!(%error, "nobody was told that a key was written");
+        }
+    }
+
     /// What is loaded from here on is sealed with, and can be cached with.
     pub(crate) fn stamp(&self) -> Option<Stamp> {
         self.tracked.as_ref()?.journal.stamp()

@@ -71,5 +71,6 @@ in_memory! {
         a_write_that_fails_leaves_nothing,
         of_many_writers_none_leaves_the_older_value,
         an_update_is_for_what_is_older_and_there,
+        what_a_write_is_said_to_concern_waits_for_it,
     }
 }

@@ -4,7 +4,8 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use russet_cache::{Cache, Freshness, Load, LoadContext, Tier, WriteError, Written};
+use russet_cache::{Cache, Freshness, Load, LoadContext, Related, Tier, WriteError, Written};
+use russet_core_conn::{KeySpace, Redis};
 use russet_testkit::contract;
 use russet_testkit::shared::Topology;
 use tokio::task::JoinSet;
@@ -83,6 +84,59 @@ pub(crate) async fn what_is_written_is_cached_and_what_it_concerns_is_not(at: im
     assert!(cache.get("tagged").await.unwrap().is_none());
     assert!(cache.get("other").await.unwrap().is_some());
     assert_eq!(cache.get("k").await.unwrap().unwrap().value(), Some(&route(3)));
+    // An update has as much to say, also where it is refused itself.
+    for (version, news) in [(1, true), (1, false)] {
+        cache.insert("list", route(1)).await.unwrap();
+        cache.insert("tagged", Load::value(route(1)).tags(["t"])).await.unwrap();
+        assert_eq!(cache.update("k", version, written(4)).await.unwrap(), news);
+        assert!(cache.get("list").await.unwrap().is_none());
+        assert!(cache.get("tagged").await.unwrap().is_none());
+        assert_eq!(cache.get("k").await.unwrap().unwrap().value(), Some(&route(4)));
+    }
+}
+
+contract!(what_a_write_is_said_to_concern_waits_for_it);
+pub(crate) async fn what_a_write_is_said_to_concern_waits_for_it(at: impl Into<At>) {
+    let (redis, space) = space(at, "write-with").await;
+    let related = || Related::default().keys(["list", "k", "list"]);
+    let tags = || routes(&redis, &space).journal(ms(400));
+    for (cache, related) in [(routes(&redis, &space), related()), (tags(), related().tags(["t"]))] {
+        let cache = cache.build().unwrap();
+        let row = Row(Arc::new(Mutex::new(Some(1))));
+        let asks = async |key: &'static str| {
+            let row = row.clone();
+            let load = move |_| row.read(Duration::ZERO);
+            cache.get_or_load(key, load).await.unwrap().value().map(|route| route.fare)
+        };
+        cache.remove("k").await.unwrap();
+        cache.insert("list", route(0)).await.unwrap();
+        let writes = row.clone();
+        let write = cache.write_with("k", related, move || writes.write(Some(2), [ms(150); 2]));
+        let (written, list, late) = tokio::join!(
+            write,
+            async {
+                tokio::time::sleep(ms(50)).await;
+                assert_eq!(row.now(), Some(1));
+                // It waits, rather than to load what is going to be out of date.
+                asks("list").await
+            },
+            async {
+                tokio::time::sleep(ms(200)).await;
+                asks("list").await
+            }
+        );
+        written.unwrap();
+        assert_eq!((list, late), (Some(2), Some(2)));
+        assert_eq!(cache.get("k").await.unwrap().unwrap().value(), Some(&route(2)));
+        // One that fails leaves nothing to wait for.
+        let fails = || async { Err::<Route, _>("no") };
+        let related = Related::default().keys(["list"]);
+        let failed = cache.write_with("k", related, fails).await;
+        assert!(matches!(failed, Err(WriteError::Origin("no"))), "{failed:?}");
+        let begun = Instant::now();
+        assert_eq!(asks("list").await, Some(2));
+        assert!(begun.elapsed() < ms(2_500), "{:?}", begun.elapsed());
+    }
 }
 
 contract!(a_write_that_fails_leaves_nothing);
@@ -165,16 +219,25 @@ async fn a_writer_that_dies_leaves_nothing_older_either(at: Topology) {
     let (redis, space) = space(at, "writer-dies").await;
     let row = Row(Arc::new(Mutex::new(Some(1))));
     let lease = ms(300);
-    let cache = routes(&redis, &space).lease(lease).build().unwrap();
+    let make = move |redis: &Redis, space: &KeySpace| {
+        routes(redis, space).journal(ms(400)).lease(lease).build().unwrap()
+    };
+    let cache = make(&redis, &space);
     assert_eq!(ask(&cache, &row).await, (Some(1), Tier::Origin));
+    cache.insert("list", route(1)).await.unwrap();
+    cache.insert("tagged", Load::value(route(1)).tags(["t"])).await.unwrap();
+    let tracked = cache.get("tagged").await.unwrap();
+    assert!(tracked.is_some());
     // Another process, as far as the cache knows: its runtime ends while it waits for its origin's answer.
     let (url, prefix, dying) = (redis.clone(), space.clone(), row.clone());
     let died = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let asks = dying.clone();
         runtime.block_on(async move {
-            let cache = routes(&url.duplicate(), &prefix).lease(ms(300)).build().unwrap();
-            let write = cache.write("k", move || dying.write(Some(2), [ms(0), ms(60_000)]));
+            let cache = make(&url.duplicate(), &prefix);
+            let related = Related::default().keys(["list"]).tags(["t"]);
+            let write = move || dying.write(Some(2), [ms(0), ms(60_000)]);
+            let write = cache.write_with("k", related, write);
             let written = async {
                 while asks.now() != Some(2) {
                     tokio::time::sleep(ms(1)).await;
@@ -190,6 +253,12 @@ async fn a_writer_that_dies_leaves_nothing_older_either(at: Topology) {
     let begun = Instant::now();
     assert_eq!(ask(&cache, &row).await.0, Some(2));
     assert!(begun.elapsed() < lease * 2, "{:?}", begun.elapsed());
+    // Nor of what it had named before: that is known elsewhere as late as the journal allows.
+    assert!(cache.get("list").await.unwrap().is_none());
+    while cache.get("tagged").await.unwrap().is_some() {
+        assert!(begun.elapsed() < ms(400) + lease, "{:?}", begun.elapsed());
+        tokio::time::sleep(ms(5)).await;
+    }
 }
 
 contract!(an_update_is_for_what_is_older_and_there);
