@@ -11,19 +11,31 @@ use russet_core_conn::{Error, Value};
 pub struct Invalidation {
     /// Its place in the order that all processes agree on. Grows, and is near the server's time in µs.
     pub version: u64,
-    /// Whether this process said it.
+    /// Who said it: 8 random bytes, drawn when a cache is built, so that those of one cache in one process are the same.
+    /// None for what nobody said ([`Unknown`](Invalid::Unknown)).
+    pub by: Option<Bytes>,
+    /// Whether that was this cache in this process.
     pub own: bool,
     /// What is invalid.
     pub what: Invalid,
 }
 
-/// What became invalid.
+impl Invalidation {
+    pub(crate) fn unknown(version: u64) -> Self {
+        Self { version, by: None, own: false, what: Invalid::Unknown }
+    }
+}
+
+/// What became invalid. Keys are told as Redis has them, `{prefix:p}:cache.<name>:<segment>:…`, and not as lookups are
+/// given them: a long segment is hashed there. Compare them with [`KeySpace::key`](russet_core_conn::KeySpace::key) of
+/// the kind `cache.<name>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Invalid {
-    /// These entries were removed: keys, as Redis has them.
+    /// These entries were removed, are being written through, or an [update](crate::Cache::update) of them was refused:
+    /// what is known of them may be out of date.
     Removed(Vec<Bytes>),
-    /// These entries were written anew.
+    /// These entries were written anew: values or remembered absences.
     Written(Vec<Bytes>),
     /// These entries were marked stale.
     Expired(Vec<Bytes>),

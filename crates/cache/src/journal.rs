@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use russet_core_conn::{Broadcast, Error, Events};
 
-use crate::invalidation::{Invalid, Invalidation, What};
+use crate::invalidation::{Invalidation, What};
 use crate::moment::{Moment, nanos};
 use crate::scripts::journal::{Entry, JournalKeys, MOST_OF_ONE, Since, State, Tags, Written};
 use crate::seal::{Seal, Stamp};
@@ -208,7 +208,8 @@ impl Journal {
                 _ => heed.keys(&entry.of),
             }
             let what = entry.what.with(entry.of);
-            self.told.send(Invalidation { version: entry.version, own, what });
+            let (version, by) = (entry.version, Some(entry.by));
+            self.told.send(Invalidation { version, by, own, what });
         }
         self.lock().has_heard(state)
     }
@@ -224,8 +225,7 @@ impl Journal {
         heed.everything();
         if !first {
             tracing::info!("a cache's journal was lost in part: what this process kept is dropped");
-            let (version, what) = (state.version, Invalid::Unknown);
-            self.told.send(Invalidation { version, own: false, what });
+            self.told.send(Invalidation::unknown(state.version));
         }
     }
 
@@ -260,8 +260,9 @@ impl Journal {
             return false;
         };
         if next {
-            let what = what.with(of.to_vec());
-            self.told.send(Invalidation { version: written.version, own: true, what });
+            let (version, what) = (written.version, what.with(of.to_vec()));
+            let by = Some(self.own.clone());
+            self.told.send(Invalidation { version, by, own: true, what });
         }
         drop(known);
         self.next_era();
@@ -282,8 +283,8 @@ impl Journal {
         self.doubt();
         self.next_era();
         heed.everything();
-        let (version, what) = (self.lock().version, Invalid::Unknown);
-        self.told.send(Invalidation { version, own: false, what });
+        let version = self.lock().version;
+        self.told.send(Invalidation::unknown(version));
     }
 
     /// It is asked anew before anything more is believed.

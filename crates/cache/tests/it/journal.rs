@@ -1,5 +1,6 @@
 //! Caches with a journal: what is said to be invalid is so everywhere.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
@@ -112,6 +113,34 @@ pub(crate) async fn an_invalidation_wins_over_a_load_that_began_before_it(at: im
     }
 }
 
+contract!(what_was_done_is_what_is_told_and_by_whom);
+pub(crate) async fn what_was_done_is_what_is_told_and_by_whom(at: impl Into<At>) {
+    let (redis, space) = space(at, "told").await;
+    let caches = [(); 2].map(|()| tracked(&redis, &space));
+    let mut heard = caches[0].invalidations().unwrap();
+    caches[0].get("k").await.unwrap();
+    let key = space.key("cache.route", "k").to_bytes();
+    let mut by = Vec::new();
+    for cache in &caches {
+        cache.write("k", || async { Ok::<_, Infallible>(route(1)) }).await.unwrap();
+        assert!(cache.update("k", 5, route(5)).await.unwrap());
+        assert!(!cache.update("k", 4, route(4)).await.unwrap());
+        cache.remove("k").await.unwrap();
+        assert!(!cache.update("k", 6, route(6)).await.unwrap());
+        let mut who = HashSet::new();
+        for written in [false, true, true, false, false, false] {
+            let told = next(&mut heard).await;
+            let keys = vec![key.clone()];
+            let what = if written { Invalid::Written(keys) } else { Invalid::Removed(keys) };
+            assert_eq!((told.what, told.own), (what, by.is_empty()));
+            who.insert(told.by.unwrap());
+        }
+        assert_eq!(who.len(), 1);
+        by.extend(who);
+    }
+    assert_ne!(by[0], by[1]);
+}
+
 contract!(whoever_listens_hears_what_is_invalid_in_order);
 pub(crate) async fn whoever_listens_hears_what_is_invalid_in_order(at: impl Into<At>) {
     let (redis, space) = space(at, "heard").await;
@@ -131,6 +160,7 @@ pub(crate) async fn whoever_listens_hears_what_is_invalid_in_order(at: impl Into
         let (mine, other) = (next(&mut own).await, next(&mut heard).await);
         assert_eq!((mine.own, other.own), (true, false));
         assert_eq!((mine.version, &mine.what), (other.version, &other.what));
+        assert_eq!(mine.by, other.by);
         versions.push(mine.version);
         match (number, mine.what) {
             (0, Invalid::Written(keys)) | (2, Invalid::Expired(keys)) => assert_eq!(keys.len(), 1),

@@ -59,6 +59,7 @@ in_memory! {
         an_invalidation_wins_over_a_load_that_began_before_it,
         whoever_listens_hears_what_is_invalid_in_order,
         who_falls_too_far_behind_begins_anew,
+        what_was_done_is_what_is_told_and_by_whom,
         tags_from_before_one_began_to_follow_are_asked_for,
         more_tags_than_are_remembered_are_invalid_rather_than_forgotten,
     }
