@@ -195,7 +195,10 @@ impl<V: Send + Sync + 'static> Cache<V> {
     pub(crate) async fn ready(&self, redis: &Store, asked: Instant) -> Result<(), Error> {
         self.inner.agree(redis).await?;
         match &self.inner.tracked {
-            Some(tracked) if !tracked.journal.is_current(asked) => {
+            Some(tracked)
+                if !tracked.journal.is_young(Moment::of(asked))
+                    && !self.is_good_still(tracked, asked) =>
+            {
                 Box::pin(self.catch_up(tracked, redis, asked)).await
             }
             _ => Ok(()),

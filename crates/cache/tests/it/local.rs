@@ -4,12 +4,12 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use russet_cache::{Freshness, Load, Tier};
-use russet_core_conn::KeySpace;
-use russet_testkit::contract;
+use russet_core_conn::{KeySpace, Redis};
 use russet_testkit::shared::Topology;
+use russet_testkit::{Counters, Proxy, Server, contract};
 
 use crate::support::journal::{STALE, ask, local, ms, private, tracked, until};
-use crate::support::{At, Backend, Origin, Route, patient, route, routes, space, url};
+use crate::support::{At, Backend, Origin, Route, patient, route, routes, space, url, users};
 
 contract!(other_processes_know_in_time);
 pub(crate) async fn other_processes_know_in_time(at: impl Into<At>) {
@@ -60,6 +60,54 @@ async fn a_hit_in_memory_asks_redis_nothing(at: Topology) {
     }
     assert_eq!(origin.calls(), 1);
     assert_eq!(cache.stats().local, 1_003);
+}
+
+/// The proxy counts the trips.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hit_in_redis_is_one_trip_and_what_is_new_is_asked_for_beside_it() {
+    let server = Server::builder().acl_file(users("trips")).start().await.unwrap();
+    let proxy = Proxy::start(server.addr()).await.unwrap();
+    let space = KeySpace::new("trips").unwrap();
+    let through = || {
+        let redis = Redis::builder(&url(proxy.addr())).deadline(Duration::from_secs(10));
+        let probe = (Duration::from_secs(3_600), Duration::from_secs(10));
+        redis.ready_check(false).probe(probe.0, probe.1).build().unwrap()
+    };
+    let past = patient(&url(server.addr()));
+    let writer = routes(&past, &space).journal(STALE).build().unwrap();
+    for key in 0..3_u64 {
+        writer.insert(key, route(1)).await.unwrap();
+    }
+    let is_quiet = |counters: &Counters| {
+        counters.requests("PING") >= counters.open && counters.all_requests() == counters.replies
+    };
+    let minute = |redis: &Redis| routes(redis, &space).journal(Duration::from_secs(60));
+    for (local, command) in [(false, "GET"), (true, "EVALSHA")] {
+        let redis = through();
+        let cache = if local { minute(&redis).local(10) } else { minute(&redis) };
+        let cache = cache.build().unwrap();
+        // The layout is agreed upon, the journal begun, and whoever listens listens.
+        assert_eq!(ask(&cache, 1, 9, &[]).await, (1, Tier::Redis));
+        tokio::time::sleep(ms(200)).await;
+        proxy.until(is_quiet).await.unwrap();
+        proxy.reset_counters();
+        assert_eq!(ask(&cache, 2, 9, &[]).await, (1, Tier::Redis));
+        let counters = proxy.counters();
+        let requests = (counters.requests(command), counters.all_requests(), counters.trips);
+        assert_eq!(requests, (1, 1, 1), "{counters:?}");
+        redis.close().await;
+    }
+    // Whoever asks when half of the bound is over does not wait for the answer either.
+    let cache = routes(&through(), &space).journal(ms(4_000)).build().unwrap();
+    ask(&cache, 1, 9, &[]).await;
+    tokio::time::sleep(ms(2_100)).await;
+    proxy.until(is_quiet).await.unwrap();
+    proxy.reset_counters();
+    proxy.delay_replies(ms(500));
+    let begun = Instant::now();
+    assert_eq!(ask(&cache, 1, 9, &[]).await, (1, Tier::Redis));
+    assert!(begun.elapsed() < ms(1_000), "{:?}", begun.elapsed());
+    proxy.until(|counters| counters.requests("EVALSHA") == 1).await.unwrap();
 }
 
 contract!(memory_keeps_nothing_for_longer_than_redis);
