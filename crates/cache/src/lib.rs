@@ -143,6 +143,7 @@
 //! | metric | kind | labels |
 //! |---|---|---|
 //! | `russet_cache_lookups_total` | counter | `cache`, `result`: `hit`, `absent`, `stale`, `miss`, `unreadable`, `unavailable`, `local` |
+//! | `russet_cache_bypassed_total` | counter | `cache`: lookups for which the process's own memory was not used, because nobody vouched for it |
 //! | `russet_cache_loads_total` | counter | `cache`, `result`: `ok`, `error` |
 //! | `russet_cache_load_seconds` | histogram | `cache`: one loader call |
 //! | `russet_cache_fills_total` | counter | `cache`, `result`: `ok`, `error`, `refused` |
@@ -174,6 +175,8 @@ mod lookup;
 mod many;
 #[cfg(feature = "test-util")]
 mod memory;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(any(test, feature = "test-util"))]
 mod model;
 mod moment;
@@ -194,10 +197,10 @@ mod store;
 mod sweep;
 mod times;
 mod tracked;
+mod update;
 mod wakes;
 mod warm;
 mod write;
-mod update;
 
 pub use self::access::{Access, Accessed, CacheKey};
 pub use self::adaptive::AdaptiveTtl;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use russet_core_conn::Striped;
 
+#[cfg(feature = "metrics")]
+use crate::metrics as names;
 use crate::times::{BUCKETS, LoadTimes};
 
 /// What a cache has done in this process since it was built.
@@ -17,6 +19,10 @@ pub struct Stats {
     pub local: u64,
     /// Values that this process keeps in its own memory now.
     pub local_entries: u64,
+    /// Lookups for which this process's own memory was not used, whatever it has, because nobody vouches for it: Redis
+    /// has not answered for [`max_staleness`](crate::CacheBuilder::journal), nobody asked it for so long, or an
+    /// invalidation by tag or of all is [owed](Self::owed).
+    pub bypassed: u64,
     /// Lookups that found a value in Redis.
     pub hits: u64,
     /// Lookups that found a remembered absence there.
@@ -82,12 +88,14 @@ impl Stats {
     /// What adds up over all processes, by the name that it has in Redis.
     fn sums(&mut self) -> impl Iterator<Item = (String, &mut u64)> {
         // What this process keeps or owes now is no sum.
-        let Self { local_entries: _, owed: _, local, hits, absent, stale, misses, .. } = self;
+        let Self { local_entries: _, owed: _, local, bypassed, hits, absent, stale, misses, .. } =
+            self;
         let Self { unreadable, unavailable, joined, waits, refreshes, loads, load_errors, .. } =
             self;
         let Self { fills, fill_errors, fills_refused, bytes_read, bytes_filled, .. } = self;
         let named = [
             ("local", local),
+            ("bypassed", bypassed),
             ("hits", hits),
             ("absent", absent),
             ("stale", stale),
@@ -153,6 +161,7 @@ struct Counts {
     lookups: [AtomicU64; 7],
     loads: [AtomicU64; 2],
     fills: [AtomicU64; 3],
+    bypassed: AtomicU64,
     joined: AtomicU64,
     waits: AtomicU64,
     refreshes: AtomicU64,
@@ -179,7 +188,7 @@ impl Counters {
         #[cfg(feature = "metrics")]
         {
             let result = RESULTS[seen as usize];
-            metrics::counter!("russet_cache_lookups_total", "cache" => self.cache.clone(), "result" => result)
+            metrics::counter!(names::LOOKUPS, "cache" => self.cache.clone(), "result" => result)
                 .increment(1);
         }
     }
@@ -190,9 +199,9 @@ impl Counters {
         counts.times[LoadTimes::class(took)].fetch_add(1, Relaxed);
         #[cfg(feature = "metrics")]
         {
-            metrics::counter!("russet_cache_loads_total", "cache" => self.cache.clone(), "result" => result(ok))
+            metrics::counter!(names::LOADS, "cache" => self.cache.clone(), "result" => result(ok))
                 .increment(1);
-            metrics::histogram!("russet_cache_load_seconds", "cache" => self.cache.clone())
+            metrics::histogram!(names::LOAD_SECONDS, "cache" => self.cache.clone())
                 .record(took);
         }
     }
@@ -211,7 +220,7 @@ impl Counters {
         #[cfg(feature = "metrics")]
         {
             let result = ["ok", "error", "refused"][result];
-            metrics::counter!("russet_cache_fills_total", "cache" => self.cache.clone(), "result" => result)
+            metrics::counter!(names::FILLS, "cache" => self.cache.clone(), "result" => result)
                 .increment(1);
         }
     }
@@ -222,6 +231,12 @@ impl Counters {
 
     pub(crate) fn filled_bytes(&self, bytes: usize) {
         self.counts.mine().bytes[1].fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn bypassed(&self) {
+        self.counts.mine().bypassed.fetch_add(1, Relaxed);
+        #[cfg(feature = "metrics")]
+        metrics::counter!(names::BYPASSED, "cache" => self.cache.clone()).increment(1);
     }
 
     pub(crate) fn joined(&self) {
@@ -243,9 +258,9 @@ impl Counters {
         counts.repeated.fetch_add(repeated, Relaxed);
         #[cfg(feature = "metrics")]
         {
-            metrics::counter!("russet_cache_failovers_total", "cache" => self.cache.clone())
+            metrics::counter!(names::FAILOVERS, "cache" => self.cache.clone())
                 .increment(1);
-            metrics::counter!("russet_cache_repeated_total", "cache" => self.cache.clone())
+            metrics::counter!(names::REPEATED, "cache" => self.cache.clone())
                 .increment(repeated);
         }
     }
@@ -260,6 +275,7 @@ impl Counters {
             let Stats { loads, load_errors, fills, fill_errors, fills_refused, .. } = &mut stats;
             add(&counts.loads, [loads, load_errors]);
             add(&counts.fills, [fills, fill_errors, fills_refused]);
+            stats.bypassed += counts.bypassed.load(Relaxed);
             stats.joined += counts.joined.load(Relaxed);
             stats.waits += counts.waits.load(Relaxed);
             stats.refreshes += counts.refreshes.load(Relaxed);

@@ -222,10 +222,10 @@ impl<V: Send + Sync + 'static> Cache<V> {
         let local = tracked.local.as_ref()?;
         // Half of the bound is left where this says young: that is more than it can be wrong by.
         let now = Moment::roughly();
-        if !tracked.journal.is_young(now) && !self.is_good_still(tracked, Instant::now()) {
-            return None;
-        }
-        if self.inner.owed.is_wide() {
+        let current =
+            tracked.journal.is_young(now) || self.is_good_still(tracked, Instant::now());
+        if !current || self.inner.owed.is_wide() {
+            self.bypass(tracked);
             return None;
         }
         let lookup = local.find(name.as_bytes(), &tracked.journal, now)?;
@@ -244,6 +244,14 @@ impl<V: Send + Sync + 'static> Cache<V> {
             self.follow(tracked);
         }
         current
+    }
+
+    /// What this process keeps is not used, because nobody vouches for it. Before the first answer there is nothing.
+    #[cold]
+    fn bypass(&self, tracked: &Tracked<V>) {
+        if self.policy.counts && tracked.journal.stamp().is_some() {
+            self.inner.counters.bypassed();
+        }
     }
 
     fn follow(&self, tracked: &Tracked<V>) {

@@ -4,6 +4,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+#[cfg(feature = "metrics")]
+use crate::metrics as names;
+
 /// What the workers of one handle have done in this process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -67,7 +70,7 @@ impl Counters {
     )]
     pub(super) fn write(&self, result: &'static str) {
         #[cfg(feature = "metrics")]
-        metrics::counter!("russet_cache_behind_writes_total", "buffer" => self.buffer.clone(), "result" => result)
+        metrics::counter!(names::BEHIND_WRITES, "buffer" => self.buffer.clone(), "result" => result)
             .increment(1);
     }
 
@@ -75,7 +78,7 @@ impl Counters {
     pub(super) fn commit(&self, took: Duration) {
         self.commits.fetch_add(1, Relaxed);
         #[cfg(feature = "metrics")]
-        metrics::histogram!("russet_cache_behind_commit_seconds", "buffer" => self.buffer.clone())
+        metrics::histogram!(names::BEHIND_COMMIT_SECONDS, "buffer" => self.buffer.clone())
             .record(took);
     }
 
@@ -90,7 +93,7 @@ impl Counters {
         };
         count.fetch_add(many, Relaxed);
         #[cfg(feature = "metrics")]
-        metrics::counter!("russet_cache_behind_entities_total", "buffer" => self.buffer.clone(), "result" => _label)
+        metrics::counter!(names::BEHIND_ENTITIES, "buffer" => self.buffer.clone(), "result" => _label)
             .increment(many);
     }
 

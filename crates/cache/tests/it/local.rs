@@ -176,6 +176,7 @@ async fn messages_that_are_lost_make_it_no_staler_than_it_may_be() {
 async fn without_redis_memory_serves_for_no_longer_than_it_may_be_stale() {
     let (server, _conn, cache) = private().await;
     ask(&cache, 1, 1, &[]).await;
+    assert_eq!(cache.stats().bypassed, 0);
     server.pause().await.unwrap();
     let begun = Instant::now();
     let mut near = 0;
@@ -191,6 +192,7 @@ async fn without_redis_memory_serves_for_no_longer_than_it_may_be_stale() {
         tokio::time::sleep(ms(1)).await;
     }
     assert!(near > 10, "{near}");
+    assert_eq!(cache.stats().bypassed, 1);
     server.resume().await.unwrap();
     // Nothing that was loaded meanwhile was cached.
     let begun = Instant::now();
