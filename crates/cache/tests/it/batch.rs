@@ -9,7 +9,9 @@ use russet_core_conn::{KeySpace, Redis, RedisBuilder};
 use russet_testkit::shared::Topology;
 use russet_testkit::{Cluster, Counters, Proxy, Server, contract};
 
-use crate::support::{At, Origin, entries, patient, route, routes, space, url, users};
+use crate::support::{
+    At, Held, Origin, entries, patient, refuses_what_was_removed, route, routes, space, url, users,
+};
 
 contract!(one_result_a_key_in_the_order_asked_duplicates_too);
 async fn one_result_a_key_in_the_order_asked_duplicates_too(at: Topology) {
@@ -138,6 +140,18 @@ pub(crate) async fn a_loader_that_fails_fails_the_batch(at: impl Into<At>) {
         })
         .await;
     assert_eq!(failed.unwrap_err(), LoadError::Loader("no database".into()));
+}
+
+contract!(what_is_removed_while_a_batch_loads_it_is_not_filled);
+pub(crate) async fn what_is_removed_while_a_batch_loads_it_is_not_filled(at: impl Into<At>) {
+    let (redis, space) = space(at, "many-removed").await;
+    let (cache, loader) = (routes(&redis, &space).build().unwrap(), Held::new());
+    let load = {
+        let loader = loader.clone();
+        move |missing, _| loader.clone().load(missing)
+    };
+    let loads = cache.get_or_load_many([1_u64, 2], load);
+    refuses_what_was_removed(&cache, &loader, loads).await;
 }
 
 /// A hundred keys at 0, 50 and 100% hits: the proxies count the trips, the loader its calls.

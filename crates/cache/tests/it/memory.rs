@@ -26,6 +26,7 @@ in_memory! {
     batch {
         a_batch_of_nothing_asks_nobody,
         a_loader_that_fails_fails_the_batch,
+        what_is_removed_while_a_batch_loads_it_is_not_filled,
     }
     stampede {
         a_thousand_who_miss_are_one_load,
@@ -51,15 +52,16 @@ in_memory! {
     }
     refresh {
         before_its_time_is_over_one_lookup_refreshes_it,
+        what_a_refresh_finds_gone_is_removed,
         what_took_long_to_load_is_refreshed_early,
     }
     journal {
         tags_make_what_has_them_invalid_and_nothing_else,
         absence_and_batches_are_invalid_with_the_rest,
         an_invalidation_wins_over_a_load_that_began_before_it,
+        what_was_done_is_what_is_told_and_by_whom,
         whoever_listens_hears_what_is_invalid_in_order,
         who_falls_too_far_behind_begins_anew,
-        what_was_done_is_what_is_told_and_by_whom,
         tags_from_before_one_began_to_follow_are_asked_for,
         more_tags_than_are_remembered_are_invalid_rather_than_forgotten,
     }
@@ -69,9 +71,9 @@ in_memory! {
     }
     write {
         what_is_written_is_cached_and_what_it_concerns_is_not,
+        what_a_write_is_said_to_concern_waits_for_it,
         a_write_that_fails_leaves_nothing,
         of_many_writers_none_leaves_the_older_value,
         an_update_is_for_what_is_older_and_there,
-        what_a_write_is_said_to_concern_waits_for_it,
     }
 }

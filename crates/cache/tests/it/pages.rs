@@ -8,7 +8,7 @@ use russet_cache::{Cache, ListPage, Tier};
 use russet_testkit::contract;
 use russet_testkit::shared::Topology;
 
-use crate::support::{Route, route, routes, space};
+use crate::support::{Held, Route, refuses_what_was_removed, route, routes, space};
 
 contract!(a_list_is_cached_once_and_its_items_one_by_one);
 async fn a_list_is_cached_once_and_its_items_one_by_one(at: Topology) {
@@ -53,4 +53,18 @@ async fn a_list_is_cached_once_and_its_items_one_by_one(at: Topology) {
     let load = |_: Vec<u64>, _| async move { Ok::<Vec<(u64, Route)>, Infallible>(Vec::new()) };
     let empty = lists.get_or_load_items("empty", none, &items, load).await.unwrap();
     assert!(empty.items.is_empty() && empty.gone.is_empty());
+}
+
+contract!(an_item_that_is_removed_while_it_is_loaded_is_not_filled);
+async fn an_item_that_is_removed_while_it_is_loaded_is_not_filled(at: Topology) {
+    let (redis, space) = space(at, "pages-removed").await;
+    let (items, loader) = (routes(&redis, &space).build().unwrap(), Held::new());
+    let lists: Cache<Vec<u64>> = Cache::builder(&redis, &space, "list").build().unwrap();
+    let load = {
+        let loader = loader.clone();
+        move |missing, _| loader.clone().load(missing)
+    };
+    let list = |_| async { Ok::<_, Infallible>(vec![1_u64, 2]) };
+    let loads = lists.get_or_load_items("page", list, &items, load);
+    refuses_what_was_removed(&items, &loader, loads).await;
 }

@@ -49,6 +49,23 @@ pub(crate) async fn before_its_time_is_over_one_lookup_refreshes_it(at: impl Int
     assert_eq!(caches.each_ref().map(|cache| cache.stats().refreshes).iter().sum::<u64>(), 1);
 }
 
+contract!(what_a_refresh_finds_gone_is_removed);
+pub(crate) async fn what_a_refresh_finds_gone_is_removed(at: impl Into<At>) {
+    let (redis, space) = space(at, "ahead-gone").await;
+    let cache = routes(&redis, &space).ttl(ms(20_000)).jitter(0.0);
+    let cache = cache.refresh_ahead(RefreshAhead::at(0.01)).build().unwrap();
+    cache.insert("k", route(1)).await.unwrap();
+    let begun = Instant::now();
+    let absent = async || {
+        let load = |_| async { Ok::<_, Infallible>(None::<Route>) };
+        cache.get_or_load("k", load).await.unwrap().freshness() == Freshness::Absent
+    };
+    until("it is still there", absent).await;
+    // Long before its time was over.
+    assert!(begun.elapsed() < ms(15_000), "{:?}", begun.elapsed());
+    assert_eq!((cache.stats().refreshes, cache.stats().misses), (1, 0));
+}
+
 contract!(what_took_long_to_load_is_refreshed_early);
 pub(crate) async fn what_took_long_to_load_is_refreshed_early(at: impl Into<At>) {
     let (redis, space) = space(at, "xfetch").await;

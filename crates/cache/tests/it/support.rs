@@ -15,6 +15,7 @@ use russet_core_conn::{KeySpace, Redis};
 use russet_testkit::shared::{self, Topology};
 use russet_testkit::{Conn, Server};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 pub(crate) mod journal;
 
@@ -136,6 +137,42 @@ impl Origin {
         self.0.fetch_add(1, SeqCst);
         Ok(value)
     }
+}
+
+/// A loader of many that says when it has begun, and ends when it may.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    begun: Arc<Semaphore>,
+    may_end: Arc<Semaphore>,
+}
+
+impl Held {
+    pub(crate) fn new() -> Self {
+        let [begun, may_end] = [(); 2].map(|()| Arc::new(Semaphore::new(0)));
+        Self { begun, may_end }
+    }
+
+    pub(crate) async fn load(self, keys: Vec<u64>) -> Result<Vec<(u64, Route)>, Infallible> {
+        self.begun.add_permits(1);
+        self.may_end.acquire().await.unwrap().forget();
+        Ok(keys.into_iter().map(|key| (key, route(1))).collect())
+    }
+}
+
+/// Of the keys 1 and 2, which are loaded by this loader in one call, the first is removed meanwhile: it is not filled.
+pub(crate) async fn refuses_what_was_removed(
+    cache: &Cache<Route>,
+    loader: &Held,
+    loads: impl Future,
+) {
+    tokio::join!(loads, async {
+        loader.begun.acquire().await.unwrap().forget();
+        cache.remove(1_u64).await.unwrap();
+        loader.may_end.add_permits(1);
+    });
+    assert!(cache.get(1_u64).await.unwrap().is_none());
+    assert_eq!(cache.get(2_u64).await.unwrap().unwrap().value(), Some(&route(1)));
+    assert_eq!(cache.stats().fills_refused, 1);
 }
 
 /// The keys of this space that hold an entry, by an independent client of each primary.

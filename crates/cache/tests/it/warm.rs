@@ -1,5 +1,6 @@
 //! Filling before it is asked.
 
+use std::future::IntoFuture;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -11,7 +12,7 @@ use russet_cache::{Access, Cache, Tier};
 use russet_testkit::contract;
 use russet_testkit::shared::Topology;
 
-use crate::support::{Route, route, routes, space};
+use crate::support::{Held, Route, refuses_what_was_removed, route, routes, space};
 
 fn some(number: usize) -> NonZeroUsize {
     NonZeroUsize::new(number).unwrap()
@@ -96,6 +97,18 @@ async fn a_warmer_goes_no_faster_than_it_may_and_ends_when_it_is_told(at: Topolo
     assert!(warmed.cancelled);
     assert!((30..200).contains(&warmed.progress.loaded), "{warmed:?}");
     assert_eq!(warmed.progress.total, Some(900));
+}
+
+contract!(what_is_removed_while_it_is_warmed_is_not_filled);
+async fn what_is_removed_while_it_is_warmed_is_not_filled(at: Topology) {
+    let (redis, space) = space(at, "warm-removed").await;
+    let (cache, loader) = (routes(&redis, &space).build().unwrap(), Held::new());
+    let load = {
+        let loader = loader.clone();
+        move |keys, _| loader.clone().load(keys)
+    };
+    let warming = cache.warmer("removed").run(stream::iter([1_u64, 2]), load);
+    refuses_what_was_removed(&cache, &loader, warming.into_future()).await;
 }
 
 contract!(what_was_hot_and_what_was_missed_is_warmed_each_by_its_share);
