@@ -86,7 +86,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// [`grace`](crate::CacheBuilder::grace)), and lookups wait for what comes. So nothing of the key is out of date if
     /// this process dies between the two: the lease ends, and the next lookup loads. Of several who write one key at a time
     /// none leaves the older value: each takes the lease from the one before, and who has lost it does not fill, but
-    /// removes.
+    /// removes. That takes it from the others, too: where one of these then dies, having written the origin, what was
+    /// loaded meanwhile may stay until its TTL (and grace) end.
     ///
     /// **What else has changed is removed after the origin was written**, and it is not where this process dies between the
     /// two: it stays until its TTL (and grace) end. [`write_with`](Self::write_with) is for what is known before. Where

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use russet_cache::Tier;
+use russet_cache::{Load, Tier};
 use russet_core_conn::{KeySpace, Redis};
+use russet_testkit::{Match, Proxy, Server};
 
 use crate::support::journal::{STALE, ask, ms, private, until};
-use crate::support::{routes, url};
+use crate::support::{route, routes, url, users};
 
 #[tokio::test]
 async fn what_redis_did_not_take_is_repeated_and_not_used_before() {
@@ -43,6 +44,24 @@ async fn what_redis_did_not_take_is_repeated_and_not_used_before() {
     conn.call(&["ACL", "SETUSER", "russet-cache", "-unlink"]).await.unwrap();
     assert!(!brief.remove(1_u64).await.unwrap_err().is_retryable());
     assert_eq!(brief.stats().owed, 0);
+}
+
+#[tokio::test]
+async fn an_update_that_is_refused_leaves_what_is_owed() {
+    let server = Server::builder().acl_file(users("own")).start().await.unwrap();
+    let proxy = Proxy::start(server.addr()).await.unwrap();
+    let redis = Redis::builder(&url(proxy.addr())).deadline(ms(500)).build().unwrap();
+    let cache = routes(&redis, &KeySpace::new("own").unwrap()).build().unwrap();
+    cache.insert("k", Load::value(route(5)).version(5)).await.unwrap();
+    let refuses = proxy.answer(Match::name("UNLINK").always(), "-LOADING for the test\r\n");
+    assert!(cache.remove("k").await.unwrap_err().is_retryable());
+    assert!(!cache.update("k", 4, route(4)).await.unwrap());
+    assert_eq!(cache.stats().owed, 1);
+    // One that is newer makes it needless.
+    assert!(cache.update("k", 6, route(6)).await.unwrap());
+    assert_eq!(cache.stats().owed, 0);
+    refuses.remove();
+    assert_eq!(cache.get("k").await.unwrap().unwrap().value(), Some(&route(6)));
 }
 
 #[tokio::test]
