@@ -49,7 +49,8 @@
 //!   primary fails over: a value is only used if Redis was asked for news no longer ago than that, and answered. Where
 //!   the news has a hole in it, all that was kept is dropped.
 //! - **Nothing older than what was written.** [`write`](Cache::write) changes the origin while it has the key to itself,
-//!   so that a process that dies half-way, and others that write at the same time, leave nothing stale.
+//!   so that a process that dies half-way, and others that write at the same time, leave nothing stale; so does
+//!   [`write_with`](Cache::write_with) of other keys that change with it.
 //!   [`update`](Cache::update) is for those who hear of changes with their versions, in whichever order.
 //! - **Or written later.** [`WriteBehind`] takes writes as soon as Redis has them, merges those of one entity, and commits them
 //!   to a database in batches, in order, with nothing lost; lookups see what was written meanwhile.

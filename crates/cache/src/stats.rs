@@ -88,8 +88,9 @@ impl Stats {
     /// What adds up over all processes, by the name that it has in Redis.
     fn sums(&mut self) -> impl Iterator<Item = (String, &mut u64)> {
         // What this process keeps or owes now is no sum.
-        let Self { local_entries: _, owed: _, local, bypassed, hits, absent, stale, misses, .. } =
-            self;
+        let Self {
+            local_entries: _, owed: _, local, bypassed, hits, absent, stale, misses, ..
+        } = self;
         let Self { unreadable, unavailable, joined, waits, refreshes, loads, load_errors, .. } =
             self;
         let Self { fills, fill_errors, fills_refused, bytes_read, bytes_filled, .. } = self;
@@ -201,8 +202,7 @@ impl Counters {
         {
             metrics::counter!(names::LOADS, "cache" => self.cache.clone(), "result" => result(ok))
                 .increment(1);
-            metrics::histogram!(names::LOAD_SECONDS, "cache" => self.cache.clone())
-                .record(took);
+            metrics::histogram!(names::LOAD_SECONDS, "cache" => self.cache.clone()).record(took);
         }
     }
 
@@ -258,10 +258,8 @@ impl Counters {
         counts.repeated.fetch_add(repeated, Relaxed);
         #[cfg(feature = "metrics")]
         {
-            metrics::counter!(names::FAILOVERS, "cache" => self.cache.clone())
-                .increment(1);
-            metrics::counter!(names::REPEATED, "cache" => self.cache.clone())
-                .increment(repeated);
+            metrics::counter!(names::FAILOVERS, "cache" => self.cache.clone()).increment(1);
+            metrics::counter!(names::REPEATED, "cache" => self.cache.clone()).increment(repeated);
         }
     }
 

@@ -222,8 +222,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         let local = tracked.local.as_ref()?;
         // Half of the bound is left where this says young: that is more than it can be wrong by.
         let now = Moment::roughly();
-        let current =
-            tracked.journal.is_young(now) || self.is_good_still(tracked, Instant::now());
+        let current = tracked.journal.is_young(now) || self.is_good_still(tracked, Instant::now());
         if !current || self.inner.owed.is_wide() {
             self.bypass(tracked);
             return None;

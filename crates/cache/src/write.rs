@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::future::{join, join3, join_all, try_join_all};
+use futures_util::future::{join, join_all, join3, try_join_all};
 use russet_core_conn::{Canonical, Key, Segments};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
