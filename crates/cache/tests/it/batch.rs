@@ -10,7 +10,8 @@ use russet_testkit::shared::Topology;
 use russet_testkit::{Cluster, Counters, Proxy, Server, contract};
 
 use crate::support::{
-    At, Held, Origin, entries, patient, refuses_what_was_removed, route, routes, space, url, users,
+    At, Held, Origin, entries, is_quiet, patient, refuses_what_was_removed, route, routes, space,
+    unprobed, url, users,
 };
 
 contract!(one_result_a_key_in_the_order_asked_duplicates_too);
@@ -188,13 +189,7 @@ async fn trips(
 ) {
     // Replies that take their time keep one trip's requests apart from the next trip's.
     proxies.iter().for_each(|proxy| proxy.delay_replies(Duration::from_millis(100)));
-    // One probe, with the opening of the connection: it would be a trip of its own, or hide one.
-    let redis = through
-        .deadline(Duration::from_secs(10))
-        .ready_check(false)
-        .probe(Duration::from_secs(3600), Duration::from_secs(10))
-        .build()
-        .unwrap();
+    let redis = unprobed(through);
     let space = KeySpace::new("trips").unwrap();
     let cache: Cache<u64> =
         Cache::builder(&redis, &space, "n").budget(Duration::from_secs(10)).build().unwrap();
@@ -203,13 +198,7 @@ async fn trips(
     };
     // The layout is agreed upon with the first call, and no server knows a script before it.
     cache.get_or_load_many(1_000..1_000 + KEYS, load).await.unwrap();
-    let is_quiet = |proxy: &Proxy| {
-        let counters = proxy.counters();
-        // Lost is what a busy machine had the map of the cluster asked for twice.
-        let answered = counters.replies + counters.lost;
-        counters.requests("PING") >= counters.open && counters.all_requests() == answered
-    };
-    while !proxies.iter().all(is_quiet) {
+    while !proxies.iter().all(|proxy| is_quiet(&proxy.counters())) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     // What is there before is put there past the proxies, which would delay each insert.

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use russet_cache::{Freshness, Load, Tier};
 use russet_core_conn::{KeySpace, Redis};
 use russet_testkit::shared::Topology;
-use russet_testkit::{Counters, Proxy, Server, contract};
+use russet_testkit::{Proxy, Server, contract};
 
 use crate::support::journal::{STALE, ask, local, ms, private, tracked, until};
-use crate::support::{At, Backend, Origin, Route, patient, route, routes, space, url, users};
+use crate::support::{
+    At, Backend, Origin, Route, is_quiet, patient, route, routes, space, unprobed, url, users,
+};
 
 contract!(other_processes_know_in_time);
 pub(crate) async fn other_processes_know_in_time(at: impl Into<At>) {
@@ -68,19 +70,12 @@ async fn a_hit_in_redis_is_one_trip_and_what_is_new_is_asked_for_beside_it() {
     let server = Server::builder().acl_file(users("trips")).start().await.unwrap();
     let proxy = Proxy::start(server.addr()).await.unwrap();
     let space = KeySpace::new("trips").unwrap();
-    let through = || {
-        let redis = Redis::builder(&url(proxy.addr())).deadline(Duration::from_secs(10));
-        let probe = (Duration::from_secs(3_600), Duration::from_secs(10));
-        redis.ready_check(false).probe(probe.0, probe.1).build().unwrap()
-    };
+    let through = || unprobed(Redis::builder(&url(proxy.addr())));
     let past = patient(&url(server.addr()));
     let writer = routes(&past, &space).journal(STALE).build().unwrap();
     for key in 0..3_u64 {
         writer.insert(key, route(1)).await.unwrap();
     }
-    let is_quiet = |counters: &Counters| {
-        counters.requests("PING") >= counters.open && counters.all_requests() == counters.replies
-    };
     let minute = |redis: &Redis| routes(redis, &space).journal(Duration::from_secs(60));
     for (local, command) in [(false, "GET"), (true, "EVALSHA")] {
         let redis = through();

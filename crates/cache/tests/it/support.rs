@@ -11,9 +11,9 @@ use std::time::Duration;
 #[cfg(feature = "test-util")]
 use russet_cache::Memory;
 use russet_cache::{Cache, CacheBuilder};
-use russet_core_conn::{KeySpace, Redis};
+use russet_core_conn::{KeySpace, Redis, RedisBuilder};
 use russet_testkit::shared::{self, Topology};
-use russet_testkit::{Conn, Server};
+use russet_testkit::{Conn, Counters, Server};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
@@ -32,6 +32,21 @@ pub(crate) fn route(fare: u32) -> Route {
 /// A handle whose deadlines a busy machine does not miss.
 pub(crate) fn patient(url: &str) -> Redis {
     Redis::builder(url).deadline(Duration::from_secs(10)).build().unwrap()
+}
+
+/// A handle that sends little of its own but a probe with the opening of the connection: what a proxy counts is what was
+/// asked for.
+pub(crate) fn unprobed(builder: RedisBuilder) -> Redis {
+    let long = Duration::from_secs(10);
+    let builder = builder.deadline(long).ready_check(false);
+    builder.probe(Duration::from_secs(3_600), long).build().unwrap()
+}
+
+/// The probes are done, and nothing is under way.
+pub(crate) fn is_quiet(counters: &Counters) -> bool {
+    // Lost is what a busy machine had the map of the cluster asked for twice.
+    let answered = counters.replies + counters.lost;
+    counters.requests("PING") >= counters.open && counters.all_requests() == answered
 }
 
 /// The rights that this crate asks for.

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use russet_cache::{Cache, Freshness, Load, LoadContext, Related, Tier, WriteError, Written};
 use russet_core_conn::{KeySpace, Redis};
-use russet_testkit::contract;
 use russet_testkit::shared::Topology;
+use russet_testkit::{Proxy, Server, contract};
 use tokio::task::JoinSet;
 
-use crate::support::{At, Route, route, routes, space};
+use crate::support::{At, Route, is_quiet, route, routes, space, unprobed, url, users};
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -258,6 +258,40 @@ async fn a_writer_that_dies_leaves_nothing_older_either(at: Topology) {
     while cache.get("tagged").await.unwrap().is_some() {
         assert!(begun.elapsed() < ms(400) + lease, "{:?}", begun.elapsed());
         tokio::time::sleep(ms(5)).await;
+    }
+}
+
+/// The proxy counts the trips.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_takes_as_many_trips_as_it_says() {
+    let server = Server::builder().acl_file(users("trips")).start().await.unwrap();
+    let proxy = Proxy::start(server.addr()).await.unwrap();
+    let space = KeySpace::new("trips").unwrap();
+    let [none, keys] = [Related::default(), Related::default().keys(["a", "b", "c"])];
+    let both = keys.clone().tags(["t", "u"]);
+    for (journal, related, trips) in
+        [(false, &none, 2), (false, &keys, 3), (true, &none, 4), (true, &both, 5)]
+    {
+        let redis = unprobed(Redis::builder(&url(proxy.addr())));
+        let cache = routes(&redis, &space);
+        let cache = if journal { cache.journal(ms(60_000)) } else { cache };
+        let cache = cache.build().unwrap();
+        let write = async || {
+            let origin = || async { Ok::<_, Infallible>(route(1)) };
+            cache.write_with("k", related.clone(), origin).await.unwrap();
+        };
+        // The layout is agreed upon, the journal begun, and the scripts are known.
+        write().await;
+        proxy.until(is_quiet).await.unwrap();
+        proxy.reset_counters();
+        // One trip's requests are apart from the next trip's.
+        proxy.delay_replies(ms(100));
+        write().await;
+        assert_eq!(proxy.counters().trips, trips, "{:?}", proxy.counters());
+        proxy.delay_replies(Duration::ZERO);
+        redis.close().await;
+        proxy.until(|counters| counters.open == 0).await.unwrap();
+        proxy.reset_counters();
     }
 }
 
