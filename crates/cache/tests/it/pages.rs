@@ -8,7 +8,7 @@ use russet_cache::{Cache, ListPage, Tier};
 use russet_testkit::contract;
 use russet_testkit::shared::Topology;
 
-use crate::support::{Held, Route, refuses_what_was_removed, route, routes, space};
+use crate::support::{At, Held, Route, refuses_what_was_removed, route, routes, space};
 
 contract!(a_list_is_cached_once_and_its_items_one_by_one);
 async fn a_list_is_cached_once_and_its_items_one_by_one(at: Topology) {
@@ -56,7 +56,7 @@ async fn a_list_is_cached_once_and_its_items_one_by_one(at: Topology) {
 }
 
 contract!(an_item_that_is_removed_while_it_is_loaded_is_not_filled);
-async fn an_item_that_is_removed_while_it_is_loaded_is_not_filled(at: Topology) {
+async fn an_item_that_is_removed_while_it_is_loaded_is_not_filled(at: impl Into<At>) {
     let (redis, space) = space(at, "pages-removed").await;
     let (items, loader) = (routes(&redis, &space).build().unwrap(), Held::new());
     let lists: Cache<Vec<u64>> = Cache::builder(&redis, &space, "list").build().unwrap();
