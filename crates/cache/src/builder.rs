@@ -125,8 +125,9 @@ impl<V> CacheBuilder<V> {
         self
     }
 
-    /// Refreshes values in the background before their time is over. Default: not. With it, entries keep their own times
-    /// by the server's clock, and a lookup is a script.
+    /// Refreshes values in the background before their time is over: each by its own TTL, whoever chose that. Default:
+    /// not. With it, entries keep their own times by the server's clock, and a lookup is a script. A process's
+    /// [memory](Self::local) leaves a lookup to Redis as soon as it would be due there.
     pub fn refresh_ahead(mut self, ahead: RefreshAhead) -> Self {
         self.policy.ahead = Some(ahead);
         self
@@ -335,7 +336,8 @@ impl<V> CacheBuilder<V> {
         let tracked = staleness.map(|staleness| {
             let journal = Journal::new(JournalKeys::of(&keys), staleness);
             let ttl = self.local_ttl.unwrap_or(policy.ttl / 2);
-            Tracked::new(journal, self.local.map(|entries| Local::new(entries, ttl)))
+            let local = self.local.map(|entries| Local::new(entries, ttl, policy.ahead));
+            Tracked::new(journal, local)
         });
         let origin = Origin::new(self.origin);
         let access = self.access.or(policy.adaptive.map(|_| Access::default()));

@@ -51,6 +51,8 @@ in_memory! {
     refresh {
         before_its_time_is_over_one_lookup_refreshes_it,
         what_took_long_to_load_is_refreshed_early,
+        memory_gives_way_to_the_refresh_of_a_value_by_its_own_time,
+        what_memory_answers_is_refreshed_early_too,
     }
     journal {
         tags_make_what_has_them_invalid_and_nothing_else,
