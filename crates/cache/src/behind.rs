@@ -8,7 +8,8 @@
 //! since. So there is one place for an entity, and nothing to be overtaken: not by a retry, not by a redrive.
 //!
 //! What holds at all times:
-//! - An entity is in the hash if and only if it is in one of the three sets.
+//! - An entity is in the hash if and only if it is in one of the three sets. One that is tried again is in a fourth, by when
+//!   its first write came.
 //! - Its version only grows, and grows with each write.
 //! - It leaves the hash only by an acknowledgement or discard of the very version that is there.
 //! - Only the owner with the highest fencing number that has taken anything acknowledges.

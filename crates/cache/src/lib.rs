@@ -118,6 +118,7 @@
 //! | `{prefix:r}:cache-behind:<name>:<lane>` | hash | what is pending in a lane of a write-behind buffer, by entity, its clock, fence and counts; bounded by [`capacity`](WriteBehindBuilder::capacity) | with the buffer |
 //! | `{prefix:r}:cache-fresh:<name>:<lane>` | zset | the entities that wait to be committed, by when the first write came | when they are |
 //! | `{prefix:r}:cache-retry:<name>:<lane>` | zset | those that are tried again, by when | when they are committed |
+//! | `{prefix:r}:cache-since:<name>:<lane>` | zset | those that are tried again, by when the first write came | when they are committed |
 //! | `{prefix:r}:cache-dead:<name>:<lane>` | zset | those that nobody tries any more, by since when | when they are redriven or discarded |
 //! | `{prefix:q}:cache-workers:<name>` | hash | the workers of a write-behind buffer, by until when each counts as there | a [lease](WriteBehindBuilder::lease) after the last worker |
 //! | `{prefix:q}:cache-hot:<name>` | zset | up to 4,000 keys that are asked for, by how often | seven half-lives (of a day) after the last merge |
