@@ -25,6 +25,8 @@ pub struct CacheBuilder<V> {
     store: Store,
     space: KeySpace,
     name: String,
+    /// Where one is chosen.
+    ttl: Option<Duration>,
     policy: Policy,
     budget: Duration,
     breaker: Guard,
@@ -51,6 +53,7 @@ impl<V> CacheBuilder<V> {
             store,
             space: space.clone(),
             name: name.to_owned(),
+            ttl: None,
             policy: Policy {
                 ttl: Duration::from_secs(300),
                 absent_ttl: Duration::from_secs(30),
@@ -79,7 +82,7 @@ impl<V> CacheBuilder<V> {
 
     /// How long a value is kept, from 1 ms to ten years. Default: 300 s.
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.policy.ttl = ttl;
+        self.ttl = Some(ttl);
         self
     }
 
@@ -230,7 +233,7 @@ impl<V> CacheBuilder<V> {
     }
 
     /// Keeps values the longer, the more often their keys are asked for, in the place of [`ttl`](Self::ttl): what is hot is
-    /// loaded seldom, and what is not takes its place for a short time only. How often that was is known by the
+    /// loaded seldom, and what is not takes its place for a short time only. Never for longer than a `ttl` that is set. How often that was is known by the
     /// [insight](Self::access) of this process, and of others as far as it is merged; it decays, and neither a miss nor a
     /// removal sets it back. Default: not. It has the default insight if none is chosen. A load with a
     /// [TTL of its own](crate::Load::ttl) and a handle [with one](Cache::with_ttl) keep that.
@@ -268,14 +271,16 @@ impl<V> CacheBuilder<V> {
             return config("name", format!("{:?}", self.name), "1 to 64 bytes");
         }
         let mut policy = self.policy;
+        policy.adaptive = policy.adaptive.map(|adaptive| adaptive.within(self.ttl));
         if let Some(problem) = policy.adaptive.and_then(AdaptiveTtl::problem) {
             return config(
                 "adaptive_ttl",
                 problem,
-                "a base from 1 ms to the longest, up to ten years",
+                "a base from 1 ms to the longest, that up to ten years and to `ttl`, if set",
             );
         }
-        policy.ttl = policy.adaptive.map_or(policy.ttl, AdaptiveTtl::longest);
+        let ttl = self.ttl.unwrap_or(policy.ttl);
+        policy.ttl = policy.adaptive.map_or(ttl, AdaptiveTtl::longest);
         for (field, ttl) in [("ttl", policy.ttl), ("absent_ttl", policy.absent_ttl)] {
             if ttl < Duration::from_millis(1) || ttl > LONGEST_TTL {
                 return config(field, format!("{ttl:?}"), "1 ms to ten years");
@@ -377,6 +382,10 @@ mod tests {
             (ok().adaptive_ttl(AdaptiveTtl::default().base(Duration::ZERO)), "adaptive_ttl"),
             (ok().adaptive_ttl(AdaptiveTtl::default().max(Duration::MAX)), "adaptive_ttl"),
             (ok().adaptive_ttl(AdaptiveTtl::default().max(Duration::from_secs(1))), "adaptive_ttl"),
+            (
+                ok().adaptive_ttl(AdaptiveTtl::default()).ttl(Duration::from_secs(299)),
+                "adaptive_ttl",
+            ),
             (ok().access(Access::default().every(Duration::ZERO)), "access"),
             (ok().access(Access::default().half_life(Duration::MAX)), "access"),
             (ok().refresh_ahead(RefreshAhead::at(1.0)), "refresh_ahead"),
