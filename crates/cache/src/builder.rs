@@ -168,7 +168,20 @@ impl<V> CacheBuilder<V> {
         self
     }
 
-    /// How values are encoded. Default: [`Codec::default`]. What was written with another codec is still read.
+    /// How values are encoded. Default: [`Codec::default`], MessagePack without compression. What was written with another
+    /// codec is still read, and what can't be read as `V`, because an older or newer release wrote it, is a miss.
+    ///
+    /// With the feature `lz4` or `zstd`, values above a threshold can be compressed:
+    ///
+    /// ```
+    /// # #[cfg(feature = "lz4")]
+    /// # fn example(redis: &russet_core_conn::Redis, keys: &russet_core_conn::KeySpace) -> Result<(), Box<dyn std::error::Error>> {
+    /// use russet_cache::{Cache, Codec, Compression};
+    ///
+    /// let codec = Codec::builder().compression(Compression::Lz4).threshold(4_096).build()?;
+    /// let pages: Cache<String> = Cache::builder(redis, keys, "page").codec(codec).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
         self

@@ -136,6 +136,9 @@
 //!
 //! # Features
 //!
+//! `lz4`, `zstd`, `json`: those [compressions](Compression) and that [format](Format) of a [`codec`](CacheBuilder::codec).
+//! None is used unless it is chosen; whoever reads needs those that are written with.
+//!
 //! `test-util`: `Cache::in_memory` on a `Memory`, for unit tests of what is built on a cache, without a server. It passes
 //! this crate's own contract tests, and its time can be moved.
 //!
@@ -224,3 +227,5 @@ pub use self::stats::Stats;
 pub use self::times::LoadTimes;
 pub use self::warm::{Progress, Warmed, Warmer, Warming};
 pub use self::write::Written;
+
+pub use russet_core_conn::{Codec, Compression, Format};
