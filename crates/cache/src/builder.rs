@@ -80,7 +80,9 @@ impl<V> CacheBuilder<V> {
         }
     }
 
-    /// How long a value is kept, from 1 ms to ten years. Default: 300 s.
+    /// How long a value is kept, from 1 ms to ten years. Default: 300 s, for what is [written](Cache::write) through, too:
+    /// an entry is the same whoever fills it, and only the user knows whether all changes of the origin go that way. Where
+    /// they do, nothing is out of date for long, and [`with_ttl`](Cache::with_ttl) of an hour saves loads.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
@@ -209,8 +211,8 @@ impl<V> CacheBuilder<V> {
     /// entries <!--soak replay-local: zipf_local_permille-->73.6% of <!--soak replay-local: lookups-->300,000 lookups by Zipf's law on 10,000 keys were hits,
     /// with moka <!--soak replay-local: zipf_moka_permille-->73.9%, and <!--soak replay-local: scanning_local_permille-->34.0%
     /// against <!--soak replay-local: scanning_moka_permille-->34.1% where half of them walk through keys that nobody asks for again
-    /// (`soak_replay_local`). Default: none. It needs a [`journal`](Self::journal), and has
-    /// one of 1 s if none is chosen.
+    /// (`soak_replay_local`). Default: none, for how many fit depends on how large decoded values are, which only the user
+    /// knows. It needs a [`journal`](Self::journal), and has one of 1 s if none is chosen.
     pub fn local(mut self, entries: u64) -> Self {
         self.local = Some(entries);
         self
