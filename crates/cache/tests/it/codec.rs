@@ -1,11 +1,10 @@
-//! How values are written: compressed, as JSON, and by another release.
+//! How values are written: compressed, and as JSON.
 
 use std::convert::Infallible;
 
-use russet_cache::{Cache, Codec, Compression, Format, Reason, Tier};
+use russet_cache::{Cache, Codec, Compression, Format, Tier};
 use russet_testkit::contract;
 use russet_testkit::shared::Topology;
-use serde::{Deserialize, Serialize};
 
 use crate::support::{Origin, Route, route, routes, space};
 
@@ -60,42 +59,4 @@ async fn what_is_large_is_smaller_in_redis_and_comes_back_as_it_was(at: Topology
             assert_eq!((found.value(), found.tier()), (Some(&large), Tier::Redis));
         }
     }
-}
-
-/// Before it had a name.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Yesterdays {
-    fare: u32,
-}
-
-contract!(what_yesterdays_release_wrote_is_a_miss);
-async fn what_yesterdays_release_wrote_is_a_miss(at: Topology) {
-    let (redis, space) = space(at, "yesterday").await;
-    let old: Cache<Yesterdays> = Cache::builder(&redis, &space, "route").build().unwrap();
-    let new = routes(&redis, &space).build().unwrap();
-    for key in 0..3_u64 {
-        old.insert(key, Yesterdays { fare: 7 }).await.unwrap();
-    }
-    assert!(new.get(0_u64).await.unwrap().is_none());
-    let found = new
-        .get_or_load(0_u64, |context| async move {
-            assert_eq!((context.reason(), context.stale()), (Reason::Unreadable, None));
-            Ok::<_, Infallible>(route(1))
-        })
-        .await
-        .unwrap();
-    assert_eq!((found.value(), found.tier()), (Some(&route(1)), Tier::Origin));
-    let found = new
-        .get_or_load_many([0_u64, 1], |missing, _| async move {
-            assert_eq!(missing, [1]);
-            Ok::<_, Infallible>([(1_u64, route(2))])
-        })
-        .await
-        .unwrap();
-    let fares: Vec<_> = found.iter().map(|found| found.value().unwrap().fare).collect();
-    assert_eq!((fares, new.stats().unreadable), (vec![1, 2], 3));
-    // It is replaced, and the other release, which still runs, reads what it knows of it.
-    assert_eq!(new.get(1_u64).await.unwrap().unwrap().value(), Some(&route(2)));
-    assert_eq!(old.get(1_u64).await.unwrap().unwrap().value(), Some(&Yesterdays { fare: 2 }));
-    assert_eq!(old.get(2_u64).await.unwrap().unwrap().value(), Some(&Yesterdays { fare: 7 }));
 }

@@ -11,7 +11,7 @@ use russet_cache::{Access, Cache, Tier};
 use russet_testkit::contract;
 use russet_testkit::shared::Topology;
 
-use crate::support::{Route, route, routes, space};
+use crate::support::{At, Route, route, routes, space};
 
 fn some(number: usize) -> NonZeroUsize {
     NonZeroUsize::new(number).unwrap()
@@ -80,7 +80,9 @@ async fn warmers_load_what_is_missing_and_say_how_far_they_are(at: Topology) {
 }
 
 contract!(a_warmer_goes_no_faster_than_it_may_and_ends_when_it_is_told);
-async fn a_warmer_goes_no_faster_than_it_may_and_ends_when_it_is_told(at: Topology) {
+pub(crate) async fn a_warmer_goes_no_faster_than_it_may_and_ends_when_it_is_told(
+    at: impl Into<At>,
+) {
     let (redis, space) = space(at, "warm-rate").await;
     let cache: Cache<Route> = routes(&redis, &space).build().unwrap();
     let table = Table::default();
