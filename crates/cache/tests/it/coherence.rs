@@ -120,6 +120,10 @@ impl Run {
                 ("from_memory", verdict.near),
                 ("outside_faults", verdict.clear),
                 ("outside_faults_from_memory", verdict.clear_near),
+                (
+                    "outside_faults_from_memory_permille",
+                    verdict.clear_near * 1_000 / verdict.clear.max(1),
+                ),
                 ("origin_calls", verdict.origin),
                 ("invalidations_acknowledged", verdict.acknowledged),
                 ("invalidations_failed", verdict.failed),
