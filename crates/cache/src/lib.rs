@@ -202,6 +202,8 @@ mod wakes;
 mod warm;
 mod write;
 
+pub use russet_core_conn::{Codec, Compression, Format};
+
 pub use self::access::{Access, Accessed, CacheKey};
 pub use self::adaptive::AdaptiveTtl;
 pub use self::behind::{
@@ -227,5 +229,3 @@ pub use self::stats::Stats;
 pub use self::times::LoadTimes;
 pub use self::warm::{Progress, Warmed, Warmer, Warming};
 pub use self::write::Written;
-
-pub use russet_core_conn::{Codec, Compression, Format};
