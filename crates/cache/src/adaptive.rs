@@ -36,17 +36,22 @@ impl Default for AdaptiveTtl {
 }
 
 impl AdaptiveTtl {
-    /// The time to live of what nobody has asked for, from 1 ms.
+    /// The time to live of what nobody has asked for, from 1 ms. Not more than the longest.
     pub fn base(mut self, base: Duration) -> Self {
         self.base = base;
         self
     }
 
-    /// The longest, up to ten years: for so long a value may be out of date where nobody says that it is. Not less than
-    /// the base.
+    /// The longest, up to ten years: for so long a value may be out of date where nobody says that it is. Where the cache's
+    /// [`ttl`](crate::CacheBuilder::ttl) is set and shorter, it is that.
     pub fn max(mut self, max: Duration) -> Self {
         self.max = max;
         self
+    }
+
+    /// No longer than that, where it is said.
+    pub(crate) fn within(self, ttl: Option<Duration>) -> Self {
+        Self { max: ttl.map_or(self.max, |ttl| ttl.min(self.max)), ..self }
     }
 
     pub(crate) fn longest(self) -> Duration {

@@ -25,6 +25,8 @@ pub struct CacheBuilder<V> {
     store: Store,
     space: KeySpace,
     name: String,
+    /// Where one is chosen.
+    ttl: Option<Duration>,
     policy: Policy,
     budget: Duration,
     breaker: Guard,
@@ -51,6 +53,7 @@ impl<V> CacheBuilder<V> {
             store,
             space: space.clone(),
             name: name.to_owned(),
+            ttl: None,
             policy: Policy {
                 ttl: Duration::from_secs(300),
                 absent_ttl: Duration::from_secs(30),
@@ -77,9 +80,11 @@ impl<V> CacheBuilder<V> {
         }
     }
 
-    /// How long a value is kept, from 1 ms to ten years. Default: 300 s.
+    /// How long a value is kept, from 1 ms to ten years. Default: 300 s, for what is [written](Cache::write) through, too:
+    /// an entry is the same whoever fills it, and only the user knows whether all changes of the origin go that way. Where
+    /// they do, nothing is out of date for long, and [`with_ttl`](Cache::with_ttl) of an hour saves loads.
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.policy.ttl = ttl;
+        self.ttl = Some(ttl);
         self
     }
 
@@ -125,8 +130,9 @@ impl<V> CacheBuilder<V> {
         self
     }
 
-    /// Refreshes values in the background before their time is over. Default: not. With it, entries keep their own times
-    /// by the server's clock, and a lookup is a script.
+    /// Refreshes values in the background before their time is over: each by its own TTL, whoever chose that. Default:
+    /// not. With it, entries keep their own times by the server's clock, and a lookup is a script. A process's
+    /// [memory](Self::local) leaves a lookup to Redis as soon as it would be due there.
     pub fn refresh_ahead(mut self, ahead: RefreshAhead) -> Self {
         self.policy.ahead = Some(ahead);
         self
@@ -164,7 +170,20 @@ impl<V> CacheBuilder<V> {
         self
     }
 
-    /// How values are encoded. Default: [`Codec::default`]. What was written with another codec is still read.
+    /// How values are encoded. Default: [`Codec::default`], MessagePack without compression. What was written with another
+    /// codec is still read, and what can't be read as `V`, because an older or newer release wrote it, is a miss.
+    ///
+    /// With the feature `lz4` or `zstd`, values above a threshold can be compressed:
+    ///
+    /// ```
+    /// # #[cfg(feature = "lz4")]
+    /// # fn example(redis: &russet_core_conn::Redis, keys: &russet_core_conn::KeySpace) -> Result<(), Box<dyn std::error::Error>> {
+    /// use russet_cache::{Cache, Codec, Compression};
+    ///
+    /// let codec = Codec::builder().compression(Compression::Lz4).threshold(4_096).build()?;
+    /// let pages: Cache<String> = Cache::builder(redis, keys, "page").codec(codec).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
         self
@@ -192,8 +211,8 @@ impl<V> CacheBuilder<V> {
     /// entries <!--soak replay-local: zipf_local_permille-->73.6% of <!--soak replay-local: lookups-->300,000 lookups by Zipf's law on 10,000 keys were hits,
     /// with moka <!--soak replay-local: zipf_moka_permille-->73.9%, and <!--soak replay-local: scanning_local_permille-->34.0%
     /// against <!--soak replay-local: scanning_moka_permille-->34.1% where half of them walk through keys that nobody asks for again
-    /// (`soak_replay_local`). Default: none. It needs a [`journal`](Self::journal), and has
-    /// one of 1 s if none is chosen.
+    /// (`soak_replay_local`). Default: none, for how many fit depends on how large decoded values are, which only the user
+    /// knows. It needs a [`journal`](Self::journal), and has one of 1 s if none is chosen.
     pub fn local(mut self, entries: u64) -> Self {
         self.local = Some(entries);
         self
@@ -229,7 +248,7 @@ impl<V> CacheBuilder<V> {
     }
 
     /// Keeps values the longer, the more often their keys are asked for, in the place of [`ttl`](Self::ttl): what is hot is
-    /// loaded seldom, and what is not takes its place for a short time only. How often that was is known by the
+    /// loaded seldom, and what is not takes its place for a short time only. Never for longer than a `ttl` that is set. How often that was is known by the
     /// [insight](Self::access) of this process, and of others as far as it is merged; it decays, and neither a miss nor a
     /// removal sets it back. Default: not. It has the default insight if none is chosen. A load with a
     /// [TTL of its own](crate::Load::ttl) and a handle [with one](Cache::with_ttl) keep that.
@@ -267,14 +286,16 @@ impl<V> CacheBuilder<V> {
             return config("name", format!("{:?}", self.name), "1 to 64 bytes");
         }
         let mut policy = self.policy;
+        policy.adaptive = policy.adaptive.map(|adaptive| adaptive.within(self.ttl));
         if let Some(problem) = policy.adaptive.and_then(AdaptiveTtl::problem) {
             return config(
                 "adaptive_ttl",
                 problem,
-                "a base from 1 ms to the longest, up to ten years",
+                "a base from 1 ms to the longest, that up to ten years and to `ttl`, if set",
             );
         }
-        policy.ttl = policy.adaptive.map_or(policy.ttl, AdaptiveTtl::longest);
+        let ttl = self.ttl.unwrap_or(policy.ttl);
+        policy.ttl = policy.adaptive.map_or(ttl, AdaptiveTtl::longest);
         for (field, ttl) in [("ttl", policy.ttl), ("absent_ttl", policy.absent_ttl)] {
             if ttl < Duration::from_millis(1) || ttl > LONGEST_TTL {
                 return config(field, format!("{ttl:?}"), "1 ms to ten years");
@@ -335,7 +356,8 @@ impl<V> CacheBuilder<V> {
         let tracked = staleness.map(|staleness| {
             let journal = Journal::new(JournalKeys::of(&keys), staleness);
             let ttl = self.local_ttl.unwrap_or(policy.ttl / 2);
-            Tracked::new(journal, self.local.map(|entries| Local::new(entries, ttl)))
+            let local = self.local.map(|entries| Local::new(entries, ttl, policy.ahead));
+            Tracked::new(journal, local)
         });
         let origin = Origin::new(self.origin);
         let access = self.access.or(policy.adaptive.map(|_| Access::default()));
@@ -375,6 +397,10 @@ mod tests {
             (ok().adaptive_ttl(AdaptiveTtl::default().base(Duration::ZERO)), "adaptive_ttl"),
             (ok().adaptive_ttl(AdaptiveTtl::default().max(Duration::MAX)), "adaptive_ttl"),
             (ok().adaptive_ttl(AdaptiveTtl::default().max(Duration::from_secs(1))), "adaptive_ttl"),
+            (
+                ok().adaptive_ttl(AdaptiveTtl::default()).ttl(Duration::from_secs(299)),
+                "adaptive_ttl",
+            ),
             (ok().access(Access::default().every(Duration::ZERO)), "access"),
             (ok().access(Access::default().half_life(Duration::MAX)), "access"),
             (ok().refresh_ahead(RefreshAhead::at(1.0)), "refresh_ahead"),

@@ -9,6 +9,7 @@
 //! | `{prefix:r}:cache-behind:<name>:<lane>` | hash | what is pending, by entity, and the lane's clock, fence and counts; bounded | with the buffer |
 //! | `{prefix:r}:cache-fresh:<name>:<lane>` | zset | the entities that wait to be committed, by when the first write came (µs) | when they are |
 //! | `{prefix:r}:cache-retry:<name>:<lane>` | zset | those that are tried again, by when (µs) | when they are committed |
+//! | `{prefix:r}:cache-since:<name>:<lane>` | zset | those that are tried again, by when the first write came (µs) | when they are committed |
 //! | `{prefix:r}:cache-dead:<name>:<lane>` | zset | those that nobody tries any more, by since when (µs) | when they are redriven or discarded |
 //! | `{prefix:q}:cache-workers:<name>` | hash | the workers of a buffer, by until when each counts as there (µs) | with the last worker: by its TTL, that of a lease |
 //! | `{prefix:q}:cache-hot:<name>` | zset | keys that are asked for, by how often; bounded | after seven half-lives |
@@ -108,15 +109,16 @@ pub(crate) struct Lane {
     pub(crate) fresh: Key,
     pub(crate) retry: Key,
     pub(crate) dead: Key,
+    pub(crate) since: Key,
 }
 
 impl Lane {
     /// `{prefix:r}:cache-behind:<name>:<lane>` and the like
     pub(crate) fn of(space: &KeySpace, name: &str, lane: usize) -> Self {
         let key = |kind| space.key(kind, (name, lane));
-        let [pending, fresh, retry, dead] =
-            ["cache-behind", "cache-fresh", "cache-retry", "cache-dead"].map(key);
-        Self { pending, fresh, retry, dead }
+        let kinds = ["cache-behind", "cache-fresh", "cache-retry", "cache-dead", "cache-since"];
+        let [pending, fresh, retry, dead, since] = kinds.map(key);
+        Self { pending, fresh, retry, dead, since }
     }
 
     /// `{prefix}:cache-behind.<name>`, a channel.
@@ -173,12 +175,12 @@ mod tests {
         assert_eq!(access[3], "{shop:102}:cache-stats:route");
         assert_eq!(keys.journal_channel().as_bytes(), b"{shop}:cache-log.route");
         let space = KeySpace::new("shop").unwrap();
-        let Lane { pending, fresh, retry, dead } = Lane::of(&space, "orders", 7);
-        let lane =
-            [pending, fresh, retry, dead].map(|key| key.as_bytes().escape_ascii().to_string());
+        let Lane { pending, fresh, retry, dead, since } = Lane::of(&space, "orders", 7);
+        let lane = [pending, fresh, retry, dead, since]
+            .map(|key| key.as_bytes().escape_ascii().to_string());
         assert_eq!(
             lane,
-            ["behind", "fresh", "retry", "dead"]
+            ["behind", "fresh", "retry", "dead", "since"]
                 .map(|kind| format!("{{shop:8}}:cache-{kind}:orders:7"))
         );
         assert_eq!(Lane::channel(&space, "orders").as_bytes(), b"{shop}:cache-behind.orders");

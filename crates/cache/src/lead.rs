@@ -15,7 +15,7 @@ use crate::flight::{Failure, Landed, Pilot};
 use crate::load::{Load, LoadContext, Reason};
 use crate::lookup::Lookup;
 use crate::policy::Policy;
-use crate::scripts::{self, Bad, Claimed, Due, Fill, Token};
+use crate::scripts::{self, Bad, Claimed, Due, Fill, Times, Token};
 use crate::seal::Stamp;
 use crate::store::Store;
 use crate::tracked::{Flaw, Opened};
@@ -159,7 +159,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             }
             let (began, ticket) = (Instant::now(), inner.ticket(key));
             let claim = scripts::claim(redis, key, &token, policy.lease, Due::default(), &bad);
-            let (payload, left, stale) = match claim.await {
+            let (payload, times, stale) = match claim.await {
                 Ok(Claimed::Leads { stale }) => {
                     let stale = self.stale(redis, stale.as_ref()).await;
                     if stale.is_some() {
@@ -167,10 +167,12 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                     }
                     return Ok(Start::Leads { token, stale, reason });
                 }
-                Ok(Claimed::Fresh { payload, left }) => (Some(payload), left, false),
-                Ok(Claimed::Due { payload }) => (Some(payload), Duration::ZERO, false),
-                Ok(Claimed::Rests { stale }) => (Some(stale), Duration::ZERO, true),
-                Ok(Claimed::Waits { left, .. }) => (None, left, false),
+                Ok(Claimed::Fresh { payload, times }) => (Some(payload), times, false),
+                Ok(Claimed::Due { payload }) => (Some(payload), Times::default(), false),
+                Ok(Claimed::Rests { stale }) => (Some(stale), Times::default(), true),
+                Ok(Claimed::Waits { left, .. }) => {
+                    (None, Times { left, ..Times::default() }, false)
+                }
                 Err(error) => return Ok(Start::unavailable(&error)),
             };
             if let Some(payload) = payload {
@@ -181,7 +183,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                     Ok(Opened { value, seal, .. }) => {
                         let lookup = Lookup::cached(value, stale);
                         if !stale {
-                            inner.keep(key, ticket, &lookup, seal, policy.kept(left));
+                            inner.keep(key, ticket, &lookup, seal, times);
                         }
                         return Err((lookup, began));
                     }
@@ -200,7 +202,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             match woken {
                 Some(woken) => {
                     // Where nobody tells, it looks by itself.
-                    let _ = tokio::time::timeout(Policy::step(left), woken).await;
+                    let _ = tokio::time::timeout(Policy::step(times.left), woken).await;
                 }
                 None => {
                     drop(woken);
@@ -249,13 +251,13 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         match (token, fill) {
             (Some(token), Some(mut fill)) => {
                 let (channel, ticket) = (inner.wakes.channel(), inner.ticket(key));
-                let (seal, left) = (fill.seal.take(), self.policy.kept(fill.ttl));
+                let (seal, times) = (fill.seal.take(), fill.times());
                 let bytes = fill.payload.len();
                 match scripts::fill(&inner.budgeted, key, Some(token), fill, channel).await {
                     Ok(true) => {
                         inner.counters.fill(true);
                         inner.counters.filled_bytes(bytes);
-                        inner.keep(key, ticket, lookup, seal, left);
+                        inner.keep(key, ticket, lookup, seal, times);
                         true
                     }
                     Ok(false) => {

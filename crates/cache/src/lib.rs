@@ -119,6 +119,7 @@
 //! | `{prefix:r}:cache-behind:<name>:<lane>` | hash | what is pending in a lane of a write-behind buffer, by entity, its clock, fence and counts; bounded by [`capacity`](WriteBehindBuilder::capacity) | with the buffer |
 //! | `{prefix:r}:cache-fresh:<name>:<lane>` | zset | the entities that wait to be committed, by when the first write came | when they are |
 //! | `{prefix:r}:cache-retry:<name>:<lane>` | zset | those that are tried again, by when | when they are committed |
+//! | `{prefix:r}:cache-since:<name>:<lane>` | zset | those that are tried again, by when the first write came | when they are committed |
 //! | `{prefix:r}:cache-dead:<name>:<lane>` | zset | those that nobody tries any more, by since when | when they are redriven or discarded |
 //! | `{prefix:q}:cache-workers:<name>` | hash | the workers of a write-behind buffer, by until when each counts as there | a [lease](WriteBehindBuilder::lease) after the last worker |
 //! | `{prefix:q}:cache-hot:<name>` | zset | up to 4,000 keys that are asked for, by how often | seven half-lives (of a day) after the last merge |
@@ -135,6 +136,9 @@
 //! The keys of statistics are there where there is [access insight](CacheBuilder::access).
 //!
 //! # Features
+//!
+//! `lz4`, `zstd`, `json`: those [compressions](Compression) and that [format](Format) of a [`codec`](CacheBuilder::codec).
+//! None is used unless it is chosen; whoever reads needs those that are written with.
 //!
 //! `test-util`: `Cache::in_memory` on a `Memory`, for unit tests of what is built on a cache, without a server. It passes
 //! this crate's own contract tests, and its time can be moved.
@@ -202,6 +206,8 @@ mod update;
 mod wakes;
 mod warm;
 mod write;
+
+pub use russet_core_conn::{Codec, Compression, Format};
 
 pub use self::access::{Access, Accessed, CacheKey};
 pub use self::adaptive::AdaptiveTtl;

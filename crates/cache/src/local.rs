@@ -1,7 +1,7 @@
 //! What a process keeps in its own memory, for as long as its journal vouches for it.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,15 @@ use moka::sync::Cache as Moka;
 use crate::journal::{Journal, Verdict};
 use crate::lookup::Lookup;
 use crate::moment::Moment;
+use crate::policy::RefreshAhead;
+use crate::scripts::Times;
 use crate::seal::Seal;
 
 /// The decoded values of one process, by name: no copy and no decoding for a hit.
 pub(crate) struct Local<V> {
     held: Moka<Bytes, Arc<Held<V>>, RandomState>,
     ttl: Duration,
+    ahead: Option<RefreshAhead>,
     /// Counts what was dropped, so that nothing that was read before is put in behind it.
     gates: Box<[Mutex<u64>]>,
     /// Changes when everything is dropped.
@@ -31,6 +34,11 @@ const GATES: usize = 64;
 pub(crate) struct Held<V> {
     pub(crate) value: Option<Arc<V>>,
     until: Moment,
+    /// When it is fresh no longer, and how long it took to load.
+    ends: Moment,
+    took: Duration,
+    /// A refresh was drawn: it is Redis that answers until there is another.
+    due: AtomicBool,
     seal: Seal,
     generation: u64,
     /// In which the seal was last looked at.
@@ -46,11 +54,12 @@ pub(crate) struct Ticket {
 }
 
 impl<V: Send + Sync + 'static> Local<V> {
-    pub(crate) fn new(entries: u64, ttl: Duration) -> Self {
+    pub(crate) fn new(entries: u64, ttl: Duration, ahead: Option<RefreshAhead>) -> Self {
         let held = Moka::builder().max_capacity(entries);
         Self {
             held: held.build_with_hasher(RandomState::default()),
             ttl,
+            ahead,
             gates: (0..GATES).map(|_| Mutex::new(0)).collect(),
             generation: AtomicU64::new(0),
         }
@@ -61,7 +70,23 @@ impl<V: Send + Sync + 'static> Local<V> {
     pub(crate) fn find(&self, name: &[u8], journal: &Journal, now: Moment) -> Option<Lookup<V>> {
         let held = self.there(name)?;
         let lives = now < held.until || Moment::now() < held.until;
-        (lives && held.stands(journal)).then(|| Lookup::held(held))
+        let good = lives && held.stands(journal) && !self.draws(&held, now);
+        good.then(|| Lookup::held(held))
+    }
+
+    /// Whether Redis is to be asked, for the sake of a refresh.
+    #[inline]
+    fn draws(&self, held: &Held<V>, now: Moment) -> bool {
+        let Some(ahead) = self.ahead else { return false };
+        let left = Duration::from_nanos(held.ends.since(now));
+        let due = held.due.load(Relaxed) || ahead.is_drawn(left, held.took);
+        held.due.store(due, Relaxed);
+        due
+    }
+
+    /// Whether a refresh was drawn for what is kept.
+    pub(crate) fn is_due(&self, name: &[u8]) -> bool {
+        self.ahead.is_some() && self.there(name).is_some_and(|held| held.due.load(Relaxed))
     }
 
     #[inline]
@@ -82,14 +107,17 @@ impl<V: Send + Sync + 'static> Local<V> {
         ticket: Ticket,
         value: Option<Arc<V>>,
         seal: Seal,
-        left: Duration,
+        times: Times,
     ) {
-        let until = Moment::of(ticket.begun).plus(left.min(self.ttl));
+        let begun = Moment::of(ticket.begun);
+        let kept = self.ahead.map_or(times.left, |ahead| ahead.kept(times));
+        let (until, ends) = (begun.plus(kept.min(self.ttl)), begun.plus(times.left));
         let gate = self.gate(&name);
         if *gate == ticket.drops {
             // It was judged before it was put in, and is again with the first hit.
             let (generation, era) = (ticket.generation, AtomicU64::new(u64::MAX));
-            let held = Held { value, until, seal, generation, era };
+            let (took, due) = (times.took, AtomicBool::new(false));
+            let held = Held { value, until, ends, took, due, seal, generation, era };
             self.held.insert(name, Arc::new(held));
         }
     }
@@ -150,7 +178,8 @@ mod tests {
     fn keep(local: &Local<u8>, ticket: Ticket) {
         let seal = Seal { stamp: Stamp::NEVER, tags: Vec::new() };
         let value = Some(Arc::new(1));
-        local.put(Bytes::from_static(NAME), ticket, value, seal, Duration::from_secs(60));
+        let times = Times { left: Duration::from_secs(60), ..Times::default() };
+        local.put(Bytes::from_static(NAME), ticket, value, seal, times);
     }
 
     fn kept(local: &Local<u8>) -> bool {
@@ -159,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_was_read_before_it_was_dropped_is_not_put_in() {
-        let local = Local::new(10, Duration::from_secs(60));
+        let local = Local::new(10, Duration::from_secs(60), None);
         keep(&local, local.ticket(NAME));
         assert!(kept(&local));
         let ticket = local.ticket(NAME);
@@ -173,7 +202,7 @@ mod tests {
 
     #[test]
     fn all_that_is_dropped_is_gone() {
-        let local = Local::new(10, Duration::from_secs(60));
+        let local = Local::new(10, Duration::from_secs(60), None);
         keep(&local, local.ticket(NAME));
         let ticket = local.ticket(NAME);
         local.drop_all();

@@ -21,8 +21,15 @@ mod answer;
 ///
 /// It does what the scripts of this crate do: a property test compares them with it, and the crate's own contract tests
 /// run on it as they do on servers. Nothing fails here, and nothing is slow: for what happens when Redis is away, have a
-/// server, and take it away. [`Cache::remove_matching`], access insight ([`CacheBuilder::access`]), [`Cache::size`] and the
-/// optimizer need one, too, and are errors here.
+/// server, and take it away.
+///
+/// | here | not here |
+/// |---|---|
+/// | lookups of one key and of many, lists, [warmers](Cache::warmer), [prefetching](Cache::prefetch) of what is given or learnt | [access insight](CacheBuilder::access) and what stands on it: hot keys, [`Cache::predictive_warmer`], [`Cache::fleet_stats`], [`Cache::optimizer`] |
+/// | leases, grace, refreshes ahead, [writes](Cache::write) through | [`WriteBehind`](crate::WriteBehind), which takes a [`Redis`](russet_core_conn::Redis) |
+/// | [journals](CacheBuilder::journal), tags, [`Cache::invalidations`], [memory of its own](CacheBuilder::local) | [`Cache::remove_matching`], [`Cache::clear`], [`Cache::size`] |
+///
+/// What is not here is an error, or needs a handle that cannot be had here.
 ///
 /// Its time is tokio's, so that a test with paused time need not wait, and can be moved ahead by
 /// [`advance`](Self::advance). What a cache keeps in memory of its own ([`CacheBuilder::local`]) goes by the process's

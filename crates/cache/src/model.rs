@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use russet_core_conn::Key;
 
-use crate::scripts::{Bad, Claimed, Due, Fill, Stands, Token, millis};
+use crate::scripts::{Bad, Claimed, Due, Fill, Stands, Times, Token, millis};
 
 use self::held::{Held, Kept, Timed, version_of};
 use self::journal::Journal;
@@ -96,7 +96,8 @@ impl Model {
                 }
                 Held::Plain(payload) => {
                     let left = Duration::from_millis(until - now);
-                    return Claimed::Fresh { payload: payload.clone(), left };
+                    let times = Times { left, ..Times::default() };
+                    return Claimed::Fresh { payload: payload.clone(), times };
                 }
                 Held::Timed(timed) => {
                     let claimed = timed.claim(now, token, lease, due);

@@ -49,7 +49,7 @@ struct Seen {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Report {
-    /// For how long; `None` for the first, which is about all that was ever merged.
+    /// For how long; `None` for the first, which is about all that was ever merged, and advises nothing.
     pub interval: Option<Duration>,
     /// What all processes have done meanwhile.
     pub stats: Stats,
@@ -185,7 +185,8 @@ impl Limits {
     /// `ttl`: where it is one for all.
     pub(crate) fn advise(&self, report: &Report, ttl: Option<Duration>) -> Vec<Advice> {
         let Some(hits) = report.stats.hit_rate() else { return Vec::new() };
-        if report.stats.lookups() < LEAST_LOOKUPS {
+        // What was long ago says nothing of now.
+        if report.interval.is_none() || report.stats.lookups() < LEAST_LOOKUPS {
             return Vec::new();
         }
         let evicted = report.eviction_rate().filter(|rate| *rate > self.most_evicted);

@@ -8,7 +8,7 @@ use rand::RngExt;
 
 use crate::adaptive::AdaptiveTtl;
 use crate::load::Load;
-use crate::scripts::Due;
+use crate::scripts::{Due, Times};
 
 /// What the server can add to its time, and more than anything is cached for.
 pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -61,6 +61,27 @@ impl RefreshAhead {
             Rule::XFetch(beta) if beta > 0.0 && beta.is_finite() => None,
             Rule::At(share) => Some(format!("at {share}")),
             Rule::XFetch(beta) => Some(format!("beta {beta}")),
+        }
+    }
+
+    /// How long a process keeps what is fresh for so much longer: where it is told when it is to be refreshed, no longer
+    /// than until then.
+    pub(crate) fn kept(self, times: Times) -> Duration {
+        match self.0 {
+            Rule::At(share) => times.left.saturating_sub(times.ttl.mul_f64(1.0 - share)),
+            Rule::XFetch(_) => times.left,
+        }
+    }
+
+    /// Drawn for one lookup that a process could answer itself, so long before the end of what took so long to load.
+    pub(crate) fn is_drawn(self, left: Duration, took: Duration) -> bool {
+        match self.0 {
+            // It is not kept for longer.
+            Rule::At(_) => false,
+            Rule::XFetch(_) => {
+                let roll = u128::from(self.drawn().roll);
+                left.as_nanos() * 1_000 <= took.as_nanos() * roll
+            }
         }
     }
 
@@ -133,16 +154,6 @@ impl Policy {
         !self.grace.is_zero() || self.ahead.is_some()
     }
 
-    /// How long this process keeps what is fresh for so much longer: no longer than until it is to be refreshed.
-    pub(crate) fn kept(&self, left: Duration) -> Duration {
-        match self.ahead {
-            Some(RefreshAhead(Rule::At(share))) => {
-                left.saturating_sub(self.ttl.mul_f64(1.0 - share))
-            }
-            _ => left,
-        }
-    }
-
     pub(crate) fn due(&self) -> Due {
         self.ahead.map_or_else(Due::default, RefreshAhead::drawn)
     }
@@ -165,5 +176,24 @@ impl Policy {
         let ttl = ttl.min(LONGEST_TTL).mul_f64(1.0 - self.jitter * chance);
         Duration::from_millis(u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
             .max(Duration::from_millis(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_kept_until_a_part_of_its_own_time_has_passed() {
+        let [ttl, none] = [1_000, 0].map(Duration::from_secs);
+        let kept = |ahead: RefreshAhead, left: u64, ttl: Duration| {
+            ahead.kept(Times { left: Duration::from_secs(left), ttl, took: none }).as_secs()
+        };
+        let at = RefreshAhead::at(0.75);
+        assert_eq!(kept(at, 1_000, ttl), 750);
+        assert_eq!(kept(at, 300, ttl), 50);
+        assert_eq!(kept(at, 200, ttl), 0, "it is due");
+        assert_eq!(kept(at, 200, none), 200, "it is never refreshed");
+        assert_eq!(kept(RefreshAhead::xfetch(1.0), 200, ttl), 200);
     }
 }

@@ -56,8 +56,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// (`soak_replay_warming`). Some of what is warmed is never asked for: <!--soak replay-warming: keys_loaded_with-->4,334 keys were loaded
     /// instead of <!--soak replay-warming: keys_loaded_without-->4,306.
     pub fn predictive_warmer(&self, name: impl Into<String>) -> Predictive<V> {
-        let warmer = self.uncounted().with_ttl(TTL).warmer(name);
-        Predictive { cache: self.clone(), warmer, hot: 50, missed: 50 }
+        Predictive { cache: self.clone(), warmer: self.warmer(name), hot: 50, missed: 50 }
     }
 }
 
@@ -74,7 +73,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Predictive<V> {
         self
     }
 
-    /// Which handle of the cache fills, and how: for another TTL, rate or concurrency.
+    /// Which handle of the cache fills, and how: at another rate or concurrency, and for another TTL than 7,200 s where the
+    /// handle has [one of its own](Cache::with_ttl).
     pub fn by(mut self, warmer: Warmer<V>) -> Self {
         self.warmer = warmer;
         self
@@ -108,6 +108,6 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Predictive<V> {
         let more: Vec<CacheKey> = more.take(missed).collect();
         keys.extend(more);
         let keys: Vec<K> = keys.iter().filter_map(key).collect();
-        Ok(warmer.run(stream::iter(keys), load))
+        Ok(warmer.usually_for(TTL).run(stream::iter(keys), load))
     }
 }

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 use moka::sync::Cache as Moka;
 use russet_core_conn::Segments;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use self::learnt::Learnt;
 use crate::access::CacheKey;
 use crate::cache::Cache;
-use crate::error::LoadError;
+use crate::error::{Error, LoadError};
 use crate::load::{Load, LoadContext, Reason};
 use crate::lookup::{Lookup, Tier};
 
@@ -61,7 +61,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
     ///
     /// Whenever a lookup is answered by Redis or the origin, up to [five](Prefetch::most) related keys are looked up in one
     /// trip in the background, and those that are not cached are loaded by one call, as [`Cache::get_or_load_many`] does:
-    /// under their leases, so that nothing is loaded twice and nothing stale is filled. First those that
+    /// under their leases, so that nothing is loaded twice and nothing stale is filled. What is stale or due for a refresh is
+    /// left to those who ask for it; where entries keep such times, that takes two trips more. First those that
     /// [`related`](Prefetch::related) gives, then those that were asked for [after the same key](Prefetch::learns) before,
     /// then the [hottest](Prefetch::hot). Where the lookup was a hit, keys that were there are not looked for again
     /// for half of the TTL. Where
@@ -191,7 +192,14 @@ where
         }
         let (cache, load, there) = (self.cache.uncounted(), self.load.clone(), self.there.clone());
         tokio::spawn(async move {
-            let prefetched = cache.get_or_load_many(wanted.clone(), move |keys, context| {
+            let absent = match cache.absent_of(&wanted).await {
+                Ok(absent) => absent,
+                Err(error) => {
+                    tracing::debug!(%error, "it is not known what is to be prefetched");
+                    return;
+                }
+            };
+            let prefetched = cache.get_or_load_many(absent, move |keys, context| {
                 // Without a lease it would not be cached.
                 let leased = !matches!(context.reason(), Reason::Unavailable | Reason::Contended);
                 let loading = leased.then(|| load(keys, context));
@@ -234,6 +242,19 @@ where
             add(&mut insight.hottest().iter().filter_map(|hot| key(hot)));
         }
         wanted
+    }
+}
+
+impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
+    /// Those to ask for, so that what is there is not loaded: neither stale nor due are they where entries keep no times of
+    /// their own, and then all are.
+    async fn absent_of<K: Segments + Clone>(&self, keys: &[K]) -> Result<Vec<K>, Error> {
+        if !self.policy.is_timed() {
+            return Ok(keys.to_vec());
+        }
+        let found = try_join_all(keys.iter().map(|key| self.get(key))).await?;
+        let absent = keys.iter().zip(found).filter(|(_, found)| found.is_none());
+        Ok(absent.map(|(key, _)| key.clone()).collect())
     }
 }
 

@@ -10,9 +10,10 @@ use serde::de::DeserializeOwned;
 
 use crate::cache::{Cache, Inner};
 use crate::entry::{self, Entry};
+use crate::keys::Keys;
 use crate::load::{Load, Reason};
 use crate::lookup::{Freshness, Lookup};
-use crate::scripts::{self, Bad, Claimed, Stands, Token};
+use crate::scripts::{self, Bad, Claimed, Due, Stands, Token};
 use crate::stats::Seen;
 use crate::store::Store;
 use crate::tracked::{Flaw, Opened, Tracked};
@@ -90,15 +91,15 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// With the lease, where it is to be had. One round trip; two where what is there can't be read.
     async fn claim(&self, key: &Key, known: Bad) -> Reading<V> {
         let (inner, redis, token) = (&self.inner, &self.inner.budgeted, Token::draw());
-        let (lease, due) = (self.policy.lease, self.policy.due());
+        let (lease, due) = (self.policy.lease, self.due(key));
         let mut bad = known.clone();
         loop {
             let ticket = inner.ticket(key);
             let flaw = match scripts::claim(redis, key, &token, lease, due, &bad).await {
-                Ok(Claimed::Fresh { payload, left }) => match inner.open(redis, &payload).await {
+                Ok(Claimed::Fresh { payload, times }) => match inner.open(redis, &payload).await {
                     Ok(Opened { value, seal, .. }) => {
                         let lookup = Lookup::cached(value, false);
-                        inner.keep(key, ticket, &lookup, seal, self.policy.kept(left));
+                        inner.keep(key, ticket, &lookup, seal, times);
                         return Reading::Hit(lookup);
                     }
                     Err(flaw) => flaw,
@@ -139,6 +140,15 @@ impl<V: DeserializeOwned + Send + Sync + 'static> Cache<V> {
                 Flaw::Bad(found) => bad = found,
                 Flaw::Away(error) => return inner.unavailable(&error),
             }
+        }
+    }
+
+    /// When a refresh is due for this lookup: where that was drawn as this process's memory was asked, now.
+    fn due(&self, key: &Key) -> Due {
+        let local = self.inner.tracked.as_ref().and_then(|tracked| tracked.local.as_ref());
+        match local {
+            Some(local) if local.is_due(&Keys::name_of(&key.to_bytes())) => Due::NOW,
+            _ => self.policy.due(),
         }
     }
 

@@ -81,12 +81,27 @@ pub(crate) struct Due {
     pub(crate) roll: u64,
 }
 
+impl Due {
+    /// However much of its time is left.
+    pub(crate) const NOW: Self = Self { ahead: 1_000, roll: 0 };
+}
+
+/// How long what is fresh stays so, and what of its time is known where it keeps that itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Times {
+    pub(crate) left: Duration,
+    /// Its whole time to live; zero: nothing is known.
+    pub(crate) ttl: Duration,
+    /// How long it took to load.
+    pub(crate) took: Duration,
+}
+
 /// What was said to a claim.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Claimed {
     Fresh {
         payload: Bytes,
-        left: Duration,
+        times: Times,
     },
     /// Fresh, and to be refreshed by whoever asked.
     Due {
@@ -123,7 +138,11 @@ impl FromValue for Claimed {
     fn from_value(value: Value) -> Result<Self, Error> {
         let mut answer = Answer::from_value(value)?;
         Ok(match answer.status {
-            0 => Self::Fresh { payload: answer.next()?, left: answer.time()? },
+            0 => {
+                let payload = answer.next()?;
+                let [left, ttl, took] = [answer.time()?, answer.time()?, answer.time()?];
+                Self::Fresh { payload, times: Times { left, ttl, took } }
+            }
             1 => Self::Due { payload: answer.next()? },
             2 => Self::Leads { stale: None },
             3 => Self::Leads { stale: Some(answer.next()?) },
@@ -171,6 +190,14 @@ pub(crate) struct Fill {
     pub(crate) timed: bool,
     /// How long it took to load.
     pub(crate) took: Duration,
+}
+
+impl Fill {
+    /// As a claim tells them of it right after.
+    pub(crate) fn times(&self) -> Times {
+        let own = |time| if self.timed { time } else { Duration::ZERO };
+        Times { left: self.ttl, ttl: own(self.ttl), took: own(self.took) }
+    }
 }
 
 /// Whether it was written: not, if the lease on it is gone.

@@ -18,7 +18,7 @@ use crate::load::Load;
 use crate::local::{Local, Ticket};
 use crate::lookup::Lookup;
 use crate::moment::Moment;
-use crate::scripts::Bad;
+use crate::scripts::{Bad, Times};
 use crate::seal::{Seal, Stamp};
 use crate::stats::Seen;
 use crate::store::Store;
@@ -106,7 +106,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         ticket: Option<Ticket>,
         lookup: &Lookup<V>,
         seal: Option<Seal>,
-        left: Duration,
+        times: Times,
     ) {
         let local = self.tracked.as_ref().and_then(|tracked| tracked.local.as_ref());
         if let (Some(local), Some(ticket), Some(seal)) = (local, ticket, seal)
@@ -114,7 +114,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         {
             // A name of its own: the whole key would be kept along with a part of it.
             let name = Bytes::copy_from_slice(&Keys::name_of(&key.to_bytes()));
-            local.put(name, ticket, lookup.shared(), seal, left);
+            local.put(name, ticket, lookup.shared(), seal, times);
         }
     }
 
@@ -334,7 +334,8 @@ mod tests {
         let keep = |key: &Key| {
             let seal = Seal { stamp: Stamp::NEVER, tags: Vec::new() };
             let lookup = Lookup::cached(Some(1), false);
-            inner.keep(key, inner.ticket(key), &lookup, Some(seal), Duration::from_secs(60));
+            let times = Times { left: Duration::from_secs(60), ..Times::default() };
+            inner.keep(key, inner.ticket(key), &lookup, Some(seal), times);
             inner.tracked.as_ref().unwrap().local.as_ref().unwrap().entries()
         };
         assert_eq!((keep(&owed), keep(&other)), (0, 1));

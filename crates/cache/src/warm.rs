@@ -5,6 +5,7 @@ use std::future::{Future, IntoFuture};
 use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use russet_core_conn::Segments;
@@ -90,9 +91,21 @@ pub struct Warming {
 }
 
 impl<V: Send + Sync + 'static> Cache<V> {
-    /// Fills this cache before it is asked, under a name for its results.
+    /// Fills this cache before it is asked, under a name for its results. Its lookups are counted neither in the statistics
+    /// nor in the [insight](crate::CacheBuilder::access): nobody asked.
     pub fn warmer(&self, name: impl Into<String>) -> Warmer<V> {
-        Warmer { cache: self.clone(), name: name.into(), batch: 100, concurrency: 2, rate: None }
+        let cache = self.uncounted();
+        Warmer { cache, name: name.into(), batch: 100, concurrency: 2, rate: None }
+    }
+}
+
+impl<V: Send + Sync + 'static> Warmer<V> {
+    /// What is filled is kept for so long, where its handle has no time to live of its own.
+    pub(crate) fn usually_for(mut self, ttl: Duration) -> Self {
+        if !self.cache.policy.own_ttl {
+            self.cache = self.cache.with_ttl(ttl);
+        }
+        self
     }
 }
 

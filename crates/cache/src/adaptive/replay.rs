@@ -83,7 +83,8 @@ fn advised(trace: &[u64]) -> (Outcome, Duration) {
         if now >= until {
             let lookups = crate::access::whole(every * RATE);
             let stats = Stats { hits: lookups - misses, misses, fills: misses, ..Stats::default() };
-            let report = Report { stats, evicted: Some(0), ..Report::default() };
+            let interval = Some(Duration::from_secs_f64(every));
+            let report = Report { interval, stats, evicted: Some(0), ..Report::default() };
             let advice = Limits::default().advise(&report, Some(kept));
             if let Some(Remedy::Ttl(ttl)) = advice.first().and_then(|advice| advice.change) {
                 kept = ttl;

@@ -51,7 +51,8 @@ pub struct BehindStats {
     pub retrying: u64,
     /// Entities that nobody tries any more.
     pub dead: u64,
-    /// For how long the first of the pending waits.
+    /// Since the first write of an entity that is pending or tried again, and has not been committed since; a dead one counts
+    /// from when it was redriven. 0 where there is none.
     pub oldest: Duration,
     /// Entities committed.
     pub committed: u64,

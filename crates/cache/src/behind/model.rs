@@ -26,6 +26,8 @@ pub(super) struct State {
     pub(super) version: u64,
     pub(super) tries: u32,
     pub(super) place: Place,
+    /// Of those that are not dead: when the first write came that is not committed.
+    pub(super) first: u64,
     taken: u64,
 }
 
@@ -66,12 +68,13 @@ impl Lane {
             return Said::TooManyFields(all.len() as u64);
         }
         self.clock = now.max(self.clock + 1);
-        let (taken, tries, place) = match before {
-            None => (0, 0, Place::Fresh(now)),
-            Some(State { taken, place: Place::Dead(_), .. }) => (taken, 0, Place::Fresh(now)),
-            Some(State { taken, tries, place, .. }) => (taken, tries, place),
+        let (taken, tries, place, first) = match before {
+            None => (0, 0, Place::Fresh(now), now),
+            Some(State { taken, place: Place::Dead(_), .. }) => (taken, 0, Place::Fresh(now), now),
+            Some(State { taken, tries, place, first, .. }) => (taken, tries, place, first),
         };
-        self.entities.insert(entity, State { op, version: self.clock, tries, place, taken });
+        let state = State { op, version: self.clock, tries, place, first, taken };
+        self.entities.insert(entity, state);
         Said::Version(self.clock)
     }
 
@@ -127,7 +130,9 @@ impl Lane {
                     self.entities.remove(entity);
                     removed += 1;
                 }
-                Some(state) => (state.tries, state.place) = (0, Place::Fresh(now)),
+                Some(state) => {
+                    (state.tries, state.place, state.first) = (0, Place::Fresh(now), now);
+                }
                 None => {}
             }
         }
@@ -173,7 +178,7 @@ impl Lane {
             if let Some(state) = self.entities.get_mut(entity)
                 && matches!(state.place, Place::Dead(_))
             {
-                (state.tries, state.place) = (0, Place::Retry(now));
+                (state.tries, state.place, state.first) = (0, Place::Retry(now), now);
                 revived += 1;
             }
         }

@@ -182,6 +182,10 @@ impl<'a> Lane<'a> {
         assert_eq!(counted.waiting, count(|place| matches!(place, Place::Fresh(_))));
         assert_eq!(counted.retrying, count(|place| matches!(place, Place::Retry(_))));
         assert_eq!(counted.dead, count(|place| matches!(place, Place::Dead(_))));
+        let waiting =
+            self.model.entities.values().filter(|state| !matches!(state.place, Place::Dead(_)));
+        let oldest = waiting.map(|state| self.now - state.first).max().unwrap_or(0);
+        assert_eq!(counted.oldest, Duration::from_micros(oldest));
         let counts = (self.model.committed, self.model.retries);
         assert_eq!((counted.committed, counted.retries), counts);
         let mut dead: Vec<_> = self.model.entities.iter().collect();
@@ -215,7 +219,7 @@ fn the_scripts_do_what_the_model_does() {
     let lane = keys::Lane::of(&space, "model", 3);
     let run = TestRunner::new(config).run(&steps(), |steps| {
         runtime.block_on(async {
-            let keys = [&lane.pending, &lane.fresh, &lane.retry, &lane.dead];
+            let keys = [&lane.pending, &lane.fresh, &lane.retry, &lane.dead, &lane.since];
             let cleared = keys.map(|key| Cmd::idempotent("UNLINK").key(key));
             for reply in redis.pipeline(cleared).await {
                 reply.unwrap();

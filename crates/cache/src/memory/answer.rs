@@ -8,7 +8,7 @@ use russet_core_conn::{Key, Value};
 use crate::invalidation::What;
 use crate::model::{Bounds, Model, Time};
 use crate::scripts::journal::{Entry, JournalKeys, Since, State, Tags};
-use crate::scripts::{Bad, Claimed, Due, Fill, Stands, Token};
+use crate::scripts::{Bad, Claimed, Due, Fill, Stands, Times, Token};
 
 /// `None` for what it does not know.
 pub(super) fn command(model: &mut Model, now: Time, name: &str, args: &[Bytes]) -> Option<Value> {
@@ -102,7 +102,9 @@ fn stands(stands: Stands) -> Value {
 fn claimed(claimed: Claimed) -> Value {
     let millis = |time: Duration| int(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     match claimed {
-        Claimed::Fresh { payload, left } => status(0, [Value::Bytes(payload), millis(left)]),
+        Claimed::Fresh { payload, times: Times { left, ttl, took } } => {
+            status(0, [Value::Bytes(payload), millis(left), millis(ttl), millis(took)])
+        }
         Claimed::Due { payload } => status(1, [Value::Bytes(payload)]),
         Claimed::Leads { stale: None } => status(2, []),
         Claimed::Leads { stale: Some(payload) } => status(3, [Value::Bytes(payload)]),

@@ -5,7 +5,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::time::Duration;
 
 use crate::entry::{self, Entry};
-use crate::scripts::{Claimed, Due, Token};
+use crate::scripts::{Claimed, Due, Times, Token};
 use crate::seal::{SEALED, Seal};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -130,7 +130,8 @@ impl Timed {
                 self.take(token, now + lease);
                 return Claimed::Due { payload };
             }
-            return Claimed::Fresh { payload, left: Duration::from_millis(left) };
+            let [left, ttl, took] = [left, self.ttl, self.took].map(Duration::from_millis);
+            return Claimed::Fresh { payload, times: Times { left, ttl, took } };
         }
         if free {
             self.take(token, now + lease);

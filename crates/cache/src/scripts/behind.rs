@@ -164,7 +164,7 @@ impl OnLane<'_> {
         write: Write,
         bounds: Bounds<'_>,
     ) -> Result<Said, Error> {
-        let Lane { pending, fresh, retry, dead } = self.lane;
+        let Lane { pending, fresh, retry, dead, .. } = self.lane;
         let (kind, value, fields) = match write {
             Write::Put(value, _) => ("put", value, Vec::new()),
             Write::Patch(fields) => ("patch", Bytes::new(), fields),
@@ -201,8 +201,9 @@ impl OnLane<'_> {
         fence: u64,
         committed: impl IntoIterator<Item = (Bytes, u64)>,
     ) -> Result<Result<u64, Deposed>, Error> {
-        let Lane { pending, fresh, retry, dead } = self.lane;
-        let call = ACK.key(pending).key(fresh).key(retry).key(dead).arg(fence).arg(self.time());
+        let Lane { pending, fresh, retry, dead, since } = self.lane;
+        let call = ACK.key(pending).key(fresh).key(retry).key(dead).key(since);
+        let call = call.arg(fence).arg(self.time());
         let one = |(entity, version): (Bytes, u64)| [entity, version.to_string().into()];
         self.owned(call.args(committed.into_iter().flat_map(one))).await
     }
@@ -213,8 +214,9 @@ impl OnLane<'_> {
         fence: u64,
         failed: impl IntoIterator<Item = Failed>,
     ) -> Result<Result<u64, Deposed>, Error> {
-        let Lane { pending, fresh, retry, dead } = self.lane;
-        let call = FAIL.key(pending).key(fresh).key(retry).key(dead).arg(fence).arg(self.time());
+        let Lane { pending, fresh, retry, dead, since } = self.lane;
+        let call = FAIL.key(pending).key(fresh).key(retry).key(dead).key(since);
+        let call = call.arg(fence).arg(self.time());
         let one = |failed: Failed| {
             let Failed { entity, version, tries, delay, reason } = failed;
             let delay = delay.map_or_else(|| "-1".to_owned(), |delay| micros(delay).to_string());
@@ -235,8 +237,8 @@ impl OnLane<'_> {
         entities: impl IntoIterator<Item = Bytes>,
         (channel, lane): (&Key, usize),
     ) -> Result<u64, Error> {
-        let Lane { pending, retry, dead, .. } = self.lane;
-        let call = REDRIVE.key(pending).key(retry).key(dead).arg(self.time());
+        let Lane { pending, retry, dead, since, .. } = self.lane;
+        let call = REDRIVE.key(pending).key(retry).key(dead).key(since).arg(self.time());
         let call = call.arg(channel.to_bytes()).arg(lane as u64);
         let mut answer: Answer = self.redis.script(call.args(entities)).await?;
         answer.next()
@@ -269,8 +271,9 @@ impl OnLane<'_> {
     }
 
     pub(crate) async fn count(&self) -> Result<Counted, Error> {
-        let Lane { pending, fresh, retry, dead } = self.lane;
-        let call = COUNT.key(pending).key(fresh).key(retry).key(dead);
+        let Lane { pending, fresh, retry, dead, since } = self.lane;
+        let call = COUNT.key(pending).key(fresh).key(retry).key(dead).key(since);
+        let call = call.arg(self.time());
         let mut answer: Answer = self.redis.script(call).await?;
         Ok(Counted {
             waiting: answer.next()?,

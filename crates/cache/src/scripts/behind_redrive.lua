@@ -2,13 +2,14 @@
 -- KEYS[1]: what is pending, by entity
 -- KEYS[2]: the entities that are tried again, by when
 -- KEYS[3]: those that nobody tries any more, by since when
+-- KEYS[4]: those that are tried again, by when the first write came; of one that was dead, since now
 -- ARGV[1]: the time in µs, given in tests only, else empty
 -- ARGV[2]: the channel of the lane's owner
 -- ARGV[3]: what is said there
 -- ARGV[4..]: entities
 -- Returns: {1, how many of them were dead}
 -- Idempotent: yes
-local pending, retry, dead = KEYS[1], KEYS[2], KEYS[3]
+local pending, retry, dead, since = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local time = redis.call('TIME')
 local now = tonumber(ARGV[1]) or time[1] * 1000000 + time[2]
 local revived = 0
@@ -20,6 +21,7 @@ for i = 4, #ARGV do
     redis.call('HSET', pending, entity, cmsgpack.pack(state))
     redis.call('ZREM', dead, entity)
     redis.call('ZADD', retry, string.format('%.0f', now), entity)
+    redis.call('ZADD', since, string.format('%.0f', now), entity)
     revived = revived + 1
   end
 end

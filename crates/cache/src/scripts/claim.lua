@@ -6,7 +6,8 @@
 -- ARGV[4]: refreshed early where the load took so many thousandths of what is left, drawn for this call; 0: not
 -- ARGV[5]: of an entry that is not to be believed: "=" and its payload, "^" and how that begins, or "type" where it is no
 --          string; else empty
--- Returns: {0, payload, ms left}: fresh
+-- Returns: {0, payload, ms left, its whole time to live in ms, how long it took to load in ms}: fresh; both are 0 where it
+--          keeps no times of its own
 --          {1, payload, ms left}: fresh, and the caller has the lease to refresh it
 --          {2}: nothing, and the caller has the lease
 --          {3, payload}: stale, and the caller has the lease
@@ -44,7 +45,7 @@ if not kind or kind == 2 then
   return {2}
 end
 if kind ~= 3 then
-  return {0, entry, redis.call('PTTL', key)}
+  return {0, entry, redis.call('PTTL', key), 0, 0}
 end
 
 local time = redis.call('TIME')
@@ -66,7 +67,7 @@ if now < fresh then
     take()
     return {1, payload, left}
   end
-  return {0, payload, left}
+  return {0, payload, left, ttl, took}
 end
 if free then
   take()

@@ -64,4 +64,11 @@ async fn what_is_asked_for_often_is_kept_longer(at: Topology) {
     assert!((1..=9_000).contains(&ttl(at, &space).await));
     other.insert("k", None).await.unwrap();
     assert!((1..=30_000).contains(&ttl(at, &space).await));
+    // Nor is a time to live that is set for all.
+    let adaptive = AdaptiveTtl::default().base(BASE).max(Duration::from_secs(600));
+    let all = routes(&redis, &space).jitter(0.0).access(access).adaptive_ttl(adaptive);
+    let all = all.ttl(Duration::from_secs(150)).build().unwrap();
+    ask(&all, 200).await;
+    all.insert("k", route(2)).await.unwrap();
+    assert!((145_000..=150_000).contains(&ttl(at, &space).await));
 }

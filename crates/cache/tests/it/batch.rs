@@ -15,8 +15,9 @@ use crate::support::{
 };
 
 contract!(one_result_a_key_in_the_order_asked_duplicates_too);
-async fn one_result_a_key_in_the_order_asked_duplicates_too(at: Topology) {
-    let (redis, space) = space(at, "many").await;
+pub(crate) async fn one_result_a_key_in_the_order_asked_duplicates_too(at: impl Into<At>) {
+    let at = at.into();
+    let (redis, space) = space(at.clone(), "many").await;
     let cache = routes(&redis, &space).build().unwrap();
     cache.insert(2_u64, route(2)).await.unwrap();
     cache.insert(9_u64, None).await.unwrap();
@@ -46,13 +47,16 @@ async fn one_result_a_key_in_the_order_asked_duplicates_too(at: Topology) {
         .await
         .unwrap();
     assert!(again.iter().all(russet_cache::Lookup::is_hit));
-    assert_eq!(entries(at, &space).await.len(), 4);
+    if let Some(at) = at.servers() {
+        assert_eq!(entries(at, &space).await.len(), 4);
+    }
 }
 
 contract!(threads, a_thousand_keys_in_any_slots_are_read_filled_and_removed);
 /// More keys than there are partitions, and than one command reads.
-async fn a_thousand_keys_in_any_slots_are_read_filled_and_removed(at: Topology) {
-    let (redis, space) = space(at, "thousand").await;
+pub(crate) async fn a_thousand_keys_in_any_slots_are_read_filled_and_removed(at: impl Into<At>) {
+    let at = at.into();
+    let (redis, space) = space(at.clone(), "thousand").await;
     let cache = routes(&redis, &space).build().unwrap();
     let keys = || (0..1_000_u32).map(|n| n * 7);
     for loaded in [1_000, 0] {
@@ -72,7 +76,9 @@ async fn a_thousand_keys_in_any_slots_are_read_filled_and_removed(at: Topology) 
         assert_eq!(origin.calls(), usize::from(loaded > 0));
     }
     assert_eq!(cache.remove_many(keys()).await.unwrap(), 1_000);
-    assert_eq!(entries(at, &space).await.len(), 0);
+    if let Some(at) = at.servers() {
+        assert_eq!(entries(at, &space).await.len(), 0);
+    }
 }
 
 contract!(one_unreadable_entry_is_one_miss);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use russet_cache::{Cache, LoadError, Tier};
 use russet_core_conn::{Breaker, BreakerState, KeySpace, Notice, Redis, RedisBuilder};
-use russet_testkit::Server;
+use russet_testkit::{Server, soak};
 
 use crate::support::{patient, url, users};
 
@@ -68,8 +68,27 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_redis_hangs_lookups_cost_their_load_and_when_it_is_back_they_hit() {
+    hang(&Server::start().await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak"]
+async fn soak_redis_hangs() {
     let server = Server::start().await.unwrap();
-    let redis = unprobed(&server).build().unwrap();
+    let took = hang(&server).await;
+    let millis = |time: Duration| time.as_micros().div_ceil(1_000) as u64;
+    let figures = [
+        ("lookups", took.len() as u64),
+        ("p50_ms", millis(percentile(&took, 50))),
+        ("p99_ms", millis(percentile(&took, 99))),
+    ];
+    let sizes = [("tasks", TASKS), ("budget_ms", millis(BUDGET)), ("load_ms", millis(LOAD))];
+    soak::record("redis-hangs", &server.version().to_string(), &sizes, &[], &figures);
+}
+
+/// How long lookups took while it hung and the breaker was open, in order.
+async fn hang(server: &Server) -> Vec<Duration> {
+    let redis = unprobed(server).build().unwrap();
     redis.ready().await.unwrap();
     let cache: Cache<u64> = Cache::builder(&redis, &space(), "n").budget(BUDGET).build().unwrap();
     let bare = Cache::builder(&redis, &space(), "n").budget(BUDGET).without_breaker();
@@ -105,6 +124,7 @@ async fn while_redis_hangs_lookups_cost_their_load_and_when_it_is_back_they_hit(
     }
     println!("closed {:?} after it was back", resumed.elapsed());
     assert!(lookup(&cache, 1).await.0);
+    took
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

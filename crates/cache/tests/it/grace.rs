@@ -3,12 +3,13 @@
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use russet_cache::{Cache, CacheBuilder, Freshness, Load, LoadContext, LoadError, Reason};
 use russet_core_conn::KeySpace;
-use russet_testkit::contract;
 use russet_testkit::shared::Topology;
+use russet_testkit::{Server, contract, soak};
 
-use crate::support::{At, Backend, Origin, Route, route, routes, space};
+use crate::support::{At, Backend, Origin, Route, patient, route, routes, space};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -144,6 +145,40 @@ pub(crate) async fn where_the_loader_fails_the_old_value_serves_and_it_is_not_as
     let load = |_| async { Err::<Route, _>("no database") };
     let failed = strict.get_or_load("k", load).await.unwrap_err();
     assert_eq!(failed, LoadError::Loader("no database".into()));
+}
+
+/// What the guide says of it.
+#[tokio::test]
+#[ignore = "soak"]
+async fn soak_origin_down() {
+    const LOOKUPS: u64 = 1_000;
+    let server = Server::start().await.unwrap();
+    let (redis, space) = (patient(&server.url()), KeySpace::new("down").unwrap());
+    let caches = [(); 2].map(|()| graced(&Backend::from(&redis), &space).build().unwrap());
+    let failing = async |cache: &Cache<Route>, key: &str, origin: &Origin| {
+        let origin = origin.clone();
+        let load = move |_| async move {
+            tokio::time::sleep(ms(500)).await;
+            origin.give(()).await.unwrap();
+            Err::<Route, _>("no database")
+        };
+        cache.get_or_load(key, load).await
+    };
+    caches[0].insert("old", route(1)).await.unwrap();
+    caches[0].expire("old").await.unwrap();
+    let (with, without) = (Origin::default(), Origin::default());
+    let turns = || caches.iter().cycle().take(usize::try_from(LOOKUPS).unwrap());
+    for found in join_all(turns().map(|cache| failing(cache, "old", &with))).await {
+        assert_eq!(found.unwrap().value(), Some(&route(1)));
+    }
+    let all = join_all(turns().map(|_| failing(&caches[0], "none", &without))).await;
+    assert!(all.iter().all(Result::is_err));
+    until("the load does not end", async || with.calls() > 0).await;
+    let calls =
+        [("calls", with.calls() as u64), ("calls without an old value", without.calls() as u64)];
+    assert_eq!(calls.map(|(_, calls)| calls), [1, 1]);
+    let sizes = [("caches", 2), ("lookups", LOOKUPS)];
+    soak::record("origin-down", &server.version().to_string(), &sizes, &[], &calls);
 }
 
 contract!(a_lookup_waits_as_long_as_it_is_told_to);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use russet_cache::{Freshness, Load, Tier};
 use russet_core_conn::{KeySpace, Redis};
 use russet_testkit::shared::Topology;
-use russet_testkit::{Proxy, Server, contract};
+use russet_testkit::{Proxy, Server, contract, soak};
 
 use crate::support::journal::{STALE, ask, local, ms, private, tracked, until};
 use crate::support::{
@@ -15,10 +15,26 @@ use crate::support::{
 
 contract!(other_processes_know_in_time);
 pub(crate) async fn other_processes_know_in_time(at: impl Into<At>) {
+    let quick = heard(at, 20).await;
+    assert!(quick >= 15, "only {quick} of 20 heard of it");
+}
+
+#[tokio::test]
+#[ignore = "soak"]
+async fn soak_invalidations_heard() {
+    let (server, rounds) = (Server::start().await.unwrap(), 1_000);
+    let quick = heard(Topology::Server, rounds).await;
+    let version = server.version().to_string();
+    let figures = [("heard_in_50_ms_permille", quick * 1_000 / u64::from(rounds))];
+    soak::record("invalidations-heard", &version, &[("rounds", rounds.into())], &[], &figures);
+}
+
+/// Of so many invalidations, how many another process has heard of within 50 ms.
+async fn heard(at: impl Into<At>, rounds: u32) -> u64 {
     let (redis, space) = space(at, "others").await;
     let [here, there] = [(); 2].map(|()| local(&redis, &space));
     let mut quick = 0;
-    for round in 0..20_u32 {
+    for round in 0..rounds {
         ask(&here, 1, round, &["t"]).await;
         assert_eq!(ask(&there, 1, 99, &["t"]).await.0, round);
         assert_eq!(ask(&there, 1, 99, &["t"]).await, (round, Tier::Local));
@@ -32,9 +48,9 @@ pub(crate) async fn other_processes_know_in_time(at: impl Into<At>) {
         }
         // Here at once.
         assert_eq!(ask(&here, 1, next, &["t"]).await.0, next);
-        quick += usize::from(until(&there, 1, next, &["t"]).await < ms(50));
+        quick += u64::from(until(&there, 1, next, &["t"]).await < ms(50));
     }
-    assert!(quick >= 15, "only {quick} of 20 heard of it");
+    quick
 }
 
 contract!(a_hit_in_memory_asks_redis_nothing);

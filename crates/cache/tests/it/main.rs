@@ -7,6 +7,8 @@ mod adaptive;
 mod batch;
 mod behind;
 mod breaker;
+#[cfg(all(feature = "json", feature = "lz4", feature = "zstd"))]
+mod codec;
 mod coherence;
 mod failover;
 mod fault;

@@ -1,5 +1,7 @@
 //! The contract of a cache without a server. Not here: what looks into a server, or takes one away (ends of keys, damaged
-//! entries, another layout, a lost journal, a handle that is closed, a user without rights), removal by pattern, and a stale batch: a load that takes no time at all is there before that.
+//! entries, another layout, a lost journal, a handle that is closed, a user without rights); what needs one (access insight
+//! and what stands on it, removal by pattern, size, write-behind); and a stale batch: a load that takes no time at all is
+//! there before that.
 
 use russet_cache::Memory;
 
@@ -22,11 +24,20 @@ in_memory! {
         what_is_not_to_be_kept_is_not,
         a_loader_that_fails_is_an_error_and_leaves_nothing,
         a_value_that_can_not_be_kept_is_still_served,
+        what_yesterdays_release_wrote_is_a_miss,
     }
     batch {
+        one_result_a_key_in_the_order_asked_duplicates_too,
+        a_thousand_keys_in_any_slots_are_read_filled_and_removed,
         a_batch_of_nothing_asks_nobody,
         a_loader_that_fails_fails_the_batch,
         what_is_removed_while_a_batch_loads_it_is_not_filled,
+    }
+    pages {
+        a_list_is_cached_once_and_its_items_one_by_one,
+    }
+    warm {
+        a_warmer_goes_no_faster_than_it_may_and_ends_when_it_is_told,
     }
     stampede {
         a_thousand_who_miss_are_one_load,
@@ -54,6 +65,8 @@ in_memory! {
         before_its_time_is_over_one_lookup_refreshes_it,
         what_a_refresh_finds_gone_is_removed,
         what_took_long_to_load_is_refreshed_early,
+        memory_gives_way_to_the_refresh_of_a_value_by_its_own_time,
+        what_memory_answers_is_refreshed_early_too,
     }
     journal {
         tags_make_what_has_them_invalid_and_nothing_else,

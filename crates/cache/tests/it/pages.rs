@@ -6,15 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use russet_cache::{Cache, ListPage, Tier};
 use russet_testkit::contract;
-use russet_testkit::shared::Topology;
 
-use crate::support::{At, Held, Route, refuses_what_was_removed, route, routes, space};
+use crate::support::{At, Held, Route, caches, refuses_what_was_removed, route, routes, space};
 
 contract!(a_list_is_cached_once_and_its_items_one_by_one);
-async fn a_list_is_cached_once_and_its_items_one_by_one(at: Topology) {
+pub(crate) async fn a_list_is_cached_once_and_its_items_one_by_one(at: impl Into<At>) {
     let (redis, space) = space(at, "pages").await;
     let items = routes(&redis, &space).build().unwrap();
-    let lists: Cache<Vec<u64>> = Cache::builder(&redis, &space, "list").build().unwrap();
+    let lists: Cache<Vec<u64>> = caches(&redis, &space, "list").build().unwrap();
     items.insert(2_u64, route(20)).await.unwrap();
     let asked: Arc<Mutex<Vec<Vec<u64>>>> = Arc::default();
     let page = async |number: u64, gone: &'static [u64]| {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use russet_cache::{Access, Cache, Prefetch, Reason, Tier};
+use russet_cache::{Access, Cache, Prefetch, Reason, RefreshAhead, Tier};
 use russet_core_conn::{KeySpace, Redis};
 use russet_testkit::shared::Topology;
 use russet_testkit::{Server, contract};
@@ -67,6 +67,31 @@ async fn what_is_given_is_loaded_in_one_call_and_only_what_is_absent(at: Topolog
     // Of what does not exist that is remembered.
     assert_eq!(ask(&prefetch, 999).await, Tier::Origin);
     assert_eq!(ask(&prefetch, 1_001).await, Tier::Redis);
+}
+
+contract!(what_is_stale_or_due_is_left_to_who_asks_for_it);
+async fn what_is_stale_or_due_is_left_to_who_asks_for_it(at: Topology) {
+    let (redis, space) = space(at, "prefetch-stale").await;
+    let day = Duration::from_secs(24 * 3_600);
+    // Nearly from its beginning on, a value is due.
+    let cache = routes(&redis, &space).grace(day).refresh_ahead(RefreshAhead::at(1e-6));
+    let (cache, asked) = (cache.build().unwrap(), Asked::default());
+    for key in [1_u64, 2] {
+        cache.insert(key, route(2)).await.unwrap();
+    }
+    assert!(cache.expire(1_u64).await.unwrap());
+    let prefetch = asked.prefetch(&cache).related(|key| (key + 1..key + 4).collect());
+    assert_eq!(ask(&prefetch, 0).await, Tier::Origin);
+    assert_eq!(asked.take(), [vec![0], vec![3]]);
+    assert_eq!(cache.stats().refreshes, 0);
+    // Who asks for it has it refreshed.
+    for key in [1, 2] {
+        prefetch.get_or_load(key).await.unwrap();
+    }
+    let refreshed = |key| asked.0.lock().unwrap().contains(&vec![key]);
+    while !(refreshed(1) && refreshed(2)) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 contract!(what_followed_before_is_expected_again_and_then_what_is_hot);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use russet_cache::Cache;
 use russet_core_conn::KeySpace;
-use russet_testkit::{Conn, Server, TestProcess};
+use russet_testkit::{Conn, Server, TestProcess, soak};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -13,6 +13,10 @@ use crate::support::{patient, url, users};
 
 const MISSES: usize = 1_000;
 const LEASE: Duration = Duration::from_secs(2);
+const PROCESSES: usize = 4;
+
+/// A load.
+const TAKES: Duration = Duration::from_millis(200);
 
 /// The origin, one more process: it says its version, remembers who asked, and takes its time.
 async fn origin(url: String, takes: String) -> Result<u64, std::io::Error> {
@@ -112,7 +116,7 @@ impl Stage {
         let mut conn = origin.conn().await.unwrap();
         conn.call(&["SET", "version", "1"]).await.unwrap();
         let mut loaders = Vec::new();
-        for _ in 0..4 {
+        for _ in 0..PROCESSES {
             loaders.push(loader(&server, &origin, takes).await);
         }
         for loader in &mut loaders {
@@ -148,17 +152,16 @@ impl Stage {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn four_processes_that_miss_load_once() {
-    let mut stage = Stage::start(Duration::from_millis(200)).await;
+/// How often the origin is asked.
+async fn together() -> usize {
+    let mut stage = Stage::start(TAKES).await;
     for loader in &mut stage.loaders {
         assert_eq!(loader.says("served").await.unwrap(), "[1], 0 cancelled, 0 refused");
     }
-    assert_eq!(stage.asked().await.len(), 1);
+    stage.asked().await.len()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_the_leader_is_killed_one_other_loads() {
+async fn with_a_leader_that_is_killed() -> usize {
     let mut stage = Stage::start(Duration::from_secs(1)).await;
     let mut leader = stage.leader().await;
     leader.kill().await.unwrap();
@@ -167,12 +170,11 @@ async fn where_the_leader_is_killed_one_other_loads() {
     for loader in &mut stage.loaders {
         assert_eq!(loader.says("served").await.unwrap(), "[2], 0 cancelled, 0 refused");
     }
-    assert_eq!(stage.asked().await.len(), 2);
     assert_eq!(stage.cached().await, Some(2));
+    stage.asked().await.len()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_whose_callers_have_gone_away_loads_for_the_others() {
+async fn with_a_leader_whose_callers_go_away() -> usize {
     let mut stage = Stage::start(Duration::from_secs(1)).await;
     let mut leader = stage.leader().await;
     leader.tell("cancel").await.unwrap();
@@ -180,12 +182,11 @@ async fn a_leader_whose_callers_have_gone_away_loads_for_the_others() {
     for loader in &mut stage.loaders {
         assert_eq!(loader.says("served").await.unwrap(), "[1], 0 cancelled, 0 refused");
     }
-    assert_eq!(stage.asked().await.len(), 1);
     assert_eq!(stage.cached().await, Some(1));
+    stage.asked().await.len()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_sleeps_past_its_lease_does_not_fill_what_is_old() {
+async fn with_a_leader_that_sleeps_past_its_lease() -> usize {
     let mut stage = Stage::start(Duration::from_secs(1)).await;
     let mut leader = stage.leader().await;
     leader.pause().await.unwrap();
@@ -198,6 +199,57 @@ async fn a_leader_that_sleeps_past_its_lease_does_not_fill_what_is_old() {
     // Those who asked there before may have what was there then.
     let served = leader.says("served").await.unwrap();
     assert!(served.ends_with(" 1 refused"), "its fill was not refused: {served}");
-    assert_eq!(stage.asked().await.len(), 2);
     assert_eq!(stage.cached().await, Some(2));
+    stage.asked().await.len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_processes_that_miss_load_once() {
+    assert_eq!(together().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_leader_is_killed_one_other_loads() {
+    assert_eq!(with_a_leader_that_is_killed().await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_callers_have_gone_away_loads_for_the_others() {
+    assert_eq!(with_a_leader_whose_callers_go_away().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_sleeps_past_its_lease_does_not_fill_what_is_old() {
+    assert_eq!(with_a_leader_that_sleeps_past_its_lease().await, 2);
+}
+
+/// The same, for the guide.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak"]
+async fn soak_stampede() {
+    let calls = [
+        ("calls", together().await),
+        ("calls where the leader is killed", with_a_leader_that_is_killed().await),
+        ("calls where the leader is stopped", with_a_leader_that_sleeps_past_its_lease().await),
+        ("calls where the callers go away", with_a_leader_whose_callers_go_away().await),
+    ];
+    let [(_, once), (_, killed), (_, stopped), (_, left)] = calls;
+    assert_eq!((once, killed, stopped, left), (1, 2, 2, 1));
+    // What a stopped leader loaded was refused, or it would have said so.
+    let figures = calls.map(|(what, calls)| (what, calls as u64));
+    let figures = [&figures[..], &[("fills refused to a stopped leader", 1)]].concat();
+    let sizes = [
+        ("processes", PROCESSES as u64),
+        ("lookups", MISSES as u64),
+        ("origin_ms", TAKES.as_millis() as u64),
+        ("lease_s", LEASE.as_secs()),
+    ];
+    let version = Server::start().await.unwrap().version().to_string();
+    soak::record(
+        "stampede",
+        &version,
+        &sizes,
+        &[("leaders killed", 1), ("leaders stopped", 1)],
+        &figures,
+    );
 }

@@ -1,5 +1,6 @@
 //! One key at a time.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use russet_cache::{Cache, Freshness, Load, LoadError, Reason, Tier};
@@ -7,8 +8,9 @@ use russet_core_conn::{Codec, ErrorKind, KeySpace};
 
 use russet_testkit::contract;
 use russet_testkit::shared::Topology;
+use serde::{Deserialize, Serialize};
 
-use crate::support::{At, Origin, Route, Warnings, entries, route, routes, space};
+use crate::support::{At, Origin, Route, Warnings, caches, entries, route, routes, space};
 
 contract!(a_value_is_loaded_once_and_then_found);
 pub(crate) async fn a_value_is_loaded_once_and_then_found(at: impl Into<At>) {
@@ -233,6 +235,44 @@ async fn another_layout_in_redis_is_refused_and_the_loader_serves(at: Topology) 
         assert_eq!(found.value(), Some(&route(3)));
     }
     assert_eq!(warnings.count(), 1, "what no waiting mends is said, and not each time");
+}
+
+/// Before it had a name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Yesterdays {
+    fare: u32,
+}
+
+contract!(what_yesterdays_release_wrote_is_a_miss);
+pub(crate) async fn what_yesterdays_release_wrote_is_a_miss(at: impl Into<At>) {
+    let (redis, space) = space(at, "yesterday").await;
+    let old: Cache<Yesterdays> = caches(&redis, &space, "route").build().unwrap();
+    let new = routes(&redis, &space).build().unwrap();
+    for key in 0..3_u64 {
+        old.insert(key, Yesterdays { fare: 7 }).await.unwrap();
+    }
+    assert!(new.get(0_u64).await.unwrap().is_none());
+    let found = new
+        .get_or_load(0_u64, |context| async move {
+            assert_eq!((context.reason(), context.stale()), (Reason::Unreadable, None));
+            Ok::<_, Infallible>(route(1))
+        })
+        .await
+        .unwrap();
+    assert_eq!((found.value(), found.tier()), (Some(&route(1)), Tier::Origin));
+    let found = new
+        .get_or_load_many([0_u64, 1], |missing, _| async move {
+            assert_eq!(missing, [1]);
+            Ok::<_, Infallible>([(1_u64, route(2))])
+        })
+        .await
+        .unwrap();
+    let fares: Vec<_> = found.iter().map(|found| found.value().unwrap().fare).collect();
+    assert_eq!((fares, new.stats().unreadable), (vec![1, 2], 3));
+    // It is replaced, and the other release, which still runs, reads what it knows of it.
+    assert_eq!(new.get(1_u64).await.unwrap().unwrap().value(), Some(&route(2)));
+    assert_eq!(old.get(1_u64).await.unwrap().unwrap().value(), Some(&Yesterdays { fare: 2 }));
+    assert_eq!(old.get(2_u64).await.unwrap().unwrap().value(), Some(&Yesterdays { fare: 7 }));
 }
 
 /// The time to live, in ms, of the only entry.

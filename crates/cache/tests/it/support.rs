@@ -60,6 +60,17 @@ pub(crate) enum At {
     Memory(Memory),
 }
 
+impl At {
+    /// Where there are servers to look into.
+    pub(crate) fn servers(self) -> Option<Topology> {
+        match self {
+            Self::Servers(topology) => Some(topology),
+            #[cfg(feature = "test-util")]
+            Self::Memory(_) => None,
+        }
+    }
+}
+
 impl From<Topology> for At {
     fn from(topology: Topology) -> Self {
         Self::Servers(topology)
@@ -131,10 +142,18 @@ pub(crate) async fn forsake(primary: &Server) {
 }
 
 pub(crate) fn routes(on: impl Into<Backend>, space: &KeySpace) -> CacheBuilder<Route> {
+    caches(on, space, "route")
+}
+
+pub(crate) fn caches<V: Send + Sync + 'static>(
+    on: impl Into<Backend>,
+    space: &KeySpace,
+    name: &str,
+) -> CacheBuilder<V> {
     let builder = match on.into() {
-        Backend::Redis(redis) => Cache::builder(&redis, space, "route"),
+        Backend::Redis(redis) => Cache::builder(&redis, space, name),
         #[cfg(feature = "test-util")]
-        Backend::Memory(memory) => Cache::in_memory(&memory, space, "route"),
+        Backend::Memory(memory) => Cache::in_memory(&memory, space, name),
     };
     builder.budget(Duration::from_secs(10))
 }

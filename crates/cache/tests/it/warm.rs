@@ -12,7 +12,7 @@ use russet_cache::{Access, Cache, Tier};
 use russet_testkit::contract;
 use russet_testkit::shared::Topology;
 
-use crate::support::{Held, Route, refuses_what_was_removed, route, routes, space};
+use crate::support::{At, Held, Route, refuses_what_was_removed, route, routes, space};
 
 fn some(number: usize) -> NonZeroUsize {
     NonZeroUsize::new(number).unwrap()
@@ -42,7 +42,8 @@ impl Table {
 contract!(warmers_load_what_is_missing_and_say_how_far_they_are);
 async fn warmers_load_what_is_missing_and_say_how_far_they_are(at: Topology) {
     let (redis, space) = space(at, "warm").await;
-    let cache: Cache<Route> = routes(&redis, &space).build().unwrap();
+    let access = Access::default().every(Duration::from_secs(3_600));
+    let cache: Cache<Route> = routes(&redis, &space).access(access).build().unwrap();
     for key in 0..20_u64 {
         cache.insert(key, route(7)).await.unwrap();
     }
@@ -69,6 +70,10 @@ async fn warmers_load_what_is_missing_and_say_how_far_they_are(at: Topology) {
     let failed = other.await;
     assert_eq!((failed.progress.loaded, failed.progress.failed), (20, 20));
     assert_eq!(failed.error.as_deref(), Some("no such route"));
+    // Nobody asked for any of it.
+    let stats = cache.stats();
+    assert_eq!((stats.hits, stats.misses, stats.loads), (0, 0, 12), "{stats:?}");
+    assert!(cache.hot(5).await.unwrap().is_empty() && cache.missed(5).await.unwrap().is_empty());
     for key in [0_u64, 94, 999] {
         assert_eq!(cache.get(key).await.unwrap().unwrap().tier(), Tier::Redis, "{key}");
     }
@@ -76,7 +81,9 @@ async fn warmers_load_what_is_missing_and_say_how_far_they_are(at: Topology) {
 }
 
 contract!(a_warmer_goes_no_faster_than_it_may_and_ends_when_it_is_told);
-async fn a_warmer_goes_no_faster_than_it_may_and_ends_when_it_is_told(at: Topology) {
+pub(crate) async fn a_warmer_goes_no_faster_than_it_may_and_ends_when_it_is_told(
+    at: impl Into<At>,
+) {
     let (redis, space) = space(at, "warm-rate").await;
     let cache: Cache<Route> = routes(&redis, &space).build().unwrap();
     let table = Table::default();
@@ -141,13 +148,30 @@ async fn what_was_hot_and_what_was_missed_is_warmed_each_by_its_share(at: Topolo
     assert_eq!(table.calls.load(SeqCst), 1);
     let after = cache.stats();
     assert_eq!((after.misses, after.hits), (before.misses, before.hits), "nobody asked");
-    for key in (0..10_u64).chain(100..105) {
-        assert!(cache.get(key).await.unwrap().is_some(), "{key}");
+    let ttl = async |key: u64| {
         let name = space.key("cache.route", key);
         let mut conn = at.conn(&name).await.unwrap();
         let name = std::str::from_utf8(name.as_bytes()).unwrap();
-        let ttl = conn.call(&["PTTL", name]).await.unwrap().int().unwrap();
+        conn.call(&["PTTL", name]).await.unwrap().int().unwrap()
+    };
+    for key in (0..10_u64).chain(100..105) {
+        assert!(cache.get(key).await.unwrap().is_some(), "{key}");
+        let ttl = ttl(key).await;
         assert!((7_100_000..=7_200_000).contains(&ttl), "{ttl}");
     }
     assert!(cache.get(105_u64).await.unwrap().is_none());
+    // By a warmer of the user's for as long, unless its handle has a time of its own; neither of them asks.
+    let own = cache.with_ttl(Duration::from_secs(60));
+    for (by, kept) in [(&cache, 7_200_000), (&own, 60_000)] {
+        cache.remove(0_u64).await.unwrap();
+        let (before, asked) = (cache.stats(), table.clone());
+        let warmer =
+            cache.predictive_warmer("by").hot(10).missed(0).by(by.warmer("other").rate(1e6));
+        let warming = warmer.run(|key| key.segment(0), move |keys, _| asked.clone().load(keys));
+        let warmed = warming.await.unwrap().await;
+        assert_eq!((warmed.name.as_str(), warmed.progress.loaded), ("other", 1));
+        let (after, ttl) = (cache.stats(), ttl(0).await);
+        assert_eq!((after.misses, after.hits), (before.misses, before.hits), "nobody asked");
+        assert!((kept - 50_000..=kept).contains(&ttl), "{ttl}");
+    }
 }

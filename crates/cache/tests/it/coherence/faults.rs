@@ -47,8 +47,6 @@ impl Faults {
 
     /// So many, each kind in turn.
     pub(super) async fn run(mut self, count: usize) -> Self {
-        // Where it is asked how much comes from memory.
-        let rests = count > self.struck.len() || matches!(self.servers, Servers::One { .. });
         for number in 0..count {
             tokio::time::sleep(Duration::from_millis(self.random.random_range(300..700))).await;
             let begun = now();
@@ -57,7 +55,7 @@ impl Faults {
             self.struck[kind].1 += struck;
             let end = now() + u64::try_from(RECOVERY.as_micros()).unwrap();
             self.windows.push(begun..end);
-            if rests && kind == self.struck.len() - 1 {
+            if kind == self.struck.len() - 1 {
                 // And for as long again all is well.
                 tokio::time::sleep(RECOVERY * 2).await;
             }

@@ -101,6 +101,8 @@ pub(super) struct Verdict {
     pub(super) stale_there: u64,
     /// When the last of these was read, in µs; 0: none was.
     pub(super) last_stale: u64,
+    /// And the last of all.
+    pub(super) last_read: u64,
     /// As the processes noticed, all together.
     pub(super) failovers: u64,
     pub(super) repeated: u64,
@@ -211,6 +213,7 @@ impl History {
                     }
                 }
                 let here = here.get(&read.process).copied().unwrap_or_default();
+                verdict.last_read = verdict.last_read.max(read.begun);
                 verdict.stale_here += u64::from(read.version < here);
                 verdict.stale_there += u64::from(read.version < there);
                 if read.version < here.max(there) {
