@@ -109,12 +109,13 @@ impl<V: Send + Sync + 'static> Inner<V> {
         times: Times,
     ) {
         let local = self.tracked.as_ref().and_then(|tracked| tracked.local.as_ref());
-        if let (Some(local), Some(ticket), Some(seal)) = (local, ticket, seal)
+        if let (Some(local), Some(ticket), Some(Seal { stamp, tags })) = (local, ticket, seal)
             && !self.owed.holds(key)
         {
-            // A name of its own: the whole key would be kept along with a part of it.
+            // A name and tags of its own: the whole key, and the value's bytes, would be kept along with a part of them.
             let name = Bytes::copy_from_slice(&Keys::name_of(&key.to_bytes()));
-            local.put(name, ticket, lookup.shared(), seal, times);
+            let tags = tags.iter().map(|tag| Bytes::copy_from_slice(tag)).collect();
+            local.put(name, ticket, lookup.shared(), Seal { stamp, tags }, times);
         }
     }
 
