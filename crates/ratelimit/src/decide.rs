@@ -124,9 +124,11 @@ async fn by_redis(
         let said = scripts::decide(redis, mode, &all, counted, inner.time()).await?;
         let facts: SmallVec<[(u64, Facts); 4]> =
             said.facts.iter().map(|facts| (said.now, *facts)).collect();
-        return Ok(Judge { levels, states, steps: &steps, mode }.judge(said.granted, &facts));
+        let judge = Judge { levels, states, steps: &steps, mode, kept: exact };
+        return Ok(judge.judge(said.granted, &facts));
     }
-    let spread = Spread { limiter, redis, levels, states, steps: &mut steps, mode, goes_on };
+    let steps = &mut steps;
+    let spread = Spread { limiter, redis, levels, states, steps, mode, exact, goes_on };
     // Boxed: the common case need not be as large.
     Box::pin(spread.decide(counted)).await
 }
@@ -225,6 +227,7 @@ async fn alone(
         states: std::slice::from_ref(state),
         steps: &steps,
         mode: Mode::All,
+        kept: false,
     };
     Ok(judge.judge(u64::from(fits), &[(0, Facts([ahead, 0, 0]))]))
 }

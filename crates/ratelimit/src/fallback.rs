@@ -44,11 +44,9 @@ pub(crate) fn without_redis(
     }
     let elsewhere = if mode == Mode::Most { u64::MAX } else { 1 };
     let granted = stand_in.decide(&failed, elsewhere, &mut facts);
-    let judge = Judge { levels, states: &states, steps: &steps, mode };
+    let judge = Judge { levels, states: &states, steps: &steps, mode, kept: false };
     let mut outcome = judge.judge(granted, &facts);
     outcome.decision.source = Source::Fallback;
-    // Nothing of it is in Redis.
-    outcome.receipts.clear();
     outcome
 }
 
@@ -120,8 +118,13 @@ impl StandIn<'_> {
 
     /// A denial by a level that is closed.
     pub(crate) fn denial(&self, limiting: usize) -> Outcome {
-        let judge =
-            Judge { levels: self.levels, states: self.states, steps: &[], mode: Mode::Peek };
+        let judge = Judge {
+            levels: self.levels,
+            states: self.states,
+            steps: &[],
+            mode: Mode::Peek,
+            kept: false,
+        };
         let mut outcome = judge.judge(0, &[]);
         let decision = &mut outcome.decision;
         (decision.source, decision.reason) = (Source::Fallback, Reason::Outage);

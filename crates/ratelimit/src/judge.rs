@@ -34,6 +34,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) states: &'a [LevelState],
     pub(crate) steps: &'a [Of],
     pub(crate) mode: Mode,
+    /// Whether something of it may be given back.
+    pub(crate) kept: bool,
 }
 
 /// Of one level.
@@ -76,7 +78,7 @@ impl Judge<'_> {
                 }
             }
         }
-        let receipts = self.receipts(&judged, facts);
+        let receipts = if self.kept { self.receipts(&judged, facts) } else { Vec::new() };
         Outcome { decision: self.decision(&judged, granted), receipts }
     }
 

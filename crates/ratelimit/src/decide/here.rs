@@ -19,7 +19,7 @@ pub(super) fn local(
     reason: Reason,
     limiting: Option<usize>,
 ) -> Outcome {
-    let judge = Judge { levels, states, steps: &[], mode: Mode::Peek };
+    let judge = Judge { levels, states, steps: &[], mode: Mode::Peek, kept: false };
     let mut outcome = judge.judge(1, &[]);
     let decision = &mut outcome.decision;
     (decision.source, decision.reason, decision.limiting) = (source, reason, limiting);

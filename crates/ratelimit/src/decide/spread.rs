@@ -23,6 +23,7 @@ pub(super) struct Spread<'a> {
     pub(super) states: &'a mut [LevelState],
     pub(super) steps: &'a mut [Of],
     pub(super) mode: Mode,
+    pub(super) exact: bool,
     /// Where some do not answer.
     pub(super) goes_on: bool,
 }
@@ -98,7 +99,8 @@ impl Spread<'_> {
     }
 
     fn judge(&self) -> Judge<'_> {
-        Judge { levels: self.levels, states: self.states, steps: self.steps, mode: self.mode }
+        let Self { levels, states, steps, mode, exact, .. } = self;
+        Judge { levels, states, steps, mode: *mode, kept: *exact }
     }
 
     fn all_back(&self, facts: &[(u64, Facts)], spent: &[u64]) {
