@@ -147,8 +147,11 @@ fn shown(source: &str, figures: &Value) -> Result<String> {
         let rows = record["rows"].as_array().into_iter().flatten();
         let row = rows.into_iter().find(|known| known["name"] == row).ok_or_else(unknown)?;
         let figure = row[field].as_f64().ok_or_else(unknown)?;
-        let ratio = field == "ratio";
-        return Ok(if ratio { format!("{figure:.2}") } else { grouped(figure.round() as u64) });
+        return Ok(match field {
+            "ratio" => format!("{figure:.2}"),
+            _ if figure < 10.0 => format!("{figure:.1}"),
+            _ => grouped(figure.round() as u64),
+        });
     }
     let figure = ["figures", "sizes", "faults"].iter().find_map(|of| record[of][path].as_u64());
     let figure = figure.ok_or_else(unknown)?;
