@@ -77,9 +77,14 @@ async fn servers_that_are_away_are_told_of_to_every_role() {
     let replicas = sentinel.replicas().await.unwrap();
     redis.ping().await.unwrap();
     reader.ping().await.unwrap();
-    let all = reader.nodes(None).await.unwrap();
-    assert_eq!(all.len(), 3);
-    assert!(all.iter().all(|node| node.standing == Standing::Up && node.linked), "{all:?}");
+    let mut all = Vec::new();
+    // A sentinel asks now and then how far a replica is.
+    until("all are up", async || {
+        all = reader.nodes(None).await.unwrap();
+        assert_eq!(all.len(), 3);
+        all.iter().all(|node| node.standing == Standing::Up && node.linked)
+    })
+    .await;
     assert_eq!(of(primary, &all).role, Role::Primary);
     let linked = |node: &&NodeInfo| matches!(node.link, LinkState::Connected { .. });
     let own: Vec<_> = all.iter().filter(linked).collect();
