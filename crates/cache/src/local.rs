@@ -79,9 +79,15 @@ impl<V: Send + Sync + 'static> Local<V> {
     fn draws(&self, held: &Held<V>, now: Moment) -> bool {
         let Some(ahead) = self.ahead else { return false };
         let left = Duration::from_nanos(held.ends.since(now));
-        let due = held.due.load(Relaxed) || ahead.is_drawn(left, held.took);
-        held.due.store(due, Relaxed);
-        due
+        if held.due.load(Relaxed) {
+            return true;
+        }
+        // Written only where it was drawn: else each hit would write, and one could undo what another has drawn.
+        let drawn = ahead.is_drawn(left, held.took);
+        if drawn {
+            held.due.store(true, Relaxed);
+        }
+        drawn
     }
 
     /// Whether a refresh was drawn for what is kept.

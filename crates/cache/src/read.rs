@@ -260,6 +260,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     #[inline]
     fn counted(&self, key: &Key, reading: Reading<V>) -> Reading<V> {
         let seen = match &reading {
+            Reading::Due(fresh, _) if fresh.value.is_none() => Seen::Absent,
             Reading::Due(..) => Seen::Hit,
             Reading::Hit(lookup) => match lookup.freshness() {
                 Freshness::Absent => Seen::Absent,

@@ -71,15 +71,17 @@ impl Limit {
     /// # Errors
     /// [`Error::Unsatisfiable`] for more than can ever be there at once, or none; [`Error::Redis`].
     pub async fn check_n(&self, subject: impl Segments, units: u64) -> Result<Decision, Error> {
-        if self.inner.keeps_denials() {
+        let keeps = self.inner.keeps_denials();
+        if keeps {
             // Whoever waits for nothing must not keep others from running.
             tokio::task::coop::consume_budget().await;
-            if let Some(decision) = self.at_hand(&Canonical::of(&subject), units) {
-                metrics::made(&decision);
-                return Ok(decision);
-            }
         }
-        self.asked(Canonical::of(&subject), units).await
+        let subject = Canonical::of(&subject);
+        if keeps && let Some(decision) = self.at_hand(&subject, units) {
+            metrics::made(&decision);
+            return Ok(decision);
+        }
+        self.asked(subject, units).await
     }
 
     /// Spends as many of so many units as fit. [`Decision::granted`] says how many.

@@ -132,7 +132,7 @@ impl EndpointBuilder {
     pub fn depends_on(mut self, dependency: &Limit, calls: u64) -> Self {
         let mut known = self.dependencies.iter_mut();
         match known.find(|(limit, _)| limit.name() == dependency.name()) {
-            Some((_, all)) => *all += calls,
+            Some((_, all)) => *all = all.saturating_add(calls),
             None => self.dependencies.push((dependency.clone(), calls)),
         }
         self
