@@ -1,4 +1,6 @@
 //! The cache against real servers, well and under fault.
+// The futures of write-behind are deep.
+#![recursion_limit = "256"]
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod access;
