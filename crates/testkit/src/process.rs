@@ -203,6 +203,19 @@ fn send(pid: u32, signal: Signal) -> std::io::Result<()> {
     Ok(kill_process(pid, signal)?)
 }
 
+/// Waits until a process that was told to stop has stopped.
+pub(crate) async fn stopped(pid: u32) -> Result<()> {
+    const AFTER: Duration = Duration::from_secs(10);
+    let deadline = Instant::now() + AFTER;
+    while has_stopped(pid) == Some(false) {
+        if Instant::now() > deadline {
+            return Err(Error::Timeout { what: "pause", after: AFTER });
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
+}
+
 /// Whether all threads of a process are stopped; None where the system does not say.
 pub(crate) fn has_stopped(pid: u32) -> Option<bool> {
     let mut all = true;

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::builder::Secret;
 use crate::port::Port;
-use crate::process::{Life, Process, has_stopped};
+use crate::process::{Life, Process, has_stopped, stopped};
 #[cfg(feature = "tls")]
 use crate::tls::Certificates;
 use crate::{Builder, Conn, Error, Reply, Result, Version, url};
@@ -182,14 +182,7 @@ impl Server {
     pub async fn pause(&self) -> Result<()> {
         let pid = self.pid().ok_or(Error::NotRunning)?;
         self.process.signal(Signal::STOP)?;
-        let deadline = Instant::now() + DEATH;
-        while has_stopped(pid) == Some(false) {
-            if Instant::now() > deadline {
-                return Err(Error::Timeout { what: "pause", after: DEATH });
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        Ok(())
+        stopped(pid).await
     }
 
     /// Lets a paused server go on.

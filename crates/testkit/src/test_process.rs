@@ -1,19 +1,16 @@
 use std::ffi::OsStr;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use crate::process::has_stopped;
+use crate::process::stopped;
 use crate::{Error, Result};
 
 /// How long a word is waited for.
 const WORD: Duration = Duration::from_secs(60);
-
-/// How long a process may take to stop.
-const STOP: Duration = Duration::from_secs(10);
 
 /// The test program, started once more to run one of its tests as a process of its own: an ignored one, which does nothing
 /// where its variables are not set. Killed when it is dropped.
@@ -119,15 +116,7 @@ impl TestProcess {
     /// [`Error::NotRunning`], [`Error::Io`], [`Error::Timeout`].
     pub async fn pause(&self) -> Result<()> {
         self.signal(Signal::STOP)?;
-        let pid = self.id().ok_or(Error::NotRunning)?;
-        let deadline = Instant::now() + STOP;
-        while has_stopped(pid) == Some(false) {
-            if Instant::now() > deadline {
-                return Err(Error::Timeout { what: "pause of a process", after: STOP });
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        Ok(())
+        stopped(self.id().ok_or(Error::NotRunning)?).await
     }
 
     /// Lets it go on.
