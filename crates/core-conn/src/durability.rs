@@ -31,24 +31,25 @@ use crate::value::{Value, server_error};
 ///
 /// # What a failover takes back
 ///
-/// Measured in 20 failovers each under Sentinel (Redis 7.0.15; half of them by `kill -9`, half ordered by
+/// Measured in <!--soak sentinel_failovers_1: rounds-->20 failovers each under Sentinel (Redis 7.0.15; half of them by `kill -9`, half ordered by
 /// `SENTINEL FAILOVER`; no other election), while 8 tasks of each kind wrote; what had been acknowledged was then looked for on the last
-/// primary:
+/// primary (`soak_sentinel_failovers`):
 ///
 /// | | replicas | acknowledged | of these lost | unknown |
 /// |---|---|---|---|---|
-/// | `Async` | 1 | 148,448 | **18,175** | 93 |
-/// | `Replicas(1)` | 1 | 24,644 | 0 | 2,457 |
-/// | `Async` | 2 | 151,628 | **19,106** | 72 |
-/// | `Replicas(2)` | 2 | 22,244 | 0 | 2,614 |
+/// | `Async` | 1 | <!--soak sentinel_failovers_1: acknowledged_async-->156,345 | **<!--soak sentinel_failovers_1: lost_async-->16,082** | <!--soak sentinel_failovers_1: unknown_async-->45 |
+/// | `Replicas(1)` | 1 | <!--soak sentinel_failovers_1: acknowledged_replicas-->29,930 | <!--soak sentinel_failovers_1: lost_replicas-->0 | <!--soak sentinel_failovers_1: unknown_replicas-->2,317 |
+/// | `Async` | 2 | <!--soak sentinel_failovers_2: acknowledged_async-->168,074 | **<!--soak sentinel_failovers_2: lost_async-->20,051** | <!--soak sentinel_failovers_2: unknown_async-->51 |
+/// | `Replicas(2)` | 2 | <!--soak sentinel_failovers_2: acknowledged_replicas-->29,505 | <!--soak sentinel_failovers_2: lost_replicas-->0 | <!--soak sentinel_failovers_2: unknown_replicas-->2,535 |
 ///
-/// The same in a cluster of three primaries with a replica each, in 21 failovers of one shard: a third by `kill -9`, a
-/// third of a primary that the other nodes lost while clients still reached it, a third by `CLUSTER FAILOVER`:
+/// The same in a cluster of three primaries with a replica each, in <!--soak cluster_durability: rounds-->21 failovers of one shard: a third by `kill -9`, a
+/// third of a primary that the other nodes lost while clients still reached it, a third by `CLUSTER FAILOVER`
+/// (`soak_cluster_durability`):
 ///
 /// | | replicas | acknowledged | of these lost | unknown |
 /// |---|---|---|---|---|
-/// | `Async` | 1 | 50,483 | **29,353** | 529 |
-/// | `Replicas(1)` | 1 | 14,209 | 0 | 1,232 |
+/// | `Async` | 1 | <!--soak cluster_durability: acknowledged_async-->50,740 | **<!--soak cluster_durability: lost_async-->33,657** | <!--soak cluster_durability: unknown_async-->588 |
+/// | `Replicas(1)` | 1 | <!--soak cluster_durability: acknowledged_replicas-->15,679 | <!--soak cluster_durability: lost_replicas-->0 | <!--soak cluster_durability: unknown_replicas-->1,133 |
 ///
 /// A primary that is cut off takes writes until it has missed the others for `cluster-node-timeout`: all of them are lost.
 ///
@@ -57,14 +58,14 @@ use crate::value::{Value, server_error};
 ///
 /// # What a restart takes back
 ///
-/// Measured in 10 restarts of one server, each after `kill -9` (Valkey 9.1.2, `appendonly yes`, `appendfsync everysec`), while
+/// Measured in <!--soak fsync: kills-->10 restarts of one server, each after `kill -9` (Valkey 9.1.2, `appendonly yes`, `appendfsync everysec`), while
 /// 8 tasks of each kind wrote. What a killed process has written to its file is there all the same, and only a machine that
-/// dies with it would lose it; so in half of them the file was turned off for the last 100 ms:
+/// dies with it would lose it; so in half of them the file was turned off for the last 100 ms (`soak_fsync`):
 ///
 /// | | acknowledged | of these lost | unknown |
 /// |---|---|---|---|
-/// | `Async` | 3,567 | **923** | 15 |
-/// | `Fsync` | 305 | 0 | 963 |
+/// | `Async` | <!--soak fsync: acknowledged_async-->1,581 | **<!--soak fsync: lost_async-->1,188** | <!--soak fsync: unknown_async-->48 |
+/// | `Fsync` | <!--soak fsync: acknowledged_fsync-->350 | <!--soak fsync: lost_fsync-->0 | <!--soak fsync: unknown_fsync-->1,255 |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Durability {
