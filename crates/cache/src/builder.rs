@@ -211,8 +211,8 @@ impl<V> CacheBuilder<V> {
     /// entries <!--soak replay-local: zipf_local_permille-->73.6% of <!--soak replay-local: lookups-->300,000 lookups by Zipf's law on 10,000 keys were hits,
     /// with moka <!--soak replay-local: zipf_moka_permille-->73.9%, and <!--soak replay-local: scanning_local_permille-->34.0%
     /// against <!--soak replay-local: scanning_moka_permille-->34.1% where half of them walk through keys that nobody asks for again
-    /// (`soak_replay_local`). Beside their keys and values, 1,000 take <!--bench cache: memory of 1,000 local entries: ours-->548 KiB;
-    /// in a bare moka it is <!--bench cache: memory of 1,000 local entries: other-->300. Default: none, for how many fit depends on
+    /// (`soak_replay_local`). Beside their keys and values, 1,000 take <!--bench cache: memory of 1,000 local entries: ours-->570 KiB;
+    /// in a bare moka it is <!--bench cache: memory of 1,000 local entries: other-->299. Default: none, for how many fit depends on
     /// how large decoded values are, which only the user knows. It needs a [`journal`](Self::journal), and has one of 1 s if none is chosen.
     pub fn local(mut self, entries: u64) -> Self {
         self.local = Some(entries);

@@ -12,11 +12,11 @@
 /// | a refusal before anything was asked (too many clients) | is told | would be dropped: nothing is read before something was written |
 /// | an error whose words are not UTF-8, a reply nested deeper than 100 | is told | ends the connection: unknown |
 /// | a burst of calls | a write each; here those beside others are handed over together | a write each; here each write waits until all that are ready have had their turn |
-/// | calls a second through one connection, `GET` at 64 and 256 tasks | 1 | <!--bench core: link get 64: ratio-->1.3 and <!--bench core: link get 256: ratio-->1.5 |
-/// | the same of a script | 1 | <!--bench core: link script 64: ratio-->1.4 and <!--bench core: link script 256: ratio-->1.6 |
+/// | calls a second through one connection, `GET` at 64 and 256 tasks | 1 | 1.3 and 1.5 |
+/// | the same of a script | 1 | 1.4 and 1.6 |
 ///
 /// The last two rows are medians on a machine of two cores, with callers and server on both. A connection over `fred` that
-/// does nothing takes <!--bench cluster: memory of an idle connection: ours-->136 KiB.
+/// does nothing takes <!--bench cluster: memory of an idle connection: ours-->113 KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Client {
