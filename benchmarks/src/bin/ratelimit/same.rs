@@ -81,14 +81,11 @@ pub(crate) fn decision(client: &Client, same: &Same) -> impl Side + use<> {
     }
 }
 
-/// `gcra.lua` says a number; the others `{0, {whether it fits, now, facts...}}`.
+/// `gcra.lua` says a number; the others whether it fits, now and facts, as packed doubles.
 fn admitted(reply: &Value) -> Result {
     let fits = match reply {
         Value::Integer(ahead) => *ahead >= 0,
-        Value::Array(reply) => match reply.last() {
-            Some(Value::Array(said)) => said.first() == Some(&Value::Integer(1)),
-            _ => false,
-        },
+        Value::Bytes(said) => said.starts_with(&1_f64.to_le_bytes()),
         _ => false,
     };
     if fits { Ok(()) } else { Err(format!("not admitted: {reply:?}").into()) }

@@ -3,8 +3,8 @@
 -- KEYS[n]: each bucket
 -- ARGV[1..]: of each bucket the cost in ticks, the most ticks that may have been spent before, and how long it is kept, in ms
 -- ARGV[3n+1]: the time, given in tests only
--- Returns: {1, now, ticks...}: all of it is spent; {0, now, ticks...}: nothing is. Of each bucket: until it is full, before
---   this. Where any was refunded, how often each was follows
+-- Returns: 1, now, ticks...: all of it is spent; 0, now, ticks...: nothing is. Of each bucket: until it is full, before
+--   this. Where any was refunded, how often each was follows. As doubles, packed
 -- Idempotent: no
 local call, pack, read, keys, args, count = redis.call, struct.pack, struct.unpack, KEYS, ARGV, #KEYS
 local now = tonumber(args[3 * count + 1])
@@ -41,7 +41,7 @@ if refunds then
 end
 if not fits then
   reply[1] = 0
-  if not mended then return reply end
+  if not mended then return pack('<' .. string.rep('d', #reply), unpack(reply)) end
 end
 
 at = 1
@@ -54,4 +54,4 @@ for i = 1, count do
   end
   at = at + 3
 end
-return reply
+return pack('<' .. string.rep('d', #reply), unpack(reply))

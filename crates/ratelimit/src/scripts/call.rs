@@ -5,12 +5,15 @@ use std::sync::LazyLock;
 use russet_core_conn::{Error, Script, ScriptCall};
 use smallvec::SmallVec;
 
-use super::{Answer, Mode, Step, What, name, set};
+use super::{Mode, Packed, Step, What, name, set};
 use crate::rule::{Facts, Rule};
 
 static PEEK: LazyLock<Script> = LazyLock::new(|| {
-    const TEXT: &str =
-        concat!("#!lua flags=no-writes\n", include_str!("../scripts/look.lua"), "return reply\n");
+    const TEXT: &str = concat!(
+        "#!lua flags=no-writes\n",
+        include_str!("../scripts/look.lua"),
+        "return packed()\n"
+    );
     Script::new("limit_peek", TEXT)
 });
 static DECIDE: LazyLock<Script> = LazyLock::new(|| {
@@ -47,7 +50,7 @@ pub(super) fn buckets(steps: &[&Step], time: Option<u64>) -> ScriptCall<'static>
 }
 
 /// What that says of each.
-pub(super) fn of_buckets(answer: &mut Answer, count: usize) -> Result<SmallVec<[Facts; 4]>, Error> {
+pub(super) fn of_buckets(answer: &mut Packed, count: usize) -> Result<SmallVec<[Facts; 4]>, Error> {
     let mut facts = SmallVec::new();
     for _ in 0..count {
         facts.push(Facts([answer.next()?, 0, 0]));

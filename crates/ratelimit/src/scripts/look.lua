@@ -13,7 +13,7 @@
 --   s, cost, limit, ticks of a part, parts, ms: a sliding window of parts, never above the limit
 --   z, cost, limit, ticks, id, ms: what ends one by one, a log or permits
 --   b: the end of a block
--- Returns: {1, now, facts...}: it fits; {0, now, facts...}: it does not. The facts of each level:
+-- Returns: 1, now, facts...: it fits; 0, now, facts...: it does not. As doubles, packed. The facts of each level:
 --   g: ticks until it is full, refunds; w: spent, end of the window; h: spent; c: spent in this window, in the last one;
 --   s and z: spent, ticks to wait, ticks until nothing is spent; b: ticks to wait
 -- Idempotent: no
@@ -182,4 +182,8 @@ if sets and mode ~= 'force' and (short or mode == 'peek') then
       end
     end
   end
+end
+
+local function packed()
+  return pack('<' .. string.rep('d', fact - 1), unpack(reply, 1, fact - 1))
 end

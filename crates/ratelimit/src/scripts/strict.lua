@@ -7,8 +7,8 @@
 -- ARGV[4]: parts
 -- ARGV[5]: how long it is kept, in ms
 -- ARGV[6]: the time, given in tests only
--- Returns: {1, now, spent, wait, reset}: the cost is spent; {0, now, spent, wait, reset}: it is not. What was spent before this,
---   ticks to wait, ticks until nothing is spent
+-- Returns: 1, now, spent, wait, reset: the cost is spent; 0, now, spent, wait, reset: it is not. What was spent before this,
+--   ticks to wait, ticks until nothing is spent. As doubles, packed
 -- Idempotent: no
 local call, pack, read = redis.call, struct.pack, struct.unpack
 local now, ticks, count = tonumber(ARGV[6]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -58,7 +58,7 @@ if over > 0 then
     gone, from = gone + part[from], from - 1
   end
   wait = (index + count + 2 - from) * ticks - now
-  if not mended then return {0, now, spent, wait, reset} end
+  if not mended then return pack('<ddddd', 0, now, spent, wait, reset) end
 else
   part[1] = part[1] + ARGV[1]
 end
@@ -68,4 +68,4 @@ else
   state = pack('<dd' .. string.rep('I4', count + 1), index, ticks, unpack(part))
 end
 call('PSETEX', KEYS[1], ARGV[5], state)
-return {over > 0 and 0 or 1, now, spent, wait, reset}
+return pack('<ddddd', over > 0 and 0 or 1, now, spent, wait, reset)

@@ -12,7 +12,7 @@ if mode == 'most' then
 elseif mode == 'force' then
   fits, reply[1] = true, 1
 end
-if not fits and not mended then return reply end
+if not fits and not mended then return packed() end
 
 fact, at = 3, 4
 for i = 1, #KEYS do
@@ -76,4 +76,4 @@ for i = 1, #KEYS do
     fact, at = fact + 1, at + 1
   end
 end
-return reply
+return packed()

@@ -8,8 +8,8 @@
 -- ARGV[5]: 1 if it is aligned
 -- ARGV[6]: how long it is kept, in ms
 -- ARGV[7]: the time, given in tests only
--- Returns: {1, now, spent, end}: the cost is spent; {0, now, spent, end}: it is not. What was spent before this, and the end
---   of the window
+-- Returns: 1, now, spent, end: the cost is spent; 0, now, spent, end: it is not. What was spent before this, and the end
+--   of the window. As doubles, packed: one value costs less than a table of them
 -- Idempotent: no
 local call = redis.call
 local now, ticks = tonumber(ARGV[7]), tonumber(ARGV[3])
@@ -35,4 +35,4 @@ if spent + cost - ARGV[2] > 0 then
   cost, fits = 0, 0
 end
 if fits == 1 or mended then call('PSETEX', KEYS[1], ARGV[6], struct.pack('<dd', spent + cost, stop)) end
-return {fits, now, spent, stop}
+return struct.pack('<dddd', fits, now, spent, stop)
