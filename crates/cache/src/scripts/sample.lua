@@ -1,5 +1,6 @@
 #!lua flags=no-writes
 -- Looks at keys of this server, drawn by chance.
+-- KEYS: none is given: the server draws them
 -- ARGV[1]: how many, at most 500
 -- ARGV[2]: with what those that are sought begin
 -- ARGV[3]: and what follows behind the hash tag
