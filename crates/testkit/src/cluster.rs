@@ -3,8 +3,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use crate::patience::Patience;
 use crate::{Builder, Error, Result, Server, url};
 
@@ -15,6 +13,7 @@ mod gate;
 mod members;
 mod open;
 mod partition;
+mod place;
 mod slot;
 mod view;
 
@@ -24,7 +23,7 @@ pub use partition::Clients;
 pub use slot::slot_of;
 pub use view::{NodeView, View};
 
-use gate::{Cut, Gate};
+use place::{Place, Wall};
 pub(crate) use slot::SLOTS;
 
 /// A real cluster on 127.0.0.1, each node a [`Server`] of its own, private to whoever holds it.
@@ -54,14 +53,14 @@ pub struct Cluster {
     node: Builder,
     patience: Duration,
     /// Who is cut off; None if nobody can be.
-    wall: Option<watch::Sender<Cut>>,
+    wall: Option<Wall>,
 }
 
 #[derive(Clone, Debug)]
 struct Member {
     id: String,
     server: Arc<Server>,
-    gate: Option<Arc<Gate>>,
+    place: Option<Place>,
 }
 
 impl Cluster {

@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
 
 use crate::frame::Scanner;
 use crate::url::Address;
 use crate::{Error, Reply, Result};
+
+/// How long connecting may take, and each call by default.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// One plain connection: a request, then its reply.
 ///
@@ -45,17 +48,13 @@ impl Conn {
     /// the URL says.
     ///
     /// # Errors
-    /// [`Error::Config`] for another URL, [`Error::Io`] when nobody listens, [`Error::Refused`] when the server
+    /// [`Error::Config`] for another URL, [`Error::Io`] when nobody listens, [`Error::Timeout`] when nobody answers
+    /// for 5 s, [`Error::Refused`] when the server
     /// does not let us in.
     pub async fn open(url: &str) -> Result<Conn> {
         let address = Address::parse(url)?;
         let mut conn = match &address {
-            Address::Tcp { host, port, .. } => {
-                let stream = TcpStream::connect((host.as_str(), *port));
-                Conn::over(tcp(stream
-                    .await
-                    .map_err(Error::io(format!("connect to {host}:{port}")))?))
-            }
+            Address::Tcp { host, port, .. } => Conn::connect((host.as_str(), *port)).await?,
             Address::Unix { path } => Conn::unix(path).await?,
         };
         if let Address::Tcp { user, password, database, .. } = address {
@@ -70,11 +69,9 @@ impl Conn {
     /// Connects to a TCP address and sends nothing.
     ///
     /// # Errors
-    /// [`Error::Io`] when nobody listens.
+    /// [`Error::Io`] when nobody listens, [`Error::Timeout`] when nobody answers for 5 s.
     pub async fn tcp(addr: SocketAddr) -> Result<Conn> {
-        let stream =
-            TcpStream::connect(addr).await.map_err(Error::io(format!("connect to {addr}")))?;
-        Ok(Conn::over(tcp(stream)))
+        Conn::connect(addr).await
     }
 
     /// Connects to a unix socket and sends nothing.
@@ -87,13 +84,19 @@ impl Conn {
         Ok(Conn::over(stream.map_err(Error::io(format!("connect to {}", path.display())))?))
     }
 
+    async fn connect(addr: impl ToSocketAddrs + fmt::Debug) -> Result<Conn> {
+        let what = format!("connect to {addr:?}");
+        let connected = async { TcpStream::connect(addr).await.map_err(Error::io(what)) };
+        Ok(Conn::over(tcp(bounded(DEADLINE, "a connection", connected).await?)))
+    }
+
     fn over(io: impl Io + 'static) -> Conn {
         Conn {
             io: Box::new(io),
             buffer: BytesMut::new(),
             scanner: Scanner::new(),
             pushes: VecDeque::new(),
-            deadline: Duration::from_secs(5),
+            deadline: DEADLINE,
         }
     }
 

@@ -113,6 +113,10 @@ pub enum Error {
     #[error("certificate: {0}")]
     Certificate(String),
 
+    /// A network of one's own is not to be had.
+    #[error("network namespace: {0}")]
+    Network(String),
+
     /// The operating system refused.
     #[error("{what}")]
     Io {

@@ -65,7 +65,7 @@
 //! ```
 //!
 //! Built with [`ClusterBuilder::partitions`], it can be cut in two, with clients on one side or on both: see
-//! [`Cluster::cut_off`].
+//! [`Cluster::cut_off`]. In a [`Network`] of its own, which takes root, the system itself loses the packets.
 //!
 //! # Sentinel
 //! ```no_run
@@ -125,6 +125,7 @@ mod error;
 mod find;
 mod frame;
 mod many;
+mod network;
 mod patience;
 mod port;
 mod process;
@@ -146,6 +147,7 @@ pub use cluster::{Clients, Cluster, ClusterBuilder, NodeView, OpenSlots, View, s
 pub use conn::{Conn, encode};
 pub use error::{Error, Result};
 pub use find::{Flavor, Version, find_server};
+pub use network::Network;
 pub use proxy::{Counters, Fault, Match, Proxy};
 pub use reply::Reply;
 pub use sentinel::{Sentinel, SentinelBuilder};

@@ -1,16 +1,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
-
-use super::gate::{Cut, Gate};
+use super::place::{Place, Wall};
 use super::slot::SLOTS;
 use super::{Cluster, Member};
 use crate::builder::{Kind, quoted};
 use crate::many::start_many;
 use crate::patience::Patience;
-use crate::port::TO_BUS;
-use crate::{Builder, Error, Result, Server};
+use crate::{Builder, Error, Network, Result, Server};
 
 /// How a cluster is to be; made by [`Cluster::builder`].
 ///
@@ -24,6 +21,7 @@ pub struct ClusterBuilder {
     node_timeout: Duration,
     full_coverage: bool,
     partitions: bool,
+    network: Option<Arc<Network>>,
     patience: Duration,
     server: Builder,
 }
@@ -36,6 +34,7 @@ impl ClusterBuilder {
             node_timeout: Duration::from_millis(1500),
             full_coverage: true,
             partitions: false,
+            network: None,
             patience: Duration::from_secs(20),
             server: Builder::new(),
         }
@@ -79,6 +78,16 @@ impl ClusterBuilder {
         self
     }
 
+    /// As [`ClusterBuilder::partitions`], but the system loses the packets, as it happens outside: who connects waits,
+    /// and what was sent is sent again, at longer and longer intervals. For one cluster, and for those who may make a
+    /// network: see [`Network::enter`].
+    ///
+    /// Nodes then announce loopback addresses of their own, and the same ports as those of [`Server::addr`].
+    pub fn partitions_in(mut self, network: Network) -> ClusterBuilder {
+        self.network = Some(Arc::new(network));
+        self.partitions()
+    }
+
     /// Asks for a password on every node, also among the nodes themselves.
     pub fn password(mut self, password: impl Into<String>) -> ClusterBuilder {
         self.server = self.server.password(password);
@@ -113,16 +122,16 @@ impl ClusterBuilder {
     pub async fn start(self) -> Result<Cluster> {
         let node = self.node()?;
         let count = self.primaries * (1 + self.replicas);
-        let wall = self.partitions.then(|| watch::channel(Cut::default()).0);
-        let (mut gates, mut nodes) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let wall = self.partitions.then(|| Wall::new(self.network.clone()));
+        let (mut places, mut nodes) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for n in 0..count {
-            let gate = gate(n + 1, wall.as_ref()).await?;
-            nodes.push(behind(&node, gate.as_ref()));
-            gates.push(gate);
+            let place = place(n + 1, wall.as_ref()).await?;
+            nodes.push(at(&node, place.as_ref()));
+            places.push(place);
         }
         let mut members = Vec::with_capacity(count);
-        for (server, gate) in start_many(nodes).await?.into_iter().zip(gates) {
-            members.push(Member::new(server, gate).await?);
+        for (server, place) in start_many(nodes).await?.into_iter().zip(places) {
+            members.push(Member::new(server, place).await?);
         }
         let members = Mutex::new(members);
         let cluster = Cluster { members, node, patience: self.patience, wall };
@@ -197,39 +206,35 @@ impl Cluster {
 
 /// Introduces a node to others.
 pub(super) async fn meet(node: &Server, others: impl Iterator<Item = &Member>) -> Result<()> {
-    let ports = others.map(|other| {
-        let bus = other.gate.as_ref().map(|gate| gate.bus().number());
-        (other.addr().port(), bus.unwrap_or_else(|| other.server.port() + TO_BUS))
-    });
-    let meets = ports.map(|(port, bus)| {
-        ["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), &bus.to_string()].map(str::to_owned)
+    let meets = others.map(|other| {
+        let (addr, bus) = (other.addr(), other.bus());
+        let [host, port, bus] = [addr.ip().to_string(), addr.port().to_string(), bus.to_string()];
+        ["CLUSTER", "MEET", &host, &port, &bus].map(str::to_owned)
     });
     let meets: Vec<_> = meets.collect();
     node.conn().await?.demand_all(&meets).await.map(drop)
 }
 
-/// What stands before the nth node; None if nobody can be cut off.
-pub(super) async fn gate(n: usize, wall: Option<&watch::Sender<Cut>>) -> Result<Option<Arc<Gate>>> {
-    let Some(wall) = wall else { return Ok(None) };
-    let n = u16::try_from(n).map_err(|_| Error::Config {
-        field: "partitions",
-        reason: "there are no loopback addresses for so many nodes".to_owned(),
-    })?;
-    Ok(Some(Arc::new(Gate::open(n, wall).await?)))
+/// That of the nth node; None if nobody can be cut off.
+pub(super) async fn place(n: usize, wall: Option<&Wall>) -> Result<Option<Place>> {
+    match wall {
+        Some(wall) => wall.place(n).await.map(Some),
+        None => Ok(None),
+    }
 }
 
-/// What a node behind this gate is to be.
-pub(super) fn behind(node: &Builder, gate: Option<&Arc<Gate>>) -> Builder {
-    node.of_kind(Kind::Node, gate.map(|gate| gate.directives()).unwrap_or_default())
+/// What a node at this place is to be.
+pub(super) fn at(node: &Builder, place: Option<&Place>) -> Builder {
+    node.of_kind(Kind::Node, place.map(Place::directives).unwrap_or_default())
 }
 
 impl Member {
-    pub(super) async fn new(server: Server, gate: Option<Arc<Gate>>) -> Result<Member> {
+    pub(super) async fn new(server: Server, place: Option<Place>) -> Result<Member> {
         let id = server.conn().await?.demand(&["CLUSTER", "MYID"]).await?;
         let id = id.text().ok_or_else(|| Error::Protocol(format!("no id: {id:?}")))?.to_owned();
-        if let Some(gate) = &gate {
-            gate.lead_to(server.port());
+        if let Some(place) = &place {
+            place.lead_to(server.port());
         }
-        Ok(Member { id, server: Arc::new(server), gate })
+        Ok(Member { id, server: Arc::new(server), place })
     }
 }

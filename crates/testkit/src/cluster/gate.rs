@@ -1,6 +1,5 @@
 //! What stands before a node when its cluster can be partitioned.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,23 +10,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::place::{Cut, NODES};
 use crate::port::{Port, TO_BUS};
 use crate::{Error, Result};
 
 /// How often other ports are tried when another process was faster.
 const TRIES: u32 = 20;
 
-/// The second part of the addresses that nodes come from; clients come from 127.0.0.1.
-const NODES: u8 = 77;
-
-/// The two ports by which other nodes and clients reach a node, and the address from which it reaches them.
+/// The two ports by which other nodes and clients reach a node.
 ///
-/// A node connects from a loopback address of its own (all of 127/8 is loopback), so the gate of the other end knows
-/// who comes, and holds up those from whom its node is cut off: their bytes wait, new connections are not passed on, and
+/// A node connects from an address of its own, so the gate of the other end knows who comes, and holds up those from whom its node is cut off: their bytes wait, new connections are not passed on, and
 /// nobody is told. So it looks to both ends as if packets were lost; once open again, all goes on.
 #[derive(Debug)]
 pub(super) struct Gate {
-    source: Ipv4Addr,
     client: Port,
     bus: Port,
     tasks: [AbortHandle; 2],
@@ -35,29 +30,18 @@ pub(super) struct Gate {
     target: Arc<OnceLock<u16>>,
 }
 
-/// Who is cut off.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cut {
-    pub(super) nodes: BTreeSet<Ipv4Addr>,
-    /// Whether clients are on the other side.
-    pub(super) from_clients: bool,
-}
-
 impl Gate {
-    /// For the nth node.
-    pub(super) async fn open(n: u16, cut: &watch::Sender<Cut>) -> Result<Gate> {
-        let [high, low] = n.to_be_bytes();
-        let source = Ipv4Addr::new(127, NODES, high, low);
+    /// For the node that connects from there.
+    pub(super) async fn open(source: Ipv4Addr, cut: &watch::Sender<Cut>) -> Result<Gate> {
         let target = Arc::default();
         let (client, first) = listen(0, source, &target, cut).await?;
         let (bus, second) = listen(TO_BUS, source, &target, cut).await?;
-        Ok(Gate { source, client, bus, tasks: [first, second], target })
+        Ok(Gate { client, bus, tasks: [first, second], target })
     }
 
     /// What its node must be told.
     pub(super) fn directives(&self) -> Vec<(&'static str, String)> {
         vec![
-            ("bind-source-addr", self.source.to_string()),
             ("cluster-announce-ip", Ipv4Addr::LOCALHOST.to_string()),
             ("cluster-announce-port", self.client.number().to_string()),
             ("cluster-announce-bus-port", self.bus.number().to_string()),
@@ -67,10 +51,6 @@ impl Gate {
     /// Passes on to the node with this port from now on.
     pub(super) fn lead_to(&self, port: u16) {
         self.target.get_or_init(|| port);
-    }
-
-    pub(super) fn source(&self) -> Ipv4Addr {
-        self.source
     }
 
     pub(super) fn client(&self) -> &Port {

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::builder::{behind, gate, meet};
+use super::builder::{at, meet, place};
 use super::partition::next;
 use super::{Cluster, Member, View};
 use crate::patience::Patience;
@@ -66,9 +66,9 @@ impl Cluster {
 
     async fn join(&self, primary: Option<&Member>) -> Result<Arc<Server>> {
         let n = next(&self.members());
-        let gate = gate(usize::from(n), self.wall.as_ref()).await?;
-        let server = behind(&self.node, gate.as_ref()).start().await?;
-        let new = Member::new(server, gate).await?;
+        let place = place(usize::from(n), self.wall.as_ref()).await?;
+        let server = at(&self.node, place.as_ref()).start().await?;
+        let new = Member::new(server, place).await?;
         let server = Arc::clone(&new.server);
         meet(&server, self.living().iter()).await?;
         if let Some(primary) = primary {

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use russet_testkit::{Clients, Cluster, Conn, Error, Flavor, Reply, Server, slot_of};
+use russet_testkit::{
+    Clients, Cluster, ClusterBuilder, Conn, Error, Flavor, Network, Reply, Server, slot_of,
+};
 
 /// Follows redirects, and counts them: the least that a client of a cluster does.
 struct Client {
@@ -419,12 +421,39 @@ fn slots_are_those_of_the_server() {
 
 #[tokio::test]
 async fn a_primary_that_is_cut_off_is_replaced_and_follows_when_all_is_healed() {
-    let cluster = Cluster::builder().replicas(1).partitions().start().await.unwrap();
+    a_primary_is_cut_off(Cluster::builder().partitions()).await;
+}
+
+#[test]
+fn packets_to_a_primary_are_lost_where_a_network_can_be_made() {
+    let network = match Network::enter() {
+        Ok(network) => network,
+        Err(Error::Network(why)) => return eprintln!("{why}"),
+        Err(other) => panic!("{other}"),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(a_primary_is_cut_off(Cluster::builder().partitions_in(network)));
+}
+
+#[tokio::test]
+async fn a_network_is_not_changed_from_another() {
+    let network = match std::thread::spawn(Network::enter).join().unwrap() {
+        Ok(network) => network,
+        Err(Error::Network(why)) => return eprintln!("{why}"),
+        Err(other) => panic!("{other}"),
+    };
+    let cluster = Cluster::builder().primaries(1).partitions_in(network).start().await.unwrap();
+    let refused = cluster.cut_off(&[&cluster.nodes()[0]], Clients::Reach);
+    assert!(matches!(refused, Err(Error::Network(_))), "{refused:?}");
+}
+
+async fn a_primary_is_cut_off(builder: ClusterBuilder) {
+    let cluster = builder.replicas(1).start().await.unwrap();
     let pairs = pairs(1..=1, 2);
     let (first, second) = (&pairs[0], &pairs[1]);
     let old = cluster.primary_of(1).await.unwrap();
     let heir = cluster.replicas_of(1).await.unwrap().pop().unwrap();
-    // A client goes where the cluster sends it, and that is through the gates.
+    // A client goes where the cluster sends it, and not where the node can be reached in spite of a cut.
     let addr = cluster.addr(&old).unwrap();
     assert!(addr != old.addr() && cluster.url().contains(&addr.to_string()));
     let other = cluster.primary_of(16_383).await.unwrap();
@@ -452,10 +481,10 @@ async fn a_primary_that_is_cut_off_is_replaced_and_follows_when_all_is_healed() 
 
     // Clients are cut off too: nothing comes back, and nobody is told.
     cluster.cut_off(&[&new], Clients::AreCutOffToo).unwrap();
-    let mut client = Conn::tcp(cluster.addr(&new).unwrap()).await.unwrap();
-    client = client.with_deadline(Duration::from_millis(200));
-    let nothing = client.call(&["SET", &first.0, "after"]).await;
-    assert!(matches!(nothing, Err(Error::Timeout { .. })), "{nothing:?}");
+    let addr = cluster.addr(&new).unwrap();
+    let nothing = async { Conn::tcp(addr).await?.call(&["SET", &first.0, "after"]).await };
+    let nothing = tokio::time::timeout(Duration::from_millis(200), nothing).await;
+    assert!(nothing.is_err(), "{nothing:?}");
     assert_eq!(truth.call(&["GET", &first.0]).await.unwrap().text(), Some("during"));
     assert_eq!(cluster.promoted(1).await.unwrap().port(), old.port());
     cluster.heal().unwrap();

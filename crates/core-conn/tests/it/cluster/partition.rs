@@ -1,4 +1,4 @@
-//! Clusters that are cut in two.
+//! Clusters that are cut in two: by gates that hold up what must not pass, and in a network that loses it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use russet_core_conn::{Cmd, Key, Redis, Value};
-use russet_testkit::{Clients, Cluster, Server};
+use russet_testkit::{Clients, Cluster, Error, Network, Server};
+use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 
 use super::key;
@@ -63,12 +64,17 @@ async fn all_serve(redis: &Redis) -> bool {
 }
 
 async fn check(
+    network: Option<Network>,
     clients: Clients,
     far: impl AsyncFn(&Cluster) -> Vec<Arc<Server>>,
     heals_itself: bool,
 ) {
-    let cluster = Cluster::builder().primaries(3).replicas(1).partitions();
-    let cluster = cluster.full_coverage(false).start().await.unwrap();
+    let cluster = Cluster::builder().primaries(3).replicas(1).full_coverage(false);
+    let cluster = match network {
+        Some(network) => cluster.partitions_in(network),
+        None => cluster.partitions(),
+    };
+    let cluster = cluster.start().await.unwrap();
     let redis = Redis::builder(&cluster.url()).deadline(DEADLINE).build().unwrap();
     redis.with_deadline(ms(10_000)).ready().await.unwrap();
     let (load, mut tasks) = Load::start(&redis);
@@ -113,28 +119,54 @@ async fn check(
     assert!(redis.close().await.is_clean());
 }
 
+/// Where this may make one.
+fn in_a_network<F: Future>(test: impl FnOnce(Network) -> F) {
+    let network = match Network::enter() {
+        Ok(network) => network,
+        Err(Error::Network(why)) => return eprintln!("{why}"),
+        Err(other) => panic!("{other}"),
+    };
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(test(network));
+}
+
+async fn larger(cluster: &Cluster) -> Vec<Arc<Server>> {
+    let first = cluster.primary_of(0).await.unwrap();
+    let near = cluster.replicas_of(0).await.unwrap();
+    let stays = |node: &Arc<Server>| node.port() == first.port() || node.port() == near[0].port();
+    cluster.nodes().into_iter().filter(|node| !stays(node)).collect()
+}
+
 async fn a_primary(cluster: &Cluster) -> Vec<Arc<Server>> {
     vec![cluster.primary_of(key(1).slot()).await.unwrap()]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_nobody_reaches_is_followed_by_its_replica() {
-    check(Clients::AreCutOffToo, a_primary, true).await;
+    check(None, Clients::AreCutOffToo, a_primary, true).await;
+}
+
+#[test]
+fn packets_to_a_primary_are_lost() {
+    in_a_network(|network| check(Some(network), Clients::AreCutOffToo, a_primary, true));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_only_clients_reach_is_left_for_its_replica() {
-    check(Clients::Reach, a_primary, true).await;
+    check(None, Clients::Reach, a_primary, true).await;
+}
+
+#[test]
+fn packets_between_a_primary_and_the_others_are_lost() {
+    in_a_network(|network| check(Some(network), Clients::Reach, a_primary, true));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_the_smaller_side_are_told_so_in_time_and_go_on_when_it_heals() {
-    let larger = async |cluster: &Cluster| {
-        let first = cluster.primary_of(0).await.unwrap();
-        let near = cluster.replicas_of(0).await.unwrap();
-        let stays =
-            |node: &Arc<Server>| node.port() == first.port() || node.port() == near[0].port();
-        cluster.nodes().into_iter().filter(|node| !stays(node)).collect()
-    };
-    check(Clients::AreCutOffToo, larger, false).await;
+    check(None, Clients::AreCutOffToo, larger, false).await;
+}
+
+#[test]
+fn packets_to_the_larger_side_are_lost() {
+    in_a_network(|network| check(Some(network), Clients::AreCutOffToo, larger, false));
 }
