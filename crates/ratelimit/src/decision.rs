@@ -38,6 +38,13 @@ pub struct Decision {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Levels(pub(crate) SmallVec<[LevelDecision; 1]>);
 
+impl Levels {
+    #[inline(always)]
+    pub(crate) fn one(level: LevelDecision) -> Self {
+        Self(SmallVec::from_buf([level]))
+    }
+}
+
 impl Deref for Levels {
     type Target = [LevelDecision];
 

@@ -106,7 +106,7 @@ impl Denied {
         now < self.until
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn level(&self, name: Arc<str>, now: Instant) -> LevelDecision {
         LevelDecision {
             name,
@@ -121,7 +121,7 @@ impl Denied {
     }
 
     /// A decision of this level alone.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn decision(&self, name: &Arc<str>, source: Source, now: Instant) -> Decision {
         let level = self.level(name.clone(), now);
         Decision {
@@ -136,7 +136,7 @@ impl Denied {
             shadow: false,
             limiting: Some(0),
             reason: self.reason,
-            levels: Levels(smallvec::smallvec![level]),
+            levels: Levels::one(level),
         }
     }
 }

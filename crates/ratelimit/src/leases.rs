@@ -156,7 +156,7 @@ impl crate::Limit {
                     shadow: false,
                     limiting: None,
                     reason: Reason::Fits,
-                    levels: Levels(smallvec::smallvec![figures]),
+                    levels: Levels::one(figures),
                 })
             }
         }

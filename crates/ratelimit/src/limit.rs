@@ -1,5 +1,6 @@
 //! One limit.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -73,15 +74,14 @@ impl Limit {
     pub async fn check_n(&self, subject: impl Segments, units: u64) -> Result<Decision, Error> {
         let keeps = self.inner.keeps_denials();
         if keeps {
-            // Whoever waits for nothing must not keep others from running.
-            tokio::task::coop::consume_budget().await;
+            give_way().await;
         }
-        let subject = Canonical::of(&subject);
-        if keeps && let Some(decision) = self.at_hand(&subject, units) {
+        // Made anew where Redis is asked: kept until then, it would be moved into this future each time.
+        if keeps && let Some(decision) = self.at_hand(&Canonical::of(&subject), units) {
             metrics::made(&decision);
             return Ok(decision);
         }
-        self.asked(subject, units).await
+        self.asked(Canonical::of(&subject), units).await
     }
 
     /// Spends as many of so many units as fit. [`Decision::granted`] says how many.
@@ -238,6 +238,7 @@ impl Limit {
     }
 
     /// What this process knows by itself.
+    #[inline(always)]
     pub(crate) fn at_hand(&self, subject: &Canonical, units: u64) -> Option<Decision> {
         let inner = &*self.inner;
         if !inner.lists.are_unused() || inner.limiter.inner.time().is_some() {
@@ -286,6 +287,18 @@ impl Inner {
         if let Some(leases) = &self.leases {
             leases.forget(subject);
         }
+    }
+}
+
+/// Whoever waits for nothing must not keep others from running. But a unit of the runtime's budget is for what takes
+/// microseconds: a decision of this process takes a tenth of one.
+#[inline]
+async fn give_way() {
+    thread_local!(static MADE: Cell<u8> = const { Cell::new(0) });
+    let made = MADE.get().wrapping_add(1);
+    MADE.set(made);
+    if made.is_multiple_of(16) {
+        tokio::task::coop::consume_budget().await;
     }
 }
 

@@ -47,9 +47,9 @@ impl Canonical {
     /// The canonical form of these segments.
     #[must_use]
     pub fn of(segments: &(impl Segments + ?Sized)) -> Self {
-        let mut out = Buffer::new();
-        segments.each(|part| push(&mut out, part));
-        Self(out)
+        let mut canonical = Self(Buffer::new());
+        segments.each(|part| push(&mut canonical.0, part));
+        canonical
     }
 
     /// Its bytes.
