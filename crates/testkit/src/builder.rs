@@ -212,9 +212,35 @@ impl Builder {
         builder
     }
 
-    /// Started from what the other is started from.
-    pub(crate) fn same_binary(self, other: &Builder) -> Builder {
-        Builder { binary: other.binary.clone(), ..self }
+    /// Started from what the other is started from, and speaking TLS as that does.
+    pub(crate) fn like(self, other: &Builder) -> Builder {
+        Builder {
+            binary: other.binary.clone(),
+            #[cfg(feature = "tls")]
+            tls: other.tls.clone(),
+            ..self
+        }
+    }
+
+    /// Those that are made of this speak TLS with each other, where they have it: one CA signs for all.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(clippy::unnecessary_wraps, reason = "only a CA may fail")
+    )]
+    pub(crate) fn among_themselves(&self) -> Result<Builder> {
+        Ok(Builder {
+            #[cfg(feature = "tls")]
+            tls: self.tls.clone().map(Tls::shared).transpose()?,
+            ..self.clone()
+        })
+    }
+
+    /// Whether there is to be a port without TLS.
+    pub(crate) fn is_plain(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return !self.tls.as_ref().is_some_and(Tls::is_only);
+        #[cfg(not(feature = "tls"))]
+        true
     }
 
     /// Why these options are not for many servers at once, if they are not.
@@ -223,10 +249,6 @@ impl Builder {
         let reason = match self {
             Builder { port: Some(_), .. } => "one port is not enough; leave it out",
             Builder { replicas: 1.., .. } => "say it of the whole, not of each server",
-            #[cfg(feature = "tls")]
-            Builder { tls: Some(tls), .. } if tls.is_only() => {
-                "they reach each other by the plain port, and there is none"
-            }
             _ => return Ok(()),
         };
         Err(Error::Config { field: "server", reason: reason.to_owned() })
@@ -291,8 +313,7 @@ impl Builder {
         if self.port == Some(0) {
             return wrong("port", "0 is no port; leave it out for a free one".to_owned());
         }
-        #[cfg(feature = "tls")]
-        if self.replicas > 0 && self.tls.as_ref().is_some_and(Tls::is_only) {
+        if self.replicas > 0 && !self.is_plain() {
             return wrong(
                 "replicas",
                 "they follow by the plain port, and there is none".to_owned(),

@@ -111,7 +111,8 @@
 //!   within 5 s, an event of a proxy comes within 10 s, a change of a cluster or under Sentinel is seen by all within
 //!   20 s, or an error says what was seen last.
 //! - Unix only: signals, process groups and `/bin/sh` are what it is made of.
-//! - Clusters and sentinels talk among themselves without TLS.
+//! - The nodes of a cluster talk among themselves without TLS, and so do a server and its replicas. Servers under Sentinel
+//!   and the sentinels talk by TLS where they have it.
 //! - [`Proxy`] does not decrypt TLS, and does not follow MONITOR or replication.
 //!
 //! # Features

@@ -1,9 +1,12 @@
 //! Servers under Sentinel.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::builder::Secret;
 use crate::patience::Patience;
+#[cfg(feature = "tls")]
+use crate::tls::Certificates;
 use crate::{Error, Result, Server, url};
 
 mod builder;
@@ -57,13 +60,13 @@ impl Sentinel {
     /// `redis-sentinel://127.0.0.1:port,127.0.0.1:port,…/mymaster`: the sentinels, and the name of the primary. A
     /// password in it is that of the data: `redis-sentinel://:password@127.0.0.1:…`. That of the sentinels is given by
     /// [`Sentinel::sentinel_password`].
+    ///
+    /// With TLS it is `rediss-sentinel://…`, and the ports are those for TLS: the ones that sentinels name are, too.
     #[must_use]
     pub fn url(&self) -> String {
-        let sentinels = url::of_many(
-            "redis-sentinel",
-            self.password.as_ref(),
-            self.sentinels.iter().map(Server::addr),
-        );
+        let scheme = if self.speaks_tls() { "rediss-sentinel" } else { "redis-sentinel" };
+        let sentinels =
+            url::of_many(scheme, self.password.as_ref(), self.sentinels.iter().map(addr));
         format!("{sentinels}/{NAME}")
     }
 
@@ -78,6 +81,21 @@ impl Sentinel {
     pub fn sentinel_password(&self) -> Option<&str> {
         let password = self.sentinels.first()?.password.as_ref();
         password.map(|password| password.0.as_str())
+    }
+
+    /// The CA that has signed for all servers and sentinels, and a certificate for clients of them all; None without
+    /// TLS. What a server shows is in here that of the first.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.servers.first()?.certificates()
+    }
+
+    fn speaks_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.certificates().is_some();
+        #[cfg(not(feature = "tls"))]
+        false
     }
 
     /// The servers that hold data; the first is the one that was the primary at the start.
@@ -143,7 +161,7 @@ impl Sentinel {
     /// # Errors
     /// [`Error::NotReached`] with what was missing, for example a replica to promote.
     pub async fn failover(&self) -> Result<&Server> {
-        let old = self.primary().await?.port();
+        let old = port_of(self.primary().await?);
         let patience = Patience::new(self.patience);
         loop {
             let living = self.sentinels.iter().find(|sentinel| sentinel.is_living());
@@ -175,4 +193,17 @@ impl Sentinel {
         }
         Ok(())
     }
+}
+
+/// Where the others reach it, and by which they know it: the TLS port, if it has one.
+fn addr(server: &Server) -> SocketAddr {
+    #[cfg(feature = "tls")]
+    if let Some(addr) = server.tls_addr() {
+        return addr;
+    }
+    server.addr()
+}
+
+fn port_of(server: &Server) -> u16 {
+    addr(server).port()
 }

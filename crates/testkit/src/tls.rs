@@ -1,15 +1,14 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, date_time_ymd,
-};
-
+use self::authority::Authority;
 use crate::builder::{quoted, write};
 use crate::port::Port;
 use crate::{Error, Result};
+
+mod authority;
 
 /// How a server speaks TLS; see [`Builder::tls`](crate::Builder::tls).
 ///
@@ -22,6 +21,8 @@ pub struct Tls {
     clients_must: bool,
     expired: bool,
     name: Option<String>,
+    /// Who signs for all servers that speak TLS with each other; without it each has a CA of its own.
+    shared: Option<Arc<Authority>>,
 }
 
 impl Tls {
@@ -57,14 +58,26 @@ impl Tls {
     pub(crate) fn is_only(&self) -> bool {
         self.only
     }
+
+    /// For servers that speak TLS with each other.
+    pub(crate) fn shared(self) -> Result<Tls> {
+        if self.expired {
+            let reason = "they speak TLS with each other, and refuse a certificate that has ended";
+            return Err(Error::Config { field: "server", reason: reason.to_owned() });
+        }
+        Ok(Tls { shared: Some(Arc::new(Authority::new()?)), ..self })
+    }
 }
 
-/// The certificates of one server: a CA made for it alone, and what that has signed. PEM, with ECDSA P-256 keys.
+/// The certificates of one server: a CA, and what that has signed. PEM, with ECDSA P-256 keys.
+///
+/// The CA is made for this server alone; under Sentinel it is one for all of them.
 #[derive(Debug)]
 pub struct Certificates {
     port: Port,
     only: bool,
     clients_must: bool,
+    shared: bool,
     ca: Pem,
     server: Identity,
     client: Identity,
@@ -118,6 +131,8 @@ impl Certificates {
         vec![
             format!("tls-port {}", self.port.number()),
             format!("tls-auth-clients {}", if self.clients_must { "yes" } else { "optional" }),
+            // With it they announce the TLS port, too.
+            format!("tls-replication {}", if self.shared { "yes" } else { "no" }),
             file("tls-ca-cert-file", &self.ca),
             file("tls-cert-file", &self.server.certificate),
             file("tls-key-file", &self.server.key),
@@ -127,13 +142,16 @@ impl Certificates {
     pub(crate) fn make(tls: &Tls, dir: &Path) -> Result<Certificates> {
         let dir = dir.join("tls");
         fs::create_dir(&dir).map_err(Error::io("make a folder"))?;
-        let ca = authority().map_err(wrong)?;
+        let ca = match &tls.shared {
+            Some(shared) => shared.clone(),
+            None => Arc::new(Authority::new()?),
+        };
         let names = match &tls.name {
             Some(name) => vec![name.clone()],
             None => vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
         };
-        let server = signed(&ca, "server", names, tls.expired).map_err(wrong)?;
-        let client = signed(&ca, "client", vec!["client".to_owned()], false).map_err(wrong)?;
+        let server = ca.sign("server", names, tls.expired)?;
+        let client = ca.sign("client", vec!["client".to_owned()], false)?;
         let save = |name: &str, text: String| -> Result<Pem> {
             let path = dir.join(name);
             write(&path, &text)?;
@@ -143,7 +161,8 @@ impl Certificates {
             port: Port::free()?,
             only: tls.only,
             clients_must: tls.clients_must,
-            ca: save("ca.crt", ca.pem())?,
+            shared: tls.shared.is_some(),
+            ca: save("ca.crt", ca.certificate())?,
             server: Identity {
                 certificate: save("server.crt", server.0)?,
                 key: save("server.key", server.1)?,
@@ -188,37 +207,4 @@ impl std::fmt::Debug for Pem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Pem").field(&self.path).finish()
     }
-}
-
-fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "russet-testkit CA");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.not_before = date_time_ymd(2000, 1, 1);
-    params.not_after = date_time_ymd(2999, 1, 1);
-    CertifiedIssuer::self_signed(params, KeyPair::generate()?)
-}
-
-/// A certificate and its key, as PEM.
-fn signed(
-    ca: &CertifiedIssuer<'static, KeyPair>,
-    common_name: &str,
-    names: Vec<String>,
-    expired: bool,
-) -> Result<(String, String), rcgen::Error> {
-    let mut params = CertificateParams::new(names)?;
-    params.distinguished_name.push(DnType::CommonName, common_name);
-    params.extended_key_usages =
-        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    params.not_before = date_time_ymd(2000, 1, 1);
-    params.not_after = date_time_ymd(if expired { 2001 } else { 2999 }, 1, 1);
-    let key = KeyPair::generate()?;
-    let certificate = params.signed_by(&key, ca)?;
-    Ok((certificate.pem(), key.serialize_pem()))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
-fn wrong(error: rcgen::Error) -> Error {
-    Error::Certificate(error.to_string())
 }

@@ -147,6 +147,10 @@ impl ClusterBuilder {
             return Err(Error::Config { field: "primaries", reason });
         }
         self.server.check_shared()?;
+        if !self.server.is_plain() {
+            let reason = "nodes reach each other by the plain port, and there is none".to_owned();
+            return Err(Error::Config { field: "server", reason });
+        }
         if self.partitions && !cfg!(target_os = "linux") {
             let reason = "only Linux has loopback addresses for each node".to_owned();
             return Err(Error::Config { field: "partitions", reason });

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{NAME, Sentinel};
+use super::{NAME, Sentinel, port_of};
 use crate::builder::{Kind, quoted};
 use crate::many::start_many;
 use crate::{Builder, Error, Result, Server};
@@ -93,6 +93,10 @@ impl SentinelBuilder {
 
     /// All that a server can be, for every server that holds data, in place of what was said of them before: see
     /// [`ClusterBuilder::server`](crate::ClusterBuilder::server). Its binary is that of the sentinels too.
+    ///
+    /// With [`Builder::tls`], the sentinels have TLS as well, and all of them speak it with each other: sentinels watch
+    /// and name the TLS ports, replicas follow by them, and one CA has signed for all. A plain port is then for the tests
+    /// alone.
     pub fn server(mut self, server: Builder) -> SentinelBuilder {
         self.server = server;
         self
@@ -110,17 +114,18 @@ impl SentinelBuilder {
     /// Those of [`Builder::start`], [`Error::Config`] about an option, and [`Error::NotReached`] with what was missing.
     pub async fn start(self) -> Result<Sentinel> {
         self.check()?;
-        let mut server = self.server.clone();
+        let mut server = self.server.among_themselves()?;
         if let Some(password) = self.server.secret() {
             let auth = vec![("masterauth", quoted(&password.0))];
-            server = self.server.of_kind(Kind::Alone, auth);
+            server = server.of_kind(Kind::Alone, auth);
         }
         let primary = server.clone().start().await?;
-        let port = primary.port();
+        let port = port_of(&primary);
+        let sentinel = self.sentinel(port).like(&server);
         let replica = server.of_kind(Kind::Alone, vec![("replicaof", format!("127.0.0.1 {port}"))]);
         let mut servers = vec![primary];
         servers.extend(start_many(vec![replica; self.replicas]).await?);
-        let sentinels = start_many(vec![self.sentinel(port); self.sentinels]).await?;
+        let sentinels = start_many(vec![sentinel; self.sentinels]).await?;
         let sentinel = Sentinel {
             servers,
             sentinels,
@@ -170,7 +175,7 @@ impl SentinelBuilder {
             lines.push(format!("sentinel-pass {}", password.0));
         }
         let lines = lines.into_iter().map(|line| ("sentinel", line)).collect();
-        self.sentinel.of_kind(Kind::Sentinel, lines).same_binary(&self.server)
+        self.sentinel.of_kind(Kind::Sentinel, lines)
     }
 }
 

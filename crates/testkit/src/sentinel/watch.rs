@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{NAME, Sentinel};
+use super::{NAME, Sentinel, port_of};
 use crate::patience::Patience;
 use crate::{Conn, Reply, Result, Server};
 
@@ -20,7 +20,7 @@ impl Sentinel {
         }
         let votes = |port: u16| names.iter().filter(|name| **name == port).count();
         let most =
-            self.servers.iter().find(|server| votes(server.port()) * 2 > self.sentinels.len());
+            self.servers.iter().find(|server| votes(port_of(server)) * 2 > self.sentinels.len());
         most.ok_or_else(|| {
             format!("of {} sentinels these are named: {names:?}", self.sentinels.len())
         })
@@ -31,9 +31,9 @@ impl Sentinel {
         let patience = Patience::new(self.patience);
         loop {
             match self.agreement().await {
-                Ok(primary) if Some(primary.port()) != old => return Ok(primary),
+                Ok(primary) if Some(port_of(primary)) != old => return Ok(primary),
                 Ok(old) => {
-                    let seen = format!("{} is the primary", old.port());
+                    let seen = format!("{} is the primary", port_of(old));
                     patience.wait("another primary that all sentinels name", seen).await?;
                 }
                 Err(seen) => patience.wait("a primary that all sentinels name", seen).await?,
@@ -44,7 +44,7 @@ impl Sentinel {
     async fn agreement(&self) -> Result<&Server, String> {
         let mut found = None;
         for sentinel in self.living_sentinels() {
-            let port = sentinel.port();
+            let port = port_of(sentinel);
             let named =
                 name(sentinel).await.map_err(|error| format!("sentinel {port}: {error}"))?;
             if named != *found.get_or_insert(named) {
@@ -52,29 +52,29 @@ impl Sentinel {
             }
         }
         let named = found.flatten();
-        let living = self.living_servers().find(|server| Some(server.port()) == named);
+        let living = self.living_servers().find(|server| Some(port_of(server)) == named);
         let primary = living.ok_or_else(|| format!("named is {named:?}, which does not live"))?;
         let role = primary.says("role:master").await;
-        role.then_some(primary).ok_or_else(|| format!("{} is no primary", primary.port()))
+        role.then_some(primary).ok_or_else(|| format!("{} is no primary", port_of(primary)))
     }
 
     /// What is missing until all that lives is ready.
     pub(super) async fn flaw(&self) -> Option<String> {
         let primary = match self.agreement().await {
-            Ok(primary) => primary.port(),
+            Ok(primary) => port_of(primary),
             Err(seen) => return Some(seen),
         };
-        let replicas = || self.living_servers().filter(|server| server.port() != primary);
+        let replicas = || self.living_servers().filter(|server| port_of(server) != primary);
         for replica in replicas() {
             if !replica.says("master_link_status:up").await
                 || !replica.says(&format!("master_port:{primary}")).await
             {
-                return Some(format!("{} does not follow {primary}", replica.port()));
+                return Some(format!("{} does not follow {primary}", port_of(replica)));
             }
         }
         for sentinel in self.living_sentinels() {
-            let port = sentinel.port();
-            let others = self.living_sentinels().filter(|other| other.port() != port);
+            let port = port_of(sentinel);
+            let others = self.living_sentinels().filter(|other| port_of(other) != port);
             let flaw = blind(sentinel, replicas(), others).await;
             match flaw {
                 Ok(None) => {}
@@ -102,11 +102,11 @@ async fn blind(
 ) -> Result<Option<String>> {
     let mut conn = conn(sentinel).await?;
     let known = up(&conn.demand(&["SENTINEL", "REPLICAS", NAME]).await?);
-    if let Some(unknown) = replicas.map(Server::port).find(|port| !known.contains(port)) {
+    if let Some(unknown) = replicas.map(port_of).find(|port| !known.contains(port)) {
         return Ok(Some(format!("it does not see the replica {unknown}")));
     }
     let known = up(&conn.demand(&["SENTINEL", "SENTINELS", NAME]).await?);
-    if let Some(unknown) = others.map(Server::port).find(|port| !known.contains(port)) {
+    if let Some(unknown) = others.map(port_of).find(|port| !known.contains(port)) {
         return Ok(Some(format!("it does not see the sentinel {unknown}")));
     }
     let quorum = conn.call(&["SENTINEL", "CKQUORUM", NAME]).await?;

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use russet_testkit::{Builder, Certificates, Conn, Error, Identity, Server, Tls, find_server};
+use russet_testkit::{
+    Builder, Certificates, Cluster, Conn, Error, Identity, Sentinel, Server, Tls, find_server,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -13,8 +15,13 @@ use tokio_rustls::rustls::{CertificateError, ClientConfig, Error as TlsError, Ro
 
 /// None when this server has no TLS, and says so.
 async fn start(builder: Builder) -> Option<Server> {
-    match builder.start().await {
-        Ok(server) => Some(server),
+    with_tls(builder.start().await)
+}
+
+/// The same of many.
+fn with_tls<T>(started: Result<T, Error>) -> Option<T> {
+    match started {
+        Ok(started) => Some(started),
         Err(Error::Unsupported { what: "TLS", .. }) => {
             assert!(!was_built_with_tls());
             None
@@ -127,6 +134,87 @@ async fn certificates_that_clients_must_refuse() {
         matches!(reason, CertificateError::UnknownIssuer | CertificateError::BadSignature),
         "{reason:?}"
     );
+}
+
+#[tokio::test]
+async fn under_sentinel_all_speak_it() {
+    let builder = Sentinel::builder().replicas(2).server(Server::builder().tls(Tls::new()));
+    let Some(sentinel) = with_tls(builder.sentinel_password("watch").start().await) else { return };
+    let ports: Vec<String> =
+        sentinel.sentinels().iter().map(|one| one.tls_addr().unwrap().to_string()).collect();
+    assert_eq!(sentinel.url(), format!("rediss-sentinel://{}/mymaster", ports.join(",")));
+    // One authority for all.
+    let certificates = sentinel.certificates().unwrap();
+    for (server, answer) in sentinel
+        .servers()
+        .iter()
+        .map(|server| (server, "+PONG\r\n"))
+        .chain(sentinel.sentinels().iter().map(|sentinel| (sentinel, "-NOAUTH")))
+    {
+        let addr = server.tls_addr().unwrap();
+        assert!(ping(addr, certificates, None).await.unwrap().starts_with(answer));
+        let own = server.certificates().unwrap();
+        assert_eq!(own.ca().text(), certificates.ca().text());
+        assert_ne!(own.server().key().path(), certificates.client().key().path());
+    }
+    // What is named is the port for TLS, by all who name it.
+    let first = sentinel.primary().await.unwrap();
+    let port = first.tls_addr().unwrap().port().to_string();
+    let mut watcher = sentinel.sentinels()[0].conn().await.unwrap();
+    let named = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", sentinel.name()];
+    let named = watcher.call(&named).await.unwrap();
+    assert_eq!(named.items().unwrap()[1].text(), Some(&*port));
+    let replicas = sentinel.replicas().await.unwrap();
+    assert_eq!(replicas.len(), 2);
+    for replica in replicas {
+        let info = replica.conn().await.unwrap().call(&["INFO", "replication"]).await.unwrap();
+        assert!(info.text().unwrap().contains(&format!("master_port:{port}\r\n")), "{info:?}");
+    }
+
+    let mut conn = first.conn().await.unwrap();
+    conn.call(&["SET", "k", "v"]).await.unwrap();
+    assert_eq!(conn.call(&["WAIT", "2", "5000"]).await.unwrap().int(), Some(2));
+    let second = sentinel.failover().await.unwrap();
+    assert_ne!(second.port(), first.port());
+    sentinel.ready().await.unwrap();
+    assert_eq!(sentinel.kill_primary().await.unwrap().port(), second.port());
+    let third = sentinel.promoted().await.unwrap();
+    assert_ne!(third.port(), second.port());
+    let kept = third.conn().await.unwrap().call(&["GET", "k"]).await.unwrap();
+    assert_eq!(kept.text(), Some("v"));
+    second.restart().await.unwrap();
+    sentinel.sentinels()[1].restart().await.unwrap();
+    sentinel.ready().await.unwrap();
+}
+
+#[tokio::test]
+async fn under_sentinel_nobody_needs_a_plain_port() {
+    let tls = Tls::new().only().require_client_certificate();
+    let server = Server::builder().password("data").tls(tls);
+    let Some(sentinel) = with_tls(Sentinel::builder().server(server).start().await) else { return };
+    assert!(sentinel.url().starts_with("rediss-sentinel://:data@127."), "{}", sentinel.url());
+    let certificates = sentinel.certificates().unwrap();
+    for server in sentinel.servers().iter().chain(sentinel.sentinels()) {
+        assert_eq!(server.tls_addr(), Some(server.addr()));
+        assert!(ping(server.addr(), certificates, None).await.is_err());
+        ping(server.addr(), certificates, Some(certificates.client())).await.unwrap();
+    }
+    let old = sentinel.kill_primary().await.unwrap();
+    assert_ne!(sentinel.promoted().await.unwrap().port(), old.port());
+    old.restart().await.unwrap();
+    sentinel.ready().await.unwrap();
+}
+
+#[tokio::test]
+async fn servers_that_could_not_reach_each_other_are_refused() {
+    let expired = Sentinel::builder().server(Server::builder().tls(Tls::new().expired()));
+    let refused = [
+        expired.start().await.map(drop),
+        Cluster::builder().server(Server::builder().tls(Tls::new().only())).start().await.map(drop),
+    ];
+    for refused in refused {
+        assert!(matches!(refused, Err(Error::Config { field: "server", .. })), "{refused:?}");
+    }
 }
 
 #[tokio::test]
