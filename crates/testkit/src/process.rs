@@ -77,8 +77,8 @@ impl Process {
         Ok(Process { dir, log, guardian: Mutex::new(Guardian { child, pipe, started: 0 }), life })
     }
 
-    /// Starts the command, and returns its process id when it has been forked.
-    pub(crate) async fn start(&self) -> Result<u32> {
+    /// Starts the command, and returns when it has been forked. It may be over by then: see [`Process::life`].
+    pub(crate) async fn start(&self) -> Result<()> {
         let run = {
             let mut guardian = self.guardian.lock().unwrap_or_else(PoisonError::into_inner);
             let pipe = guardian.pipe.as_mut().ok_or(Error::GuardianLost)?;
@@ -93,8 +93,7 @@ impl Process {
             Life::New => false,
         });
         match begun.await? {
-            Life::Running { pid, .. } => Ok(pid),
-            Life::Exited { status, .. } => Err(Error::Exited { status, log: self.log() }),
+            Life::Running { .. } | Life::Exited { .. } => Ok(()),
             Life::New | Life::Lost => Err(Error::GuardianLost),
         }
     }
