@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `address`, `client`, `info`, `ready`, `registry`, `secrets` | who answers makes no difference | |
 //! | `cancel`, `close`, `deadlines`, `desync`, `lifecycle`, `once`, `order`, `restart`, `soak` | they break one connection at a chosen place; a handle has the same for each node | `cluster::{failover, partition, redirects, reshard}`, `sentinel::failover`: the same promises under the faults that these have |
-//! | `credentials`, `tls` | they are about how a connection begins | `cluster::{credentials, rights, tls}` |
+//! | `credentials`, `tls` | they are about how a connection begins | `cluster::{credentials, rights, tls}`, `sentinel::tls` |
 //! | `dedicated`, `durability` | what is lost depends on who takes over | `cluster::durability`, `sentinel::failover` |
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 

@@ -14,6 +14,8 @@ use crate::support::{clients, incr, ms, patient, until};
 
 mod failover;
 mod nodes;
+#[cfg(feature = "tls")]
+mod tls;
 
 /// The URL that leads to these sentinels, by their addresses alone.
 fn url<'a>(sentinels: impl IntoIterator<Item = &'a Server>, name: &str) -> String {

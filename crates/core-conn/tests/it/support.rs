@@ -43,6 +43,19 @@ pub(crate) fn is_fourth_attempt(kind: &EventKind) -> bool {
     matches!(kind, EventKind::Reconnecting { attempt: 4, .. })
 }
 
+/// None when this server has no TLS, which the testkit makes sure of: there is nothing to prove then.
+#[cfg(feature = "tls")]
+pub(crate) fn with_tls<T>(started: Result<T, russet_testkit::Error>) -> Option<T> {
+    match started {
+        Ok(started) => Some(started),
+        Err(russet_testkit::Error::Unsupported { what: "TLS", version }) => {
+            eprintln!("{version} was built without TLS");
+            None
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
 /// What a call on a connection of its own is told that gets none: it was never sent.
 pub(crate) async fn told_alone(redis: &Redis) -> Error {
     let alone = Cmd::write("BLPOP").key(&Key::raw("list")).arg("1");

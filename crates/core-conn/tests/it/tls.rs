@@ -7,25 +7,18 @@ use std::time::{Duration, Instant};
 use russet_core_conn::{
     Backoff, Cmd, ErrorKind, EventKind, Key, Redis, SendOutcome, ServerError, Tls, TlsError,
 };
-use russet_testkit::{Builder, Certificates, Error, Server};
+use russet_testkit::{Builder, Certificates, Server};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use crate::order::Order;
 use crate::support::{
     clients, incr, is_fourth_attempt, ms, patient, run_again, told_alone, tried_again, until,
+    with_tls,
 };
 
-/// None when this server has no TLS, which the testkit makes sure of.
 async fn start(builder: Builder) -> Option<Server> {
-    match builder.start().await {
-        Ok(server) => Some(server),
-        Err(Error::Unsupported { what: "TLS", version }) => {
-            eprintln!("{version} was built without TLS");
-            None
-        }
-        Err(other) => panic!("{other}"),
-    }
+    with_tls(builder.start().await)
 }
 
 fn tls() -> russet_testkit::Tls {

@@ -1,23 +1,18 @@
 //! A cluster to which clients come by TLS.
 
 use russet_core_conn::{Cmd, ErrorKind, Role, Tls};
-use russet_testkit::{Cluster, Error, Server};
+use russet_testkit::{Cluster, Server};
 
 use super::key;
 use super::names::used;
-use crate::support::{clients, patient};
+use crate::support::{clients, patient, with_tls};
 
 /// The nodes have a plain port too, for each other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_node_is_spoken_to_by_tls() {
     let server = Server::builder().tls(russet_testkit::Tls::new());
-    let cluster = match Cluster::builder().primaries(3).server(server).start().await {
-        Ok(cluster) => cluster,
-        Err(Error::Unsupported { what: "TLS", version }) => {
-            return eprintln!("{version} was built without TLS");
-        }
-        Err(other) => panic!("{other}"),
-    };
+    let cluster = Cluster::builder().primaries(3).server(server).start().await;
+    let Some(cluster) = with_tls(cluster) else { return };
     let nodes = cluster.nodes();
     let first = nodes[0].tls_addr().unwrap();
     // Before Redis 7.2 nodes that speak plainly with each other know each other's plain ports only.
