@@ -79,7 +79,7 @@ pub(crate) async fn decide(
     time: Option<u64>,
 ) -> Result<Said, Error> {
     let lean = call::is_buckets(mode, steps, counted);
-    let call = match call::window(mode, steps, counted, time) {
+    let call = match call::alone(mode, steps, counted, time) {
         Some(call) => call,
         None if lean => call::buckets(steps, time),
         None => call::any(mode, steps, counted, time),

@@ -12,6 +12,7 @@ use crate::{LIMIT, subject};
 const GCRA: &str = include_str!("../../../../crates/ratelimit/src/scripts/gcra.lua");
 const WINDOW: &str = include_str!("../../../../crates/ratelimit/src/scripts/window.lua");
 const STRICT: &str = include_str!("../../../../crates/ratelimit/src/scripts/strict.lua");
+const UNITS: &str = include_str!("../../../../crates/ratelimit/src/scripts/units.lua");
 const DECIDE: &str = concat!(
     include_str!("../../../../crates/ratelimit/src/scripts/look.lua"),
     include_str!("../../../../crates/ratelimit/src/scripts/take.lua")
@@ -47,8 +48,8 @@ impl Same {
             "fixed" => (WINDOW, "window", text(&["1", limit, &minute, limit, "1", "120000"])),
             "counter" => (DECIDE, "counter", any(&["c", "1", limit, &minute, "120000"])),
             "strict" => (STRICT, "strict", text(&["1", limit, &part, "20", "63000"])),
-            "log" => (DECIDE, "log", any(&["z", "1", "1000", "80000", ID, "10"])),
-            "permits" => (DECIDE, "permits", any(&["z", "1", "1000", "80000", ID, "10"])),
+            "log" => (UNITS, "log", text(&["1", "1000", "80000", ID, "10"])),
+            "permits" => (UNITS, "permits", text(&["1", "1000", "80000", ID, "10"])),
             _ => return Err(format!("no arguments of {name}").into()),
         };
         let sha = Script::new("same", script).sha().into();

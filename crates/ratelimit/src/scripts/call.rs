@@ -27,6 +27,8 @@ static WINDOW: LazyLock<Script> =
     LazyLock::new(|| Script::new("limit_window", include_str!("../scripts/window.lua")));
 static STRICT: LazyLock<Script> =
     LazyLock::new(|| Script::new("limit_strict", include_str!("../scripts/strict.lua")));
+static UNITS: LazyLock<Script> =
+    LazyLock::new(|| Script::new("limit_units", include_str!("../scripts/units.lua")));
 
 /// Whether there is nothing but buckets, as in most decisions, for which there is a cheaper script.
 pub(super) fn is_buckets(mode: Mode, steps: &[&Step], counted: usize) -> bool {
@@ -63,15 +65,15 @@ pub(super) fn of_buckets(answer: &mut Packed, count: usize) -> Result<SmallVec<[
     Ok(facts)
 }
 
-/// One window alone, of either kind for which there is a cheaper script, too.
-pub(super) fn window(
+/// One level alone, of a kind for which there is a cheaper script, too.
+pub(super) fn alone(
     mode: Mode,
     steps: &[&Step],
     counted: usize,
     time: Option<u64>,
 ) -> Option<ScriptCall<'static>> {
     let ([step], Mode::All, 1) = (steps, mode, counted) else { return None };
-    let What::Spend { rule, cost, left, .. } = step.what else { return None };
+    let What::Spend { rule, cost, left, id } = step.what else { return None };
     let limit = rule.limit() - left.min(rule.limit());
     let of = |script: &'static Script| script.key(&step.key).arg(cost).arg(limit);
     let call = match rule {
@@ -79,6 +81,9 @@ pub(super) fn window(
             of(&WINDOW).arg(ticks).arg(refill).arg(u8::from(aligned))
         }
         Rule::Strict { part, parts, .. } => of(&STRICT).arg(part).arg(parts),
+        Rule::Log { ticks, .. } | Rule::Permits { ticks, .. } => {
+            of(&UNITS).arg(ticks).arg(name(id))
+        }
         _ => return None,
     };
     Some(set(call.arg(rule.kept()), time, false))

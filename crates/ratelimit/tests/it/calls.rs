@@ -87,6 +87,25 @@ async fn what_is_reserved_is_given_back_once(at: Topology) {
     assert_eq!(limit.status("u").await.unwrap().remaining, 7);
 }
 
+contract!(a_large_cost_is_spent_to_its_last_unit);
+async fn a_large_cost_is_spent_to_its_last_unit(at: Topology) {
+    let (limiter, _space) = limiter(at, "large").await;
+    // More than a script gives a command at once.
+    let cost = 2_500;
+    for (name, quota) in
+        [("log", Quota::log(cost + 1, HOUR)), ("permits", Quota::permits(cost + 1, HOUR))]
+    {
+        let limit = limiter.limit(name, quota.unwrap()).unwrap();
+        let reserved = limit.reserve("u", cost).await.unwrap();
+        assert_eq!((reserved.decision().granted, reserved.decision().remaining), (cost, 1));
+        assert_eq!(limit.status("u").await.unwrap().used, cost, "{name}");
+        assert!(!limit.check_n("u", 2).await.unwrap().is_allowed());
+        assert!(limit.check("u").await.unwrap().is_allowed());
+        assert!(reserved.refund().await.unwrap());
+        assert_eq!(limit.status("u").await.unwrap().used, 1, "{name}");
+    }
+}
+
 contract!(penalties_go_into_debt_by_one_limit_at_most);
 async fn penalties_go_into_debt_by_one_limit_at_most(at: Topology) {
     let (limiter, _space) = limiter(at, "penalty").await;
