@@ -54,6 +54,21 @@ async fn the_same_is_denied_without_redis(at: Topology) {
     }
 }
 
+contract!(who_is_denied_here_lets_others_run);
+async fn who_is_denied_here_lets_others_run(at: Topology) {
+    let (limiter, _space) = limiter(at, "turns").await;
+    let limit = keeps(&limiter, "l", Quota::fixed(1, HOUR).unwrap());
+    assert!(limit.check("u").await.unwrap().is_allowed());
+    assert!(!limit.check("u").await.unwrap().is_allowed());
+    let other = tokio::spawn(async {});
+    let mut denied = 0;
+    while !other.is_finished() {
+        assert_eq!(source(&limit).await, (false, Source::DenyCache));
+        denied += 1;
+        assert!(denied < 100_000, "nobody else runs");
+    }
+}
+
 contract!(blocks_and_top_ups_are_noticed);
 async fn blocks_and_top_ups_are_noticed(at: Topology) {
     let (limiter, _space) = limiter(at, "given").await;
