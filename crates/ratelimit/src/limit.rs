@@ -297,7 +297,7 @@ async fn give_way() {
     thread_local!(static MADE: Cell<u8> = const { Cell::new(0) });
     let made = MADE.get().wrapping_add(1);
     MADE.set(made);
-    if made.is_multiple_of(16) {
+    if made.is_multiple_of(32) {
         tokio::task::coop::consume_budget().await;
     }
 }
