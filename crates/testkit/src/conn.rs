@@ -49,8 +49,7 @@ impl Conn {
     ///
     /// # Errors
     /// [`Error::Config`] for another URL, [`Error::Io`] when nobody listens, [`Error::Timeout`] when nobody answers
-    /// for 5 s, [`Error::Refused`] when the server
-    /// does not let us in.
+    /// for 5 s, [`Error::Refused`] when the server does not let us in.
     pub async fn open(url: &str) -> Result<Conn> {
         let address = Address::parse(url)?;
         let mut conn = match &address {

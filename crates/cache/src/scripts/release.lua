@@ -13,7 +13,8 @@ if kind == 2 then
   redis.call('UNLINK', key)
 else
   local time = redis.call('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  -- Up: a pause that begins within a millisecond lasts from its end.
+  local now = time[1] * 1000 + math.ceil(time[2] / 1000)
   local stale = struct.unpack('>I8', redis.call('GETRANGE', key, 26, 33))
   local free = math.min(now + tonumber(ARGV[2]), stale)
   redis.call('SETRANGE', key, 1, struct.pack('>c8BI8', string.rep('\0', 8), 0, free))

@@ -19,8 +19,9 @@ const TRIES: u32 = 20;
 
 /// The two ports by which other nodes and clients reach a node.
 ///
-/// A node connects from an address of its own, so the gate of the other end knows who comes, and holds up those from whom its node is cut off: their bytes wait, new connections are not passed on, and
-/// nobody is told. So it looks to both ends as if packets were lost; once open again, all goes on.
+/// A node connects from an address of its own, so the gate of the other end knows who comes, and holds up those from whom
+/// its node is cut off: their bytes wait, new connections are not passed on, and nobody is told. So it looks to both ends
+/// as if packets were lost; once open again, all goes on.
 #[derive(Debug)]
 pub(super) struct Gate {
     client: Port,
